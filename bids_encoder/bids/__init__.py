@@ -1,0 +1,1 @@
+"""Reading and writing BIDS: file names, tables and sidecars; no numerics."""

@@ -1,0 +1,1 @@
+"""Ridge regression from features to voxels: arrays in, arrays out."""

@@ -1,0 +1,104 @@
+"""What can go wrong, and the exit code that each kind of trouble ends with.
+
+A message names the file, the place in it, what was found, what was expected
+and the remedy, so that nobody has to read a traceback to mend a dataset.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class BidsEncoderError(Exception):
+    """Trouble that has a name: shown as a message, never as a traceback.
+
+    Parameters
+    ----------
+    problem : str
+        One sentence: what is wrong.
+    file : path, optional
+        The file that it is about.
+    place : str, optional
+        Where in the file: a row, a column, a key, a volume.
+    found, expected : str, optional
+        What is there, and what should be there.
+    remedy : str, optional
+        What to do about it: a command to run, an option to give.
+    """
+
+    exit_code = 70
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | Path | None = None,
+        place: str | None = None,
+        found: object | None = None,
+        expected: object | None = None,
+        remedy: str | None = None,
+    ):
+        parts = {
+            "file": file,
+            "place": place,
+            "found": found,
+            "expected": expected,
+            "remedy": remedy,
+        }
+        lines = [problem] + [
+            f"  {name + ':':<10}{value}" for name, value in parts.items() if value is not None
+        ]
+        super().__init__("\n".join(lines))
+        self.problem = problem
+        # BaseException pickles its arguments only; errors cross process borders.
+        self._state = (problem, parts)
+
+    def __reduce__(self):
+        problem, parts = self._state
+        return _rebuild, (type(self), problem, parts)
+
+
+def _rebuild(kind, problem, parts):
+    return kind(problem, **parts)
+
+
+class ParticipantFailed(BidsEncoderError):
+    """A participant's work ended for a reason that has no code of its own."""
+
+    exit_code = 1
+
+
+class UsageError(BidsEncoderError):
+    """Options that do not go together, or that name what does not exist."""
+
+    exit_code = 2
+
+
+class InvalidDatasetError(BidsEncoderError):
+    """The folder is not a BIDS dataset."""
+
+    exit_code = 16
+
+
+class NothingSelectedError(BidsEncoderError):
+    """The filters select nothing."""
+
+    exit_code = 18
+
+
+class DataError(BidsEncoderError):
+    """A file is there, but its content is wrong."""
+
+    exit_code = 65
+
+
+class MissingInputError(BidsEncoderError):
+    """A file that is needed is not there (or its content is not: git-annex)."""
+
+    exit_code = 66
+
+
+class OutputError(BidsEncoderError):
+    """The output cannot be written."""
+
+    exit_code = 73

@@ -1,0 +1,1 @@
+"""Activations become feature matrices: reduction, time, cache."""

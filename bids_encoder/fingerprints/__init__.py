@@ -1,0 +1,1 @@
+"""What the scores say: profile over layers, best layer, slope."""

@@ -1,0 +1,1 @@
+"""Convolutional networks: a picture becomes activations of named layers."""

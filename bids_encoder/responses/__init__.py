@@ -1,0 +1,1 @@
+"""BOLD becomes a response matrix: masks, GLM, time series."""
