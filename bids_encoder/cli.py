@@ -1,0 +1,158 @@
+"""From arguments to settings to an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_encoder import __version__, settings
+from bids_encoder.errors import BidsEncoderError, MissingInputError, UsageError
+from bids_encoder.settings import SECTIONS, Settings
+
+EPILOG = """\
+exit codes:
+  0   all well                         65  a file is there, its content is wrong
+  1   a participant failed             66  a file is missing
+  2   options that do not go together  70  a bug of this program
+  16  not a valid BIDS dataset         73  the output cannot be written
+  18  the filters select nothing
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser from the options declared in :mod:`bids_encoder.settings`."""
+    parser = argparse.ArgumentParser(
+        prog="bids-encoder",
+        description="Fit encoding models of deep-network layers to the voxels of a BIDS dataset.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="folder of the dataset")
+    parser.add_argument(
+        "output_dir", type=Path, metavar="OUTPUT_DIR", help="folder for the derivatives"
+    )
+    parser.add_argument(
+        "analysis_level",
+        choices=("participant", "group"),
+        help="participant: fit and write maps; group: summarise the participants' results",
+    )
+    parser.add_argument("--version", action="version", version=f"bids-encoder {__version__}")
+    for name, kind in SECTIONS.items():
+        group = parser.add_argument_group(kind.__doc__.rstrip("."))
+        hints = typing.get_type_hints(kind)
+        for item in dataclasses.fields(kind):
+            group.add_argument(
+                *(item.metadata["flags"] or (f"--{item.name.replace('_', '-')}",)),
+                dest=f"{name}.{item.name}",
+                default=argparse.SUPPRESS,
+                help=_help(item),
+                **_keywords(item, hints[item.name]),
+            )
+    group.add_argument(
+        "--config-file", type=Path, metavar="FILE.toml",
+        help="options from a file; the command line wins over it",
+    )  # fmt: skip
+    return parser
+
+
+def dashed(argument: str) -> str:
+    """Read ``--participant_label`` as ``--participant-label``; leave all else alone."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _help(item: dataclasses.Field) -> str:
+    text = item.metadata["help"].replace("%", "%%")
+    if item.default in (None, (), False) or "default" in text or "action" in item.metadata["keywords"]:
+        return text
+    default = item.default
+    return f"{text} (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+
+
+def _keywords(item: dataclasses.Field, hint: Any) -> dict[str, Any]:
+    keywords = dict(item.metadata["keywords"])
+    if "Path" in str(hint):
+        keywords.setdefault("type", Path)
+    return keywords
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """Turn command-line arguments into settings.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: argparse found the usage wrong. Code 0: ``--help``, ``--version``.
+    UsageError
+        Options that do not go together.
+    """
+    values = vars(build_parser().parse_args([dashed(argument) for argument in arguments]))
+    config_file = values.pop("config_file", None)
+    from_file = settings.read_toml(config_file) if config_file else {}
+    from_line: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        if "." in key:
+            section, name = key.split(".")
+            from_line.setdefault(section, {})[name] = tuple(value) if isinstance(value, list) else value
+    chosen = settings.from_tables(
+        values["bids_dir"], values["output_dir"], values["analysis_level"], from_file, from_line
+    )
+    _check_folders(chosen)
+    return chosen
+
+
+def _check_folders(chosen: Settings) -> None:
+    """Refuse folders in which results would get mixed up with the dataset."""
+    bids_dir, output_dir, work_dir = (
+        Path(os.path.realpath(folder))
+        for folder in (chosen.bids_dir, chosen.output_dir, chosen.resources.work_dir)
+    )
+    if not chosen.bids_dir.exists():
+        raise MissingInputError(
+            "The dataset's folder is not there.",
+            file=chosen.bids_dir,
+            remedy="give the folder that holds dataset_description.json",
+        )
+    if output_dir == bids_dir:
+        raise UsageError(
+            "The output folder is the dataset itself.",
+            file=chosen.output_dir,
+            remedy=f"use for instance {chosen.bids_dir / 'derivatives' / 'bids_encoder'}",
+        )
+    if work_dir == bids_dir or bids_dir in work_dir.parents:
+        raise UsageError(
+            "The work folder lies inside the dataset.",
+            file=chosen.resources.work_dir,
+            remedy=f"use for instance -w {chosen.bids_dir.absolute().parent / 'work'}",
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    try:
+        chosen = parse(sys.argv[1:] if arguments is None else arguments)
+    except BidsEncoderError as error:
+        print(f"bids-encoder: {error}", file=sys.stderr)
+        return error.exit_code
+    # The numerical libraries read this once, when they are first imported.
+    threads = chosen.resources.omp_nthreads
+    if threads is None and chosen.resources.nprocs > 1:
+        threads = max(1, (os.cpu_count() or 1) // chosen.resources.nprocs)
+    if threads:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(threads)
+    from bids_encoder import console
+    from bids_encoder.parallel import run
+
+    console.start_logging(chosen.flow.verbose)
+    return run(chosen)

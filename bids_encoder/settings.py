@@ -1,0 +1,432 @@
+"""Every option of the program, declared once.
+
+Each option is a field of a small frozen dataclass; the field says the option's
+names, its default and its help text. The command line (:mod:`bids_encoder.cli`)
+is made from these declarations, and so is the TOML form: one table a section,
+one key an option.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from bids_encoder.errors import DataError, MissingInputError, UsageError
+
+
+def option(default: Any, *flags: str, help: str, **keywords: Any):
+    """Declare one option: its default, its names on the command line, its help.
+
+    ``keywords`` go to ``argparse.ArgumentParser.add_argument``. An option whose
+    ``changes_results`` is False (paths, resources, verbosity) stays out of the
+    settings hash that decides whether work is done already.
+    """
+    changes_results = keywords.pop("changes_results", True)
+    return field(
+        default=default,
+        metadata={
+            "flags": flags,
+            "help": help,
+            "keywords": keywords,
+            "changes_results": changes_results,
+        },
+    )
+
+
+def gigabytes(text: str) -> float:
+    """Read an amount of memory: ``8``, ``8G``, ``8GB``, ``8000M`` → GB."""
+    units = {"": 1.0, "G": 1.0, "GB": 1.0, "M": 1e-3, "MB": 1e-3}
+    digits = text.strip().upper().rstrip("GMB")
+    unit = text.strip().upper()[len(digits) :]
+    try:
+        amount = float(digits) * units[unit]
+    except (ValueError, KeyError):
+        raise ValueError(f"{text!r} is not an amount of memory such as 8GB") from None
+    if not amount > 0:
+        raise ValueError(f"{text!r}: memory must be more than nothing")
+    return amount
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to read."""
+
+    participant_label: tuple[str, ...] = option(
+        (), help="participants to work on, with or without sub- (default: all)", nargs="+",
+        metavar="LABEL", changes_results=False,
+    )  # fmt: skip
+    session_label: tuple[str, ...] = option(
+        (), help="sessions to use, with or without ses- (default: all)", nargs="+", metavar="LABEL"
+    )
+    task_id: tuple[str, ...] = option(
+        (), "--task-id", "--task-label", help="tasks to use (default: all that show stimuli)",
+        nargs="+", metavar="TASK",
+    )  # fmt: skip
+    run_id: tuple[str, ...] = option(
+        (), "--run-id", "--run-label", help="runs to use (default: all)", nargs="+", metavar="RUN"
+    )
+    bids_filter_file: Path | None = option(
+        None, help="JSON file with pybids queries, as for fMRIPrep", metavar="FILE"
+    )
+    derivatives: tuple[str, ...] = option(
+        (), "-d", "--derivatives", nargs="+", metavar="[NAME=]PATH",
+        help="preprocessed data (fMRIPrep's output folder)",
+    )  # fmt: skip
+    space: tuple[str, ...] = option(
+        (), "--space", "--output-spaces", nargs="+", metavar="SPACE",
+        help="space(s) of the preprocessed BOLD to use (default: T1w where there are several)",
+    )  # fmt: skip
+    bids_database_dir: Path | None = option(
+        None, help="folder where the index of the dataset is kept between runs", metavar="DIR",
+        changes_results=False,
+    )  # fmt: skip
+    skip_bids_validation: bool = option(
+        False, "--skip-bids-validation", "--skip-bids-validator", action="store_true",
+        help="go on although the dataset is not valid BIDS", changes_results=False,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stimuli:
+    """What the participants saw."""
+
+    stim_column: str | None = option(
+        None, help="column of events.tsv that names the pictures (default: stim_file, else stim_id)",
+        metavar="NAME",
+    )  # fmt: skip
+    stim_dir: Path | None = option(
+        None, help="folder with the pictures (default: BIDS_DIR/stimuli)", metavar="DIR",
+        changes_results=False,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network and its layers."""
+
+    network: str = option(
+        "efficientnet_lite0", metavar="NAME",
+        help="efficientnet_lite0 (comes with the package), overfeat, or any classifier of "
+        "torchvision such as alexnet, vgg16, resnet50, inception_v3",
+    )  # fmt: skip
+    layers: tuple[str, ...] = option(
+        (), nargs="+", metavar="LAYER", help="layers by module name (default: a choice per network)"
+    )
+    untrained: bool = option(
+        False, action="store_true", help="random weights: the control that shows what training adds"
+    )
+    network_seed: int = option(
+        0, type=int, metavar="N", help="seed of the random weights of --untrained"
+    )
+    weights_dir: Path | None = option(
+        None, metavar="PATH", changes_results=False,
+        help="folder with weight files, or one weight file (default: torch's own cache)",
+    )  # fmt: skip
+    allow_downloads: bool = option(
+        False, action="store_true", help="let missing weights be downloaded", changes_results=False
+    )
+    features: Path | None = option(
+        None, metavar="FILE.h5", help="features computed elsewhere, in place of a network"
+    )
+
+
+@dataclass(frozen=True)
+class Responses:
+    """From BOLD to responses."""
+
+    design: str = option(
+        "auto", choices=("auto", "events", "continuous"),
+        help="one response per stimulus, or the whole time series",
+    )  # fmt: skip
+    hrf: str = option("spm", choices=("spm", "glover"), help="haemodynamic response function")
+    high_pass: float = option(
+        0.01, type=float, metavar="HZ", help="cut-off of the cosine drift model"
+    )
+    confounds: str = option(
+        "motion,high_pass,compcor", metavar="STRATEGY",
+        help="strategies of nilearn's load_confounds, separated by commas, or none",
+    )  # fmt: skip
+    standardize: str = option(
+        "session", choices=("run", "session", "none"), help="unit in which responses are z-scored"
+    )
+    delays: tuple[float, ...] = option(
+        (4.0, 6.0, 8.0), nargs="+", type=float, metavar="S",
+        help="delays in seconds of the features in continuous designs",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The encoding models."""
+
+    n_folds: int | None = option(
+        None, type=positive_int, metavar="N",
+        help="folds of the cross-validation (default: one per session or run, at most 10)",
+    )  # fmt: skip
+    nested: bool = option(
+        False, action="store_true", help="choose penalties inside each training set"
+    )
+    save_weights: str = option(
+        "dual", choices=("dual", "primal", "none"),
+        help="dual coefficients (samples × voxels), primal weights (features × voxels) or neither",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where and with how much."""
+
+    work_dir: Path = option(
+        Path("work"), "-w", "--work-dir", metavar="DIR", changes_results=False,
+        help="folder for intermediate files, shared by participants",
+    )  # fmt: skip
+    nprocs: int = option(
+        1, "--nprocs", "--n-cpus", type=positive_int, metavar="N", changes_results=False,
+        help="participants worked on at once",
+    )  # fmt: skip
+    omp_nthreads: int | None = option(
+        None, type=positive_int, metavar="N", changes_results=False,
+        help="threads of each process (default: the cores, shared out)",
+    )  # fmt: skip
+    mem: float | None = option(
+        None, type=gigabytes, metavar="GB", changes_results=False,
+        help="memory to stay under, such as 8GB (default: most of what is free)",
+    )  # fmt: skip
+    device: str = option(
+        "auto", choices=("auto", "cpu", "cuda"), changes_results=False, help="where to compute"
+    )
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How to go about it."""
+
+    dry_run: bool = option(
+        False, action="store_true", changes_results=False,
+        help="say what would be done, and do nothing",
+    )  # fmt: skip
+    reports_only: bool = option(
+        False, action="store_true", changes_results=False,
+        help="make the reports again from the files that are there",
+    )  # fmt: skip
+    stop_on_first_crash: bool = option(
+        False, action="store_true", changes_results=False,
+        help="do not go on with the other participants when one fails",
+    )  # fmt: skip
+    verbose: int = option(
+        0, "-v", "--verbose", action="count", changes_results=False, help="say more; -vv: even more"
+    )
+    notrack: bool = option(
+        False, action="store_true", changes_results=False,
+        help="accepted and without effect: nothing is ever tracked",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the user decides."""
+
+    bids_dir: Path
+    output_dir: Path
+    analysis_level: str
+    selection: Selection = Selection()
+    stimuli: Stimuli = Stimuli()
+    network: Network = Network()
+    responses: Responses = Responses()
+    encoding: Encoding = Encoding()
+    resources: Resources = Resources()
+    flow: Flow = Flow()
+
+
+SECTIONS: dict[str, type] = {
+    "selection": Selection,
+    "stimuli": Stimuli,
+    "network": Network,
+    "responses": Responses,
+    "encoding": Encoding,
+    "resources": Resources,
+    "flow": Flow,
+}
+
+
+def from_tables(
+    bids_dir: Path, output_dir: Path, analysis_level: str, *tables: dict[str, dict[str, Any]]
+) -> Settings:
+    """Put settings together; a later table wins over an earlier one.
+
+    Parameters
+    ----------
+    bids_dir, output_dir : Path
+    analysis_level : {"participant", "group"}
+    *tables : dict of section name to dict of option name to value
+    """
+    sections = {}
+    for name, kind in SECTIONS.items():
+        merged: dict[str, Any] = {}
+        for table in tables:
+            merged |= table.get(name, {})
+        sections[name] = kind(**merged)
+    return Settings(Path(bids_dir), Path(output_dir), analysis_level, **sections)
+
+
+def result_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that change the results, flat and ready for JSON.
+
+    Paths are left out as names of places; what lies in the files is accounted
+    for by their checksums.
+    """
+    return {
+        item.name: _plain(getattr(getattr(settings, name), item.name))
+        for name, kind in SECTIONS.items()
+        for item in fields(kind)
+        if item.metadata["changes_results"] and name != "selection" and "Path" not in str(item.type)
+    }
+
+
+def to_toml(settings: Settings) -> str:
+    """Write settings as TOML; ``--config-file`` reads them back."""
+    import tomli_w
+
+    document = {
+        "bids_dir": str(settings.bids_dir),
+        "output_dir": str(settings.output_dir),
+        "analysis_level": settings.analysis_level,
+    }
+    for name, kind in SECTIONS.items():
+        section = getattr(settings, name)
+        document[name] = {
+            item.name: _plain(getattr(section, item.name))
+            for item in fields(kind)
+            if getattr(section, item.name) is not None
+        }
+    return tomli_w.dumps(document)
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the option tables of a TOML file.
+
+    Raises
+    ------
+    MissingInputError
+        There is no such file.
+    DataError
+        It is not TOML, or a value is of the wrong kind.
+    UsageError
+        It has a section or an option that does not exist.
+    """
+    try:
+        import tomllib
+    except ModuleNotFoundError:
+        import tomli as tomllib
+
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingInputError("The configuration file is not there.", file=path) from None
+    except OSError as error:
+        raise MissingInputError(
+            "The configuration file cannot be read.", file=path, found=error.strerror
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            "The configuration file is not TOML.",
+            file=path,
+            found=error,
+            expected="tables such as [network] with lines such as network = 'alexnet'",
+        ) from None
+    for key in ("bids_dir", "output_dir", "analysis_level"):
+        document.pop(key, None)  # the command line says these
+    tables = {}
+    for name, table in document.items():
+        if name not in SECTIONS or not isinstance(table, dict):
+            raise UsageError(
+                "The configuration file has a section that does not exist.",
+                file=path,
+                found=name,
+                expected=", ".join(f"[{section}]" for section in SECTIONS),
+            )
+        tables[name] = {
+            key: _checked(path, name, key, value, _option(path, name, key))
+            for key, value in table.items()
+        }
+    return tables
+
+
+def _option(path: Path, section: str, key: str) -> dataclasses.Field:
+    import difflib
+
+    known = {item.name: item for item in fields(SECTIONS[section])}
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=3)
+        raise UsageError(
+            "The configuration file has an option that does not exist.",
+            file=path,
+            place=f"[{section}]",
+            found=key,
+            expected=" or ".join(near) if near else ", ".join(known),
+        )
+    return known[key]
+
+
+def _checked(path: Path, section: str, key: str, value: Any, item: dataclasses.Field) -> Any:
+    """Turn a TOML value into the option's type, or say what is wrong with it."""
+    hint = typing.get_type_hints(SECTIONS[section])[key]
+    kinds = typing.get_args(hint) if typing.get_origin(hint) is not tuple else ()
+    kind = next((k for k in kinds if k is not type(None)), hint)
+    convert = item.metadata["keywords"].get("type")
+    choices = item.metadata["keywords"].get("choices")
+    try:
+        if typing.get_origin(hint) is tuple:
+            if not isinstance(value, list):
+                raise ValueError
+            element = typing.get_args(hint)[0]
+            return tuple(_of_type(element, entry) for entry in value)
+        if convert is not None and isinstance(value, str):
+            return convert(value)
+        value = _of_type(kind, value)
+    except ValueError:
+        raise DataError(
+            "The configuration file has a value of the wrong kind.",
+            file=path,
+            place=f"[{section}] {key}",
+            found=repr(value),
+            expected=str(hint).replace("typing.", ""),
+        ) from None
+    if choices and value not in choices:
+        raise DataError(
+            "The configuration file has a value that is not among the choices.",
+            file=path,
+            place=f"[{section}] {key}",
+            found=repr(value),
+            expected=", ".join(choices),
+        )
+    return value
+
+
+def _of_type(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
+        return value
+    raise ValueError
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return value
