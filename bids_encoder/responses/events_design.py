@@ -1,0 +1,274 @@
+"""Event designs: one response map per stimulus, by a general linear model per run.
+
+Every estimate here is linear in the data, so that a run comes down to one matrix, the
+estimator (stimuli × volumes), which is small and computed in float64, and to its product
+with the BOLD data in float32.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_encoder.errors import DataError
+from bids_encoder.responses.drift import nuisance_basis
+
+if TYPE_CHECKING:
+    from bids_encoder.bids.events import Presentation
+
+log = logging.getLogger(__name__)
+
+HRFS = ("spm", "glover")
+_HRF_LENGTH = 32.0  # seconds, as nilearn samples both shapes
+_LEAST_ENERGY = 0.1  # share of a response's energy that must lie within the run
+_LEAST_FREE = 1 / 3  # share of the volumes that must stay free of regressors
+_MOST_INFLATION = 10.0  # median variance inflation factor beyond which regressors are collinear
+_BLOCK = 20_000  # voxels at a time
+
+
+def event_responses(
+    bold: np.ndarray,
+    presentations: Sequence[Presentation],
+    repetition_time: float,
+    start_time: float = 0.0,
+    *,
+    hrf: str = "spm",
+    high_pass: float | None = 0.01,
+    confounds: np.ndarray | None = None,
+    name: str = "this run",
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Estimate the response to each stimulus of a run.
+
+    All stimuli are estimated together by ordinary least squares, one regressor each, beside
+    drift, constant and confounds. Where the run cannot support so many (see
+    :func:`needs_separate_regressions`), each has a regression of its own (LSS).
+
+    Parameters
+    ----------
+    bold : (T, V) float32
+        BOLD of the run, in any units; voxels with NaN stay NaN.
+    presentations : sequence of Presentation
+        What was shown when; a stimulus shown several times has one estimate.
+    repetition_time : float
+        Seconds.
+    start_time : float
+        When, after the onset of the first volume, the volumes are sampled: ``StartTime`` of
+        slice-time corrected data. Volume k stands for the time start_time + k · TR.
+    hrf : {"spm", "glover"}
+        Canonical haemodynamic response, as nilearn samples it.
+    high_pass : float or None
+        Cut-off of the cosine drift in Hz; None where the confounds hold the drift already.
+    confounds : (T, c) array, optional
+    name : str
+        What to call the run in messages.
+
+    Returns
+    -------
+    stimuli : tuple of str
+        In the order in which they were first shown.
+    betas : (n_stimuli, V) float32
+        In the units of `bold`, per unit of the regressor: the response to a stimulus that
+        stays on for so long that the response reaches its plateau.
+
+    Raises
+    ------
+    DataError
+        No stimulus has its response within the run, or drift and confounds use up the run.
+    """
+    n_volumes = len(bold)
+    stimuli, regressors = stimulus_regressors(
+        presentations, n_volumes, repetition_time, start_time, hrf, name
+    )
+    nuisance = nuisance_basis(n_volumes, repetition_time, high_pass, confounds)
+    reason = needs_separate_regressions(regressors, nuisance)
+    if reason:
+        log.warning(
+            "%s: %s; each stimulus is estimated by a regression of its own (LSS).", name, reason
+        )
+        weights = separate_estimator(regressors, nuisance)
+    else:
+        weights = joint_estimator(regressors, nuisance)
+    return stimuli, _apply(weights, bold)
+
+
+def stimulus_regressors(
+    presentations: Sequence[Presentation],
+    n_volumes: int,
+    repetition_time: float,
+    start_time: float = 0.0,
+    hrf: str = "spm",
+    name: str = "this run",
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Convolve the presentations of each stimulus with the haemodynamic response.
+
+    Stimuli of whose response less than a tenth (of the sum of squares) lies within the run
+    are left out with a warning: their estimates would be noise.
+
+    Returns
+    -------
+    stimuli : tuple of str
+        In the order in which they were first shown.
+    regressors : (T, n_stimuli) float64
+
+    Raises
+    ------
+    DataError
+        No stimulus is left.
+    """
+    shown: dict[str, list[Presentation]] = {}
+    for presentation in sorted(presentations, key=lambda p: p.onset):
+        shown.setdefault(presentation.stimulus, []).append(presentation)
+    n_after = int(np.ceil(_HRF_LENGTH / repetition_time)) + 1
+    end = start_time + (n_volumes - 1) * repetition_time
+    kept, columns, lost = [], [], []
+    for stimulus, times in shown.items():
+        regressor = _regressor(times, n_volumes, repetition_time, start_time, hrf)
+        if times[-1].onset + times[-1].duration + _HRF_LENGTH > end:
+            longest = max(p.onset + p.duration for p in times)
+            beyond = n_after + max(0, int(np.ceil((longest - end) / repetition_time)))
+            whole = _regressor(times, n_volumes + beyond, repetition_time, start_time, hrf)
+            within = np.square(regressor).sum() >= _LEAST_ENERGY * np.square(whole).sum()
+        else:
+            within = True
+        if within and regressor.any():
+            kept.append(stimulus)
+            columns.append(regressor)
+        else:
+            lost.append(stimulus)
+    if not kept:
+        raise DataError(
+            "No stimulus of this run has its response within the run.",
+            file=name,
+            place="onset",
+            found=f"{len(shown)} stimuli; the last volume is at {end:g} s",
+            expected="onsets in seconds from the first volume, some seconds before the end",
+            remedy="check the onsets of the events file and RepetitionTime",
+        )
+    if lost:
+        log.warning(
+            "%s: the response to %d of %d stimuli lies outside the run; left out: %s%s.",
+            name,
+            len(lost),
+            len(shown),
+            ", ".join(lost[:3]),
+            " …" if len(lost) > 3 else "",
+        )
+    return tuple(kept), np.column_stack(columns)
+
+
+def needs_separate_regressions(regressors: np.ndarray, nuisance: np.ndarray) -> str | None:
+    """Say why a run cannot support a joint regression, or None where it can.
+
+    It cannot where fewer than a third of the volumes would stay free of regressors, where the
+    design has less than full rank, or where the median variance inflation factor of the
+    stimuli is above 10, the customary sign of harmful collinearity: presentations follow
+    each other faster than their responses can be told apart.
+
+    Parameters
+    ----------
+    regressors : (T, n) array
+    nuisance : (T, k) array
+        Orthonormal.
+    """
+    n_volumes, n_stimuli = regressors.shape
+    n_nuisance = nuisance.shape[1]
+    free = n_volumes - n_stimuli - n_nuisance
+    if free < _LEAST_FREE * n_volumes:
+        return (
+            f"{n_stimuli} stimuli and {n_nuisance} nuisance regressors leave {max(free, 0)} of "
+            f"{n_volumes} volumes free"
+        )
+    clean = _project_out(nuisance, regressors)
+    scale = np.linalg.norm(clean, axis=0)
+    left, singular, right = np.linalg.svd(clean / np.where(scale > 0, scale, 1), False)
+    if singular[-1] <= 1e-6 * singular[0]:
+        return "the regressors of some stimuli are combinations of others"
+    inflation = float(np.median(np.square(right.T / singular).sum(axis=1)))
+    if inflation > _MOST_INFLATION:
+        return f"the responses overlap too much (median variance inflation {inflation:.0f})"
+    return None
+
+
+def joint_estimator(regressors: np.ndarray, nuisance: np.ndarray) -> np.ndarray:
+    """Ordinary least squares: the rows of the pseudo-inverse that belong to the stimuli.
+
+    By Frisch, Waugh and Lovell these are the pseudo-inverse of the regressors from which the
+    nuisance has been projected out.
+
+    Returns
+    -------
+    weights : (n, T) float64
+    """
+    return np.linalg.pinv(_project_out(nuisance, regressors))
+
+
+def separate_estimator(regressors: np.ndarray, nuisance: np.ndarray) -> np.ndarray:
+    """Least squares, separate (LSS; Mumford et al. 2012, NeuroImage 59, 2636-2643).
+
+    The i-th regression has two regressors, xᵢ and the sum of all others, beside the nuisance.
+    With the nuisance projected out of both, its normal equations are 2 × 2, and only their
+    first unknown is kept.
+
+    Parameters
+    ----------
+    regressors : (T, n) array
+    nuisance : (T, k) array
+        Orthonormal.
+
+    Returns
+    -------
+    weights : (n, T) float64
+    """
+    own = _project_out(nuisance, regressors)
+    others = own.sum(axis=1, keepdims=True) - own
+    aa = np.square(own).sum(axis=0)
+    ab = (own * others).sum(axis=0)
+    bb = np.square(others).sum(axis=0)
+    gram = np.stack([np.stack([aa, ab], -1), np.stack([ab, bb], -1)], -2)
+    # A pseudo-inverse, because a run may have one stimulus, or two that are always together.
+    first = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)[:, 0]
+    return (own * first[:, 0] + others * first[:, 1]).T
+
+
+def _apply(weights: np.ndarray, bold: np.ndarray) -> np.ndarray:
+    """Estimator (n, T) times BOLD (T, V), by blocks of voxels."""
+    weights = weights.astype(np.float32)
+    betas = np.empty((len(weights), bold.shape[1]), dtype=np.float32)
+    with np.errstate(invalid="ignore"):
+        for start in range(0, bold.shape[1], _BLOCK):
+            block = bold[:, start : start + _BLOCK]
+            # The weights sum to zero (the constant is in the design), so that the mean may go;
+            # left in, it would cost float32 most of its digits.
+            centred = block - block.mean(axis=0, dtype=np.float64).astype(np.float32)
+            betas[:, start : start + _BLOCK] = weights @ centred
+    return betas
+
+
+def _project_out(basis: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return columns - basis @ (basis.T @ columns)
+
+
+def _regressor(
+    presentations: Sequence[Presentation],
+    n_volumes: int,
+    repetition_time: float,
+    start_time: float,
+    hrf: str,
+) -> np.ndarray:
+    from nilearn.glm.first_level import compute_regressor
+
+    condition = (
+        [p.onset for p in presentations],
+        [p.duration for p in presentations],
+        np.ones(len(presentations)),
+    )
+    frame_times = start_time + repetition_time * np.arange(n_volumes)
+    with warnings.catch_warnings():
+        # Onsets long before the run leave an empty regressor, of which we speak ourselves.
+        warnings.simplefilter("ignore")
+        regressor, _ = compute_regressor(condition, hrf, frame_times)
+    return regressor[:, 0]
