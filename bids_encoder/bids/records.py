@@ -1,0 +1,58 @@
+"""What reading a dataset gives: the dataset, its derivatives, its runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_encoder.bids.names import join_entities
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """A folder of preprocessed data, under the name that BIDS URIs will use."""
+
+    name: str
+    root: Path
+    description: dict[str, Any]
+    layout: Any  # bids.layout.BIDSLayout
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A raw dataset and its derivatives, indexed for the participants asked for."""
+
+    root: Path
+    description: dict[str, Any]
+    layout: Any  # bids.layout.BIDSLayout
+    derivatives: tuple[Derivative, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of BOLD: which files, which entities."""
+
+    bold: Path  # the image to be read
+    entities: dict[str, str]  # of the raw run: short names, labels as written, in file-name order
+    events: Path | None  # the table that applies, from the raw dataset
+    repetition_time: float | None  # seconds; None when no sidecar says
+    start_time: float  # seconds; when the values of the first volume hold
+    mask: Path | None  # brain mask on the same grid
+    confounds: Path | None  # table of confounds
+    space: str | None  # None: the run's own grid
+    resolution: str | None  # label of the res- entity
+    preprocessed: bool
+
+    @property
+    def name(self) -> str:
+        """E.g. ``sub-01_ses-1_task-x_run-1``."""
+        return join_entities(self.entities)
+
+    @property
+    def session(self) -> str | None:
+        return self.entities.get("ses")
+
+    @property
+    def task(self) -> str:
+        return self.entities["task"]
