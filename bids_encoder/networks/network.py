@@ -1,0 +1,147 @@
+"""A network that is ready to be used, and the activations of its layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bids_encoder.networks.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One place where activations are taken.
+
+    Attributes
+    ----------
+    name : str
+        What people call the layer: "conv1", or the module's own name.
+    module : str
+        Name of the module inside the network, as in ``named_modules()``.
+    call : int
+        Which of the module's calls in one forward pass counts, from 1. A single
+        ReLU module may serve several places of a network.
+    shape : tuple of int
+        Of one picture's activations: (C, H, W), tokens (N, D) or a vector (D,).
+    channels_last : bool
+        The module gives (H, W, C), which is turned into (C, H, W).
+    """
+
+    name: str
+    module: str
+    call: int
+    shape: tuple[int, ...]
+    channels_last: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network with its weights, the layers to be tapped, and what to feed it.
+
+    Attributes
+    ----------
+    name : str
+    module : torch.nn.Module
+        In evaluation mode, without gradients, on `device`.
+    taps : tuple of Tap
+        In the order in which the network computes them: from shallow to deep.
+    preprocess : Preprocess
+        uint8 (H, W, 3) -> float32 tensor (3, size, size).
+    weights_id : str
+        Checksum of all parameters and buffers, and in words where they come from.
+    citation : str
+        What to cite for architecture and weights.
+    device : str
+        "cpu" or "cuda".
+    """
+
+    name: str
+    module: nn.Module
+    taps: tuple[Tap, ...]
+    preprocess: Preprocess
+    weights_id: str
+    citation: str
+    device: str
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the tapped layers, from shallow to deep."""
+        return tuple(tap.name for tap in self.taps)
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square input in pixels."""
+        return self.preprocess.size
+
+
+class _AllCollected(Exception):  # noqa: N818 - not an error: ends the forward pass early
+    pass
+
+
+def activations(
+    network: Network,
+    batch: torch.Tensor,
+    transform: Callable[[torch.Tensor, Tap], torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Run a batch through the network, as far as the deepest layer that is wanted.
+
+    Parameters
+    ----------
+    network : Network
+    batch : tensor (n, 3, size, size), float32
+        Preprocessed pictures, on any device.
+    transform : function (activations of the batch, tap) -> tensor, optional
+        Applied at once to each layer, so that not all layers need be held
+        whole. Its result must not share memory with its argument: later modules
+        may work in place. Without it, the activations are copied.
+
+    Returns
+    -------
+    activations : dict of tensors (n, *tap.shape), by layer name
+        On the network's device.
+    """
+    transform = transform or (lambda output, tap: output.clone())
+    found: dict[str, torch.Tensor] = {}
+    calls: Counter[str] = Counter()
+    taps_of: dict[str, list[Tap]] = {}
+    for tap in network.taps:
+        taps_of.setdefault(tap.module, []).append(tap)
+
+    def hook_for(name: str):
+        def hook(module, args, output):
+            calls[name] += 1
+            for tap in taps_of[name]:
+                if tap.call == calls[name]:
+                    found[tap.name] = transform(as_tensor(output, tap.channels_last), tap)
+            if len(found) == len(network.taps):
+                raise _AllCollected
+
+        return hook
+
+    modules = dict(network.module.named_modules())
+    handles = [modules[name].register_forward_hook(hook_for(name)) for name in taps_of]
+    memory_format = torch.channels_last  # a third faster on CPU than the usual order
+    batch = batch.to(network.device, memory_format=memory_format)
+    try:
+        # TF32 would make features of a GPU differ from those of a CPU in the third digit.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            network.module(batch)
+    except _AllCollected:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {tap.name: found[tap.name] for tap in network.taps}
+
+
+def as_tensor(output: object, channels_last: bool = False) -> torch.Tensor | None:
+    """Return the tensor that a module gave (the first one of a tuple), or None."""
+    if isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    if not isinstance(output, torch.Tensor):
+        return None
+    return output.permute(0, 3, 1, 2) if channels_last and output.ndim == 4 else output
