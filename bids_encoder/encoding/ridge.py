@@ -1,0 +1,350 @@
+"""Ridge regression from features to voxels, cross-validated over groups.
+
+For each voxel, the responses y (n,) are predicted from features X (n, p) by
+
+    w = argmin ||y - Xw - b||² + α ||w||²,      b not penalised
+
+one model a fold, learned from the other folds, with one penalty α a voxel. Penalties are given
+in units of the mean diagonal of the kernel XX', centred over all samples, so that the same grid
+fits any layer. The penalty kept is the one with the highest mean r² over folds, and the model
+kept is the mean of the fold models at that penalty (Eickenberg et al. 2017, NeuroImage,
+section "Encoding models").
+
+A model is its dual coefficients a (n,) and intercept b: ŷ(x) = Σ_i a_i <x, x_i> + b.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from bids_encoder.encoding.blocks import Block, System, gains, make_block, outcomes
+from bids_encoder.encoding.folds import Fold
+from bids_encoder.encoding.memory import Plan, make_plan
+from bids_encoder.encoding.scores import CONSTANT
+from bids_encoder.encoding.search import search
+from bids_encoder.encoding.systems import FeatureSystem, KernelSystem, Solver
+from bids_encoder.errors import DataError
+
+log = logging.getLogger(__name__)
+
+PENALTIES = np.logspace(-3, 5, 20)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Scores and models of V voxels.
+
+    Attributes
+    ----------
+    r2 : (V,) float32
+        1 - ||y - ŷ||² / ||y - mean(y)||² on the held-out fold, averaged over folds.
+    r : (V,) float32
+        Pearson correlation on the held-out fold, averaged over folds.
+    penalty : (V,) float32
+        The penalty that was chosen, in units of `unit`.
+    valid : (V,) bool
+        False where the responses are not finite, or constant within a fold; r2, r, penalty,
+        dual and intercept are NaN there.
+    penalties : (m,) float64
+        The grid, rising.
+    unit : float
+        Mean diagonal of the centred kernel.
+    at_low_edge, at_high_edge : int
+        How many voxels chose the first and the last penalty of the grid.
+    dual : (n, V) float32, or None
+        Dual coefficients, one row a sample; they sum to 0 over samples.
+    intercept : (V,) float32, or None
+    """
+
+    r2: np.ndarray
+    r: np.ndarray
+    penalty: np.ndarray
+    valid: np.ndarray
+    penalties: np.ndarray
+    unit: float
+    at_low_edge: int
+    at_high_edge: int
+    dual: np.ndarray | None
+    intercept: np.ndarray | None
+
+    @property
+    def n_valid(self) -> int:
+        """How many voxels could be fitted."""
+        return int(self.valid.sum())
+
+
+def linear_kernel(features: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+    """Inner products K = X Z' of samples, (n, n) or, with `others` (m, p), (n, m), float32.
+
+    Parameters
+    ----------
+    features : (n, p) array
+    others : (m, p) array, optional
+    """
+    x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+    z = x if others is None else torch.from_numpy(np.ascontiguousarray(others, dtype=np.float32))
+    return (x @ z.T).numpy()
+
+
+def predict(dual: np.ndarray, intercept: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Predicted responses ŷ = K a + b.
+
+    Parameters
+    ----------
+    dual : (n, V) array
+    intercept : (V,) array
+        As in `Fit`.
+    kernel : (m, n) array
+        `linear_kernel(new features, training features)`.
+
+    Returns
+    -------
+    (m, V) float32 array
+    """
+    # Coefficients sum to 0 over samples, so that a constant taken from a row of the kernel
+    # changes nothing but the rounding, which is much smaller without it.
+    rows = kernel - kernel.mean(1, keepdims=True)
+    k = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+    a = torch.from_numpy(np.asarray(dual, dtype=np.float32))
+    return (k @ a).numpy() + np.asarray(intercept, dtype=np.float32)
+
+
+def fit(
+    features: np.ndarray | None,
+    responses: np.ndarray,
+    folds: Sequence[Fold],
+    *,
+    kernel: np.ndarray | None = None,
+    penalties: np.ndarray = PENALTIES,
+    nested: bool = False,
+    keep_weights: bool = True,
+    mem_bytes: int | None = None,
+    device: str = "cpu",
+    on_progress: Callable[[float], None] | None = None,
+) -> Fit:
+    """Fit and score one ridge model a voxel.
+
+    Parameters
+    ----------
+    features : (n, p) array, or None
+        One row a sample. May be None where `kernel` is given.
+    responses : (n, V) array
+        One row a sample, one column a voxel.
+    folds : sequence of k Fold
+        As `make_folds` gives them: test sets hold every row once, and the training rows of a
+        fold are all the others.
+    kernel : (n, n) array, optional
+        `linear_kernel(features)`, where it is already known.
+    penalties : (m,) array
+        The grid, positive and rising, in units of the mean diagonal of the centred kernel.
+    nested : bool
+        Choose the penalty for each fold inside its training rows, by cross-validation over the
+        remaining folds, so that the scores have no selection bias. `penalty` and the model are
+        as without it.
+    keep_weights : bool
+        Whether to compute `dual` and `intercept`.
+    mem_bytes : int, optional
+        About how much memory to use beside the arguments and the result; 4 GiB if not given.
+    device : str
+        "cpu", or a torch device such as "cuda".
+    on_progress : callable, optional
+        Called with the share of the work that is done, from 0 to 1.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    DataError
+        Features or kernel are not finite, or all samples have the same features.
+    """
+    grid = _check_penalties(penalties)
+    responses = np.asarray(responses)
+    n, n_voxels = responses.shape
+    order, bounds = _sort_by_fold(folds, n)
+    valid = _usable(responses, folds)
+    columns = np.flatnonzero(valid)
+    plan = make_plan(
+        n,
+        None if features is None else np.shape(features)[1],
+        len(columns),
+        n_folds=len(folds),
+        n_penalties=len(grid),
+        mem_bytes=mem_bytes,
+    )
+    system = _make_system(plan, features, kernel, order, bounds, torch.device(device))
+    solver = _cached(system, grid, plan.solvers, weights=keep_weights)
+    result = _empty(n, n_voxels, keep_weights)
+    chosen = np.zeros(n_voxels, dtype=np.int64)
+    steps = _Steps(on_progress, (1 + nested * len(folds)) * len(columns))
+    for some in _split(columns, plan.block):
+        y = _voxels_first(responses, some, order, system.device)
+        mean = y.mean(1)
+        block = make_block(system, y)
+        best = _choose(system, solver, block, len(grid))
+        chosen[some] = best.cpu().numpy()
+        for rows, outcome in _at_best(system, solver, block, best, weights=keep_weights):
+            there = some[rows.cpu().numpy()]
+            result["r2"][there] = outcome.r2.mean(1).cpu().numpy()
+            result["r"][there] = outcome.r.mean(1).cpu().numpy()
+            if keep_weights:
+                result["dual"][np.ix_(there, order)] = outcome.dual.cpu().numpy()
+                result["intercept"][there] = (outcome.intercept + mean[rows]).cpu().numpy()
+        steps.add(len(some))
+    if nested:
+        result["r2"], result["r"] = _nested_scores(
+            system, responses, columns, order, grid, plan, steps
+        )
+    result["penalty"][columns] = grid[chosen[columns]]
+    dual = result.pop("dual")
+    return Fit(
+        **result,
+        valid=valid,
+        penalties=grid,
+        unit=system.unit,
+        at_low_edge=int((chosen[columns] == 0).sum()),
+        at_high_edge=int((chosen[columns] == len(grid) - 1).sum()),
+        dual=None if dual is None else dual.T,
+    )
+
+
+def _nested_scores(system, responses, columns, order, grid, plan, steps):
+    """r2 and r, (V,) each, where the penalty of a fold was chosen inside its training rows."""
+    k = len(system.bounds) - 1
+    scores = np.full((2, k, responses.shape[1]), np.nan, dtype=np.float32)
+    outer = _cached(system, grid, max(plan.solvers // 2, 1))
+    for t in range(k):
+        inside = system.without(t)
+        inner = _cached(inside, grid * system.unit / inside.unit, max(plan.solvers // 2, 1))
+        for some in _split(columns, plan.block):
+            y = _voxels_first(responses, some, order, system.device)
+            rest = torch.cat([y[:, : system.bounds[t]], y[:, system.bounds[t + 1] :]], dim=1)
+            best = _choose(inside, inner, make_block(inside, rest), len(grid))
+            block = make_block(system, y)
+            for rows, outcome in _at_best(system, outer, block, best, folds=[t]):
+                there = some[rows.cpu().numpy()]
+                scores[0, t, there] = outcome.r2[:, 0].cpu().numpy()
+                scores[1, t, there] = outcome.r[:, 0].cpu().numpy()
+            steps.add(len(some))
+    return scores.mean(1)
+
+
+def _cached(
+    system: System, grid: np.ndarray, size: int, *, weights: bool = False
+) -> Callable[[int], Solver]:
+    """Solvers by their place in the grid, of which the last `size` are remembered."""
+    return lru_cache(maxsize=size)(
+        lambda j: system.solver(float(grid[j] * system.unit), weights=weights)
+    )
+
+
+def _choose(system: System, solver, block: Block, n_penalties: int) -> torch.Tensor:
+    """Index of the best penalty of each voxel, (V,)."""
+
+    def evaluate(j: int, rows: torch.Tensor | None) -> torch.Tensor:
+        return gains(system, solver(j), block, rows)
+
+    return search(evaluate, n_penalties, len(block.y))
+
+
+def _at_best(system: System, solver, block: Block, best: torch.Tensor, **options):
+    """(rows, Outcome) for chunk after chunk of voxels that chose the same penalty."""
+    for j in torch.unique(best).tolist():
+        rows = torch.nonzero(best == j).flatten()
+        yield from outcomes(system, solver(j), block, rows, **options)
+
+
+def _split(columns: np.ndarray, size: int) -> list[np.ndarray]:
+    return [columns[start : start + size] for start in range(0, len(columns), size)]
+
+
+class _Steps:
+    """Tells `on_progress` which share of `total` steps is done."""
+
+    def __init__(self, on_progress: Callable[[float], None] | None, total: int):
+        self._tell, self._total, self._done = on_progress, total, 0
+
+    def add(self, count: int) -> None:
+        self._done += count
+        if self._tell is not None:
+            self._tell(self._done / self._total)
+
+
+def _check_penalties(penalties) -> np.ndarray:
+    grid = np.array(penalties, dtype=np.float64)
+    if grid.ndim != 1 or grid.size == 0 or not (grid > 0).all() or not (np.diff(grid) > 0).all():
+        raise ValueError("penalties must be positive and rising")
+    return grid
+
+
+def _sort_by_fold(folds: Sequence[Fold], n: int) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Rows fold by fold, and where each fold begins and ends."""
+    order = np.concatenate([fold.test for fold in folds])
+    if len(folds) < 2 or not np.array_equal(np.sort(order), np.arange(n)):
+        raise ValueError("the test rows of the folds must hold every row exactly once")
+    for fold in folds:
+        if not np.array_equal(np.sort(fold.train), np.setdiff1d(np.arange(n), fold.test)):
+            raise ValueError("the training rows of a fold must be all rows that are not tested")
+    return order, (0, *np.cumsum([len(fold.test) for fold in folds]).tolist())
+
+
+def _make_system(plan: Plan, features, kernel, order, bounds, device) -> System:
+    if plan.by_features:
+        x = torch.from_numpy(np.asarray(features, dtype=np.float64)[order]).to(device)
+        system = FeatureSystem(x, bounds)
+    else:
+        k = linear_kernel(features) if kernel is None else np.asarray(kernel)
+        k = torch.from_numpy(np.asarray(k, dtype=np.float64)[np.ix_(order, order)])
+        system = KernelSystem(k.to(device), bounds)
+    if not np.isfinite(system.unit) or system.unit <= 0:
+        raise DataError(
+            "The features cannot be used for ridge regression.",
+            found="values that are not finite"
+            if not np.isfinite(system.unit)
+            else "the same features for every sample",
+            expected="finite features that differ among samples",
+            remedy="look at the stimuli and the layer; leave this layer out",
+        )
+    return system
+
+
+def _usable(responses: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
+    """Voxels that are finite everywhere and vary in the held-out rows of every fold, (V,) bool."""
+    usable = np.ones(responses.shape[1], dtype=bool)
+    for fold in folds:
+        values = responses[_as_slice(fold.test)]
+        high, low = values.max(0), values.min(0)
+        with np.errstate(invalid="ignore"):
+            usable &= np.isfinite(high) & np.isfinite(low)
+            usable &= high - low > CONSTANT * np.maximum(np.abs(high), np.abs(low))
+    return usable
+
+
+def _as_slice(rows: np.ndarray) -> np.ndarray | slice:
+    """A slice where rows are consecutive: a view instead of a copy."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def _voxels_first(responses, columns, order, device) -> torch.Tensor:
+    """Some voxels as a (V, n) float32 tensor, samples in the given order."""
+    values = np.ascontiguousarray(responses[:, columns].T, dtype=np.float32)
+    if not np.array_equal(order, np.arange(len(order))):
+        values = values[:, order]
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+
+def _empty(n: int, n_voxels: int, keep_weights: bool) -> dict[str, np.ndarray | None]:
+    names = ("r2", "r", "penalty")
+    result = {name: np.full(n_voxels, np.nan, dtype=np.float32) for name in names}
+    result["dual"] = np.full((n_voxels, n), np.nan, np.float32) if keep_weights else None
+    result["intercept"] = np.full(n_voxels, np.nan, np.float32) if keep_weights else None
+    return result

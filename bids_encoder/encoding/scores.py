@@ -1,0 +1,77 @@
+"""How well predictions match responses: r² and Pearson r, one value a voxel.
+
+NaN rules, the same for both scores: a voxel scores NaN where a response or a prediction is
+not finite, and where the responses are constant. Pearson r is also NaN where the predictions
+are constant (r² is then defined).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# A response whose spread is within rounding of its size counts as constant.
+CONSTANT = 1e-6
+
+
+def r2_score(
+    responses: np.ndarray, predictions: np.ndarray, *, mean: np.ndarray | None = None
+) -> np.ndarray:
+    """Share of variance explained::
+
+        r² = 1 - ||y - ŷ||² / ||y - m||²
+
+    Parameters
+    ----------
+    responses, predictions : (n, V) arrays
+        y and ŷ, held-out samples by voxels.
+    mean : (V,) array, optional
+        m, what explains nothing. The mean of `responses` where it is not given.
+
+    Returns
+    -------
+    (V,) float64 array
+        1 is perfect, 0 no better than `mean`, negative worse.
+    """
+    y, yhat = _as_pair(responses, predictions)
+    centre = y.mean(0) if mean is None else np.asarray(mean, dtype=np.float64)
+    total = np.square(y - centre).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = 1 - np.square(y - yhat).sum(0) / total
+    return np.where(_varies(y) & (total > 0), score, np.nan)
+
+
+def correlation(responses: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Pearson correlation::
+
+        r = <y - ȳ, ŷ - mean(ŷ)> / (||y - ȳ|| ||ŷ - mean(ŷ)||)
+
+    Parameters
+    ----------
+    responses, predictions : (n, V) arrays
+        y and ŷ, held-out samples by voxels.
+
+    Returns
+    -------
+    (V,) float64 array
+    """
+    y, yhat = _as_pair(responses, predictions)
+    usable = _varies(y) & _varies(yhat)
+    y, yhat = y - y.mean(0), yhat - yhat.mean(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = (y * yhat).sum(0) / (np.linalg.norm(y, axis=0) * np.linalg.norm(yhat, axis=0))
+    return np.where(usable, np.clip(score, -1, 1), np.nan)
+
+
+def _as_pair(responses, predictions) -> tuple[np.ndarray, np.ndarray]:
+    y = np.asarray(responses, dtype=np.float64)
+    yhat = np.asarray(predictions, dtype=np.float64)
+    if y.ndim != 2 or y.shape != yhat.shape:
+        raise ValueError(f"shapes (n, V) expected and equal, found {y.shape} and {yhat.shape}")
+    return y, yhat
+
+
+def _varies(values: np.ndarray) -> np.ndarray:
+    """Which columns are finite and not constant, (V,) bool."""
+    with np.errstate(invalid="ignore"):
+        spread = np.abs(values - values.mean(0)).max(0)
+        return spread > CONSTANT * np.abs(values).max(0)

@@ -1,0 +1,253 @@
+"""Ridge regression for all folds at once, through samples or through features.
+
+With an unpenalised intercept, fold t predicts its held-out responses as
+
+    ŷ_t = ȳ_(t) + H_t(α) y_(t),      H_t(α) = X_t X_(t)' (X_(t) X_(t)' + αI)⁻¹
+
+where (t) marks the training rows of the fold, and features are centred on their mean over these
+rows. Two ways lead to H_t:
+
+`KernelSystem` works with samples (n × n). Let K be the kernel centred over all rows, and
+
+    G = (K + αI)⁻¹ - 11'/(nα)
+
+its regularised inverse, projected against the constant. Then one inverse serves all folds: the
+held-out residual is e_t = (G_tt)⁻¹ (G y)_t, the block form of the leave-one-out formula, and the
+dual coefficients of fold t are G (y - [e_t]), where [e_t] stands in the rows of the fold with
+zeros elsewhere. Their mean over the k folds is G (y - e/k).
+
+`FeatureSystem` works with features (p × p), for p well below n:
+
+    H_t y_(t) = X_t S_t(α) (X_(t)' y_(t)),      S_t(α) = (X_(t)' X_(t) + αI)⁻¹
+
+where the last factor does not depend on α.
+
+In both, rows are sorted by fold; responses come voxel by voxel, (V, n), each voxel centred over
+all its rows; small matrices are made in float64 where their condition asks for it. Everything is
+a torch tensor on one device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+
+from bids_encoder.encoding.folds import N_BLOCKS
+
+# Between these two, an inverse made in float32 keeps five digits: the condition number of the
+# system, and the penalty in units of the mean diagonal (the larger it is, the less of the
+# kernel is left in the rounding of the diagonal).
+LARGEST_CONDITION = 100.0
+LARGEST_PENALTY = 100.0
+
+
+class Solver(NamedTuple):
+    """The matrices of one penalty, float32.
+
+    Attributes
+    ----------
+    predict : k tensors
+        For each fold, the part of H_t(α) that depends on α, transposed.
+    weights : tuple of tensors
+        What turns responses and residuals into dual coefficients; empty if not asked for.
+    intercept : tuple of tensors
+        Linear functionals that give the intercept; empty if not asked for.
+    """
+
+    predict: tuple[torch.Tensor, ...]
+    weights: tuple[torch.Tensor, ...] = ()
+    intercept: tuple[torch.Tensor, ...] = ()
+
+
+class KernelSystem:
+    """Ridge through the n × n kernel.
+
+    Parameters
+    ----------
+    kernel : (n, n) float tensor
+        As the features give it, not centred; rows and columns sorted by fold.
+    bounds : k + 1 int
+        Fold t holds the rows bounds[t]:bounds[t+1].
+    """
+
+    def __init__(self, kernel: torch.Tensor, bounds: Sequence[int]):
+        kernel = kernel.double()
+        self.device = kernel.device
+        n = len(kernel)
+        self.bounds = tuple(bounds)
+        self.training = torch.stack(
+            [_training_average(n, *fold, kernel) for fold in _pairs(bounds)], dim=1
+        )
+        self.training_kernel = kernel @ self.training
+        self.kernel = kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
+        self.unit = float(self.kernel.diagonal().mean())
+        self._norm = float(torch.linalg.matrix_norm(self.kernel))
+
+    def without(self, t: int) -> KernelSystem:
+        """The system of the training rows of fold t, to choose a penalty among them."""
+        keep, bounds = _without(self.bounds, t)
+        return KernelSystem(self.kernel[keep][:, keep], bounds)
+
+    def solver(self, penalty: float, weights: bool = False) -> Solver:
+        """Matrices for one penalty, in the unit of the kernel."""
+        n = len(self.kernel)
+        single = self._norm / LARGEST_CONDITION < penalty < LARGEST_PENALTY * self.unit
+        system = self.kernel.float() if single else self.kernel
+        inverse = torch.cholesky_inverse(
+            torch.linalg.cholesky(system + penalty * _eye(n, system))
+        )
+        inverse -= 1 / (n * penalty)
+        predict = []
+        for start, stop in _pairs(self.bounds):
+            factor = torch.linalg.cholesky(inverse[start:stop, start:stop])
+            rest = torch.cat([inverse[start:stop, :start], inverse[start:stop, stop:]], dim=1)
+            h = -torch.cholesky_solve(rest, factor) - 1 / (n - stop + start)
+            predict.append(h)
+        transposed = tuple(h.T.float().contiguous() for h in predict)
+        if not weights:
+            return Solver(transposed)
+        return Solver(transposed, (inverse.float(),), (self._intercept(inverse, predict),))
+
+    def prepare(self, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Nothing to prepare: the products act on the responses."""
+        return ()
+
+    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, t: int) -> torch.Tensor:
+        """H_t y_(t) of fold t for voxels y (m, n), as (m, n_t)."""
+        start, stop = self.bounds[t], self.bounds[t + 1]
+        h = solver.predict[t]
+        if start == 0:
+            return y[:, stop:] @ h
+        before = y[:, :start] @ h[:start]
+        return before if stop == y.shape[1] else before.addmm_(y[:, stop:], h[start:])
+
+    def dual(self, solver, y, prepared, residuals) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean dual coefficients (m, n) and intercepts (m,) of the fold models."""
+        k = len(self.bounds) - 1
+        return (y - residuals / k) @ solver.weights[0], y @ solver.intercept[0]
+
+    def _intercept(self, inverse, predict):
+        """c with mean over folds of ȳ_(t) - m_(t)'a_t = c'y, m_(t) the mean training kernel row."""
+        total = torch.zeros(len(inverse), dtype=inverse.dtype, device=inverse.device)
+        for t, (start, stop) in enumerate(_pairs(self.bounds)):
+            mean = self.training_kernel[:, t].to(inverse.dtype)
+            mean = mean - mean.mean()
+            average = self.training[:, t].to(inverse.dtype)
+            rest = torch.cat([mean[:start], mean[stop:]])
+            error = mean[start:stop] - rest.mean() - predict[t] @ rest
+            mean[start:stop] -= error
+            total += average - inverse @ mean
+        return (total / (len(self.bounds) - 1)).float()
+
+
+class FeatureSystem:
+    """Ridge through the p × p products of features.
+
+    Parameters
+    ----------
+    features : (n, p) float tensor
+        Not centred; rows sorted by fold.
+    bounds : k + 1 int
+        Fold t holds the rows bounds[t]:bounds[t+1].
+    """
+
+    def __init__(self, features: torch.Tensor, bounds: Sequence[int]):
+        x = features.double()
+        self.device = x.device
+        self.bounds = tuple(bounds)
+        self.mean = x.mean(0)
+        self.features = x - self.mean
+        self.unit = float(self.features.square().sum(1).mean())
+        self.training_means, self.products = [], []
+        for start, stop in _pairs(bounds):
+            rest = torch.cat([self.features[:start], self.features[stop:]])
+            self.training_means.append(rest.mean(0))
+            rest = rest - rest.mean(0)
+            self.products.append(rest.T @ rest)
+
+    @cached_property
+    def _to_dual(self) -> torch.Tensor:
+        """(p, n): weights w are X'a for the dual coefficients a' = w' (X'X)⁺ X' of least norm."""
+        return torch.linalg.pinv(self.features.T, rtol=1e-10).T.float()
+
+    def without(self, t: int) -> FeatureSystem:
+        """The system of the training rows of fold t, to choose a penalty among them."""
+        keep, bounds = _without(self.bounds, t)
+        return FeatureSystem(self.features[keep], bounds)
+
+    def solver(self, penalty: float, weights: bool = False) -> Solver:
+        """Matrices for one penalty, in the unit of the kernel."""
+        predict, inverses, intercepts = [], [], []
+        for t, (start, stop) in enumerate(_pairs(self.bounds)):
+            product = self.products[t]
+            inverse = torch.cholesky_inverse(
+                torch.linalg.cholesky(product + penalty * _eye(len(product), product))
+            )
+            held_out = self.features[start:stop] - self.training_means[t]
+            predict.append((inverse @ held_out.T).float())
+            inverses.append(inverse.float())
+            intercepts.append((inverse @ (self.mean + self.training_means[t])).float())
+        if not weights:
+            return Solver(tuple(predict))
+        return Solver(tuple(predict), tuple(inverses), tuple(intercepts))
+
+    def prepare(self, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """X_(t)' y_(t) of every fold, each (m, p): all that the responses contribute."""
+        x = self.features.float()
+        parts = [y[:, a:b] @ x[a:b] for a, b in _pairs(self.bounds)]
+        total = sum(parts)
+        return tuple(
+            (total - part).addmm_(
+                -_training_sum(y, a, b)[:, None], self.training_means[t].float()[None]
+            )
+            for t, (part, (a, b)) in enumerate(zip(parts, _pairs(self.bounds), strict=True))
+        )
+
+    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, t: int) -> torch.Tensor:
+        """H_t y_(t) of fold t for voxels y (m, n), as (m, n_t)."""
+        return prepared[t] @ solver.predict[t]
+
+    def dual(self, solver, y, prepared, residuals) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean dual coefficients (m, n) and intercepts (m,) of the fold models."""
+        k = len(self.bounds) - 1
+        weights = sum(u @ s for u, s in zip(prepared, solver.weights, strict=True)) / k
+        intercept = sum(
+            _training_sum(y, a, b) / (y.shape[1] - b + a) - u @ c
+            for u, c, (a, b) in zip(prepared, solver.intercept, _pairs(self.bounds), strict=True)
+        )
+        return weights @ self._to_dual, intercept / k
+
+
+def _pairs(bounds: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def _without(bounds: Sequence[int], t: int) -> tuple[list[int], list[int]]:
+    """Rows outside fold t, and the bounds of the other folds among them.
+
+    Where only one other fold is left, it is cut into five blocks.
+    """
+    sizes = [stop - start for start, stop in _pairs(bounds)]
+    keep = [*range(bounds[t]), *range(bounds[t + 1], bounds[-1])]
+    del sizes[t]
+    if len(sizes) == 1:
+        return keep, [len(keep) * i // N_BLOCKS for i in range(N_BLOCKS + 1)]
+    return keep, [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+
+
+def _eye(n: int, like: torch.Tensor) -> torch.Tensor:
+    return torch.eye(n, dtype=like.dtype, device=like.device)
+
+
+def _training_sum(y: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    return y[:, :start].sum(1) + y[:, stop:].sum(1)
+
+
+def _training_average(n: int, start: int, stop: int, like: torch.Tensor) -> torch.Tensor:
+    """The (n,) vector that takes the mean over the training rows."""
+    average = torch.full((n,), 1 / (n - stop + start), dtype=like.dtype, device=like.device)
+    average[start:stop] = 0
+    return average
