@@ -1,0 +1,348 @@
+"""Writing results: data files, their sidecars, and what is done already.
+
+A data file comes first, its sidecar last. A sidecar therefore means a whole
+file, and its ``SettingsHash`` and ``FileSizes`` tell a second run whether the
+work can be skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from bids_encoder import __version__
+from bids_encoder.bids import atomic, outputs, provenance
+
+# Dark blue to yellow (viridis, anchors): early to late layers, also in grey print.
+_COLORS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the files of one analysis have in common.
+
+    Attributes
+    ----------
+    root : Path
+        The derivatives dataset.
+    names : mapping of str to str or None
+        What their names are made of: ``sub``, ``task``, ``space``, ``res``,
+        ``network``...; see :func:`bids_encoder.bids.outputs.output_path`.
+    settings : mapping
+        Every setting that changes the results.
+    inputs : mapping of str to str
+        BIDS URI of each file that was read, and its stamp.
+    """
+
+    root: Path
+    names: Mapping[str, str | None]
+    settings: Mapping[str, object]
+    inputs: Mapping[str, str]
+
+    @property
+    def hash(self) -> str:
+        """Changes with the settings, with the inputs, and with our version."""
+        return provenance.settings_hash(
+            {"settings": self.settings, "inputs": self.inputs, "version": __version__}
+        )
+
+    def with_settings(self, **more: object) -> Analysis:
+        """The same analysis for files that depend on more settings than the others do."""
+        return replace(self, settings={**self.settings, **more})
+
+    def path(self, kind: str, extension: str | None = None, **names: str | None) -> Path:
+        """Where a file goes; ``names`` (``layer="conv1"``) add to those of the analysis."""
+        return outputs.output_path(self.root, kind, {**self.names, **names}, extension)
+
+
+def start_analysis(
+    datasets: Mapping[str, Path],
+    names: Mapping[str, str | None],
+    *,
+    settings: Mapping[str, object],
+    sources: Iterable[str | Path],
+) -> Analysis:
+    """Begin an analysis: take the stamps of the files that it reads.
+
+    Parameters
+    ----------
+    datasets : mapping of str to Path
+        What :func:`bids_encoder.bids.description.init_dataset` gave back.
+    names, settings : mapping
+        See :class:`Analysis`.
+    sources : iterable of path
+        Every file that is read: BOLD images first, then events, masks, confounds.
+
+    Raises
+    ------
+    MissingInputError
+        If one cannot be read.
+    """
+    inputs = {provenance.bids_uri(p, datasets): provenance.file_stamp(p) for p in sources}
+    return Analysis(datasets[""], dict(names), dict(settings), inputs)
+
+
+def is_done(analysis: Analysis, kind: str, **names: str | None) -> bool:
+    """Whether a file is there, whole, and made in the way that is asked for now."""
+    declared = outputs.kinds()[kind]
+    try:
+        sidecar = json.loads(analysis.path(kind, ".json", **names).read_text("utf-8"))
+        sizes = {
+            extension: analysis.path(kind, extension, **names).stat().st_size
+            for extension in declared.extensions
+        }
+    except (OSError, ValueError):
+        return False
+    return (
+        isinstance(sidecar, dict)
+        and sidecar.get("SettingsHash") == analysis.hash
+        and sidecar.get("FileSizes") == sizes
+    )
+
+
+def write_mask(
+    analysis: Analysis, mask: nibabel.Nifti1Image, extra: Mapping[str, object] | None = None
+) -> Path:
+    """Write the analysis mask as 0 and 1 (uint8), on its own grid."""
+    values = np.ones(_inside(mask).sum(), np.uint8)
+    image = to_image(values, mask, fill=0)
+    return _write_image(analysis, "mask", image, extra, {})
+
+
+def write_statmap(
+    analysis: Analysis,
+    kind: str,
+    values: np.ndarray,
+    mask: nibabel.Nifti1Image,
+    *,
+    dof: float | None = None,
+    extra: Mapping[str, object] | None = None,
+    **names: str | None,
+) -> Path:
+    """Write one number a voxel as a float32 image and its sidecar.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    kind : str
+        A statistical map in ``outputs.json``: "r2", "r", "slope"...
+    values : (V,) array
+        In C order of the mask. NaN where there is no value; so is all outside
+        the mask, because 0 is a value.
+    mask : image
+        3D, V voxels of it non-zero.
+    dof : float, optional
+        Degrees of freedom, for t maps.
+    extra : mapping, optional
+        Further keys of the sidecar.
+    **names : str
+        What this file's name needs beside the names of the analysis: ``layer``.
+
+    Returns
+    -------
+    Path
+        The image.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    image = to_image(np.asarray(values, np.float32), mask, fill=np.nan)
+    extra = {"SkullStripped": True, **(extra or {})}
+    if dof is not None:
+        extra["DegreesOfFreedom"] = dof
+    return _write_image(analysis, kind, image, extra, names, () if dof is None else (dof,))
+
+
+def write_dseg(
+    analysis: Analysis,
+    kind: str,
+    labels: np.ndarray,
+    mask: nibabel.Nifti1Image,
+    label_names: Sequence[str],
+    *,
+    extra: Mapping[str, object] | None = None,
+    **names: str | None,
+) -> Path:
+    """Write a label image, its table (index, name, color) and their sidecar.
+
+    Parameters
+    ----------
+    analysis, kind, mask, extra, **names
+        As for :func:`write_statmap`.
+    labels : (V,) array of int
+        0 for no label, k for ``label_names[k - 1]``.
+    label_names : sequence of str
+
+    Returns
+    -------
+    Path
+        The image.
+    """
+    labels = np.asarray(labels)
+    if labels.size and not 0 <= labels.min() <= labels.max() <= len(label_names):
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: not all have names")
+    dtype = np.uint8 if len(label_names) < 256 else np.int16
+    image = to_image(labels.astype(dtype), mask, fill=0)
+    table = {
+        "index": range(1, len(label_names) + 1),
+        "name": label_names,
+        "color": _colors(len(label_names)),
+    }
+    return _write_image(analysis, kind, image, extra, names, table=table)
+
+
+def write_table(
+    analysis: Analysis,
+    kind: str,
+    columns: Mapping[str, Sequence],
+    meanings: Mapping[str, str | Mapping[str, object]],
+    *,
+    extra: Mapping[str, object] | None = None,
+    **names: str | None,
+) -> Path:
+    """Write a table and a sidecar that says what each column means.
+
+    Parameters
+    ----------
+    analysis, kind, extra, **names
+        As for :func:`write_statmap`.
+    columns : mapping of str to sequence
+        Values by column; None and NaN are written as ``n/a``.
+    meanings : mapping of str to str or mapping
+        A description of each column, or its keys (``Description``, ``Units``, ``Levels``).
+    """
+    if unexplained := columns.keys() - meanings.keys():
+        raise ValueError(f"{kind}: columns without a meaning: {sorted(unexplained)}")
+    explained = {
+        name: {"Description": meanings[name]} if isinstance(meanings[name], str) else meanings[name]
+        for name in columns
+    }
+    path = _begin(analysis, kind, names)
+    atomic.write_tsv(path, columns)
+    _finish(analysis, kind, names, {**(extra or {}), **explained})
+    return path
+
+
+def write_weights(
+    analysis: Analysis,
+    kind: str,
+    arrays: Mapping[str, np.ndarray | Sequence[str]],
+    attributes: Mapping[str, object],
+    *,
+    extra: Mapping[str, object] | None = None,
+    **names: str | None,
+) -> Path:
+    """Write a model as HDF5; see :func:`bids_encoder.bids.atomic.write_h5`."""
+    path = _begin(analysis, kind, names)
+    atomic.write_h5(path, arrays, attributes)
+    _finish(analysis, kind, names, extra)
+    return path
+
+
+def to_image(values: np.ndarray, mask: nibabel.Nifti1Image, *, fill: float) -> nibabel.Nifti1Image:
+    """Put one value a voxel back into the brain.
+
+    Parameters
+    ----------
+    values : (V,) array
+        Kept in its type.
+    mask : image
+        3D, V voxels of it non-zero.
+    fill : number
+        The value everywhere else.
+
+    Returns
+    -------
+    image
+        On the grid of the mask, with its qform, sform and units.
+    """
+    inside = _inside(mask)
+    if values.shape != (inside.sum(),):
+        raise ValueError(f"{values.shape} values do not fit the {inside.sum()} voxels of the mask")
+    volume = np.full(inside.shape, fill, values.dtype)
+    volume[inside] = values
+    image = nibabel.Nifti1Image(volume, mask.affine)
+    header = mask.header
+    # A grid without codes keeps nibabel's own: some viewers ignore or flip code 0.
+    if header["qform_code"] or header["sform_code"]:
+        image.set_qform(header.get_qform(), int(header["qform_code"]))
+        image.set_sform(header.get_sform(), int(header["sform_code"]))
+    unit = header.get_xyzt_units()[0]
+    image.header.set_xyzt_units("mm" if unit == "unknown" else unit, "sec")
+    return image
+
+
+def _inside(mask: nibabel.Nifti1Image) -> np.ndarray:
+    return np.asanyarray(mask.dataobj) != 0
+
+
+def _write_image(analysis, kind, image, extra, names, intent_parameters=(), table=None) -> Path:
+    declared = outputs.kinds()[kind]
+    if declared.intent != "none":
+        intent_name = "" if declared.intent == "label" else kind[:15]
+        image.header.set_intent(declared.intent, intent_parameters, intent_name)
+    path = _begin(analysis, kind, names)
+    atomic.write_nifti(path, image)
+    if table is not None:
+        atomic.write_tsv(analysis.path(kind, ".tsv", **names), table)
+    _finish(analysis, kind, names, extra)
+    return path
+
+
+def _begin(analysis: Analysis, kind: str, names: Mapping[str, str | None]) -> Path:
+    """Take away an old sidecar, which must never stand beside new data."""
+    sidecar = analysis.path(kind, ".json", **names)
+    try:
+        sidecar.unlink(missing_ok=True)
+    except OSError as error:
+        raise atomic.output_error(sidecar, error) from error
+    return analysis.path(kind, **names)
+
+
+def _finish(analysis, kind, names, extra) -> None:
+    """Write the sidecar: the file is done."""
+    declared = outputs.kinds()[kind]
+    sizes = {
+        extension: analysis.path(kind, extension, **names).stat().st_size
+        for extension in declared.extensions
+    }
+    content: dict[str, object] = {
+        "Description": outputs.describe(kind, {**analysis.names, **names}),
+        "Sources": list(analysis.inputs),
+    }
+    if declared.units is not None:
+        content["Units"] = declared.units
+    content |= {**_grid(analysis), **declared.metadata, **(extra or {})}
+    content |= {
+        "Settings": analysis.settings,
+        "SettingsHash": analysis.hash,
+        # BIDS wants one string here.
+        "SoftwareVersions": ", ".join(map(" ".join, provenance.software_versions().items())),
+        "FileSizes": sizes,
+    }
+    atomic.write_json(analysis.path(kind, ".json", **names), provenance.plain(content, paths=False))
+
+
+def _grid(analysis: Analysis) -> dict[str, str]:
+    """What BIDS requires beside the entities ``space`` and ``res``."""
+    image = next((uri for uri in analysis.inputs if uri.endswith((".nii", ".nii.gz"))), None)
+    resolution = analysis.names.get("res")
+    grid = {"SpatialReference": image} if image else {}
+    if resolution:
+        grid["Resolution"] = f"That of the source images with res-{resolution}"
+    return grid
+
+
+def _colors(count: int) -> list[str]:
+    """``count`` colours from dark blue to yellow, as ``#rrggbb``."""
+    where = np.linspace(0, len(_COLORS) - 1, count)
+    channels = np.transpose(_COLORS)
+    mixed = np.transpose([np.interp(where, range(len(_COLORS)), channel) for channel in channels])
+    return ["#{:02x}{:02x}{:02x}".format(*map(round, rgb)) for rgb in mixed.tolist()]

@@ -1,0 +1,160 @@
+"""Where a file comes from: settings hashes, BIDS URIs, software versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path, PurePath
+from urllib.parse import quote
+
+import numpy as np
+
+from bids_encoder import __version__
+from bids_encoder.errors import MissingInputError
+
+_ENDS = 2**16
+_PACKAGES = ("numpy", "scipy", "torch", "nibabel", "nilearn", "pybids")
+
+
+def plain(value: object, *, paths: bool = True) -> object:
+    """Turn settings into what JSON can hold, always in the same way.
+
+    Tuples become lists, sets sorted lists, dataclasses dicts, numpy scalars
+    and arrays numbers and lists, NaN and infinities their names. A number has
+    one form: 1.0 is 1, -0.0 is 0.
+
+    Parameters
+    ----------
+    value : object
+    paths : bool
+        Keep the whole of a path; otherwise its last part only, for what is
+        published with the data.
+
+    Raises
+    ------
+    TypeError
+        If there is something else inside.
+    """
+    if isinstance(value, PurePath):
+        value = value.as_posix()
+    if isinstance(value, str):
+        return value if paths or not os.path.isabs(value) else PurePath(value).name or value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            return repr(value)
+        return int(value) if value.is_integer() else value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, paths=paths) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item, paths=paths) for item in value), key=json.dumps)
+    if isinstance(value, (list, tuple)):
+        return [plain(item, paths=paths) for item in value]
+    raise TypeError(f"{type(value).__name__} is not a setting that can be written down")
+
+
+def settings_hash(settings: Mapping) -> str:
+    """SHA-256 of settings: the same for the same values, whatever their order.
+
+    Parameters
+    ----------
+    settings : mapping
+        Everything that changes the results, as :func:`plain` takes it.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    text = json.dumps(plain(settings), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def file_stamp(path: str | Path) -> str:
+    """A short fingerprint of a file, to notice that an input has changed.
+
+    It is made of the size and of the first and last 64 KiB. A gzip file ends
+    with a checksum of all of its content, so no change of a ``.nii.gz`` can
+    hide; nor can one of a table that is shorter than 128 KiB.
+
+    Raises
+    ------
+    MissingInputError
+        If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(_ENDS)
+            if size > _ENDS:
+                file.seek(max(_ENDS, size - _ENDS))
+                content += file.read()
+    except OSError as error:
+        raise MissingInputError(
+            "An input cannot be read.",
+            file=path,
+            found=error.strerror,
+            expected="a file that can be read",
+            remedy=f"Look whether it is there; in a DataLad dataset: datalad get {path}",
+        ) from error
+    return f"{size}-{hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def bids_uri(path: str | Path, datasets: Mapping[str, str | Path]) -> str:
+    """Name a file by its dataset instead of by its place on this machine.
+
+    >>> bids_uri("/data/ds1/sub-01/func/a.tsv", {"raw": "/data/ds1"})
+    'bids:raw:sub-01/func/a.tsv'
+
+    Parameters
+    ----------
+    path : path
+    datasets : mapping of str to path
+        Names, as in ``DatasetLinks``, and roots. "" is the output itself. Where
+        one dataset lies in another, the innermost counts.
+
+    Raises
+    ------
+    ValueError
+        If the file is in none of them.
+    """
+    # First as it is written: links into .git/annex leave the dataset when resolved.
+    for normalize in (os.path.abspath, os.path.realpath):
+        file = Path(normalize(path))
+        inside = [
+            (len(root.parts), name, file.relative_to(root))
+            for name, root in ((name, Path(normalize(root))) for name, root in datasets.items())
+            if file.is_relative_to(root)
+        ]
+        if inside:
+            _, name, relative = max(inside)
+            return f"bids:{name}:{quote(relative.as_posix(), safe='/+')}"
+    raise ValueError(f"{path} is in none of the datasets {dict(datasets)}")
+
+
+def bids_uris(paths: Iterable[str | Path], datasets: Mapping[str, str | Path]) -> tuple[str, ...]:
+    """:func:`bids_uri` of each path."""
+    return tuple(bids_uri(path, datasets) for path in paths)
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of this program, of Python and of the packages that shape the results."""
+    versions = {"bids_encoder": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,102 @@
+"""What all tests share: the BIDS validator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
+
+
+def extended_schema() -> dict:
+    """The BIDS schema with what our file names need beyond it.
+
+    The standard has no ``stat`` and ``contrast`` entities yet, none of our
+    suffixes, and no figures, logs or pages among derivatives.
+    """
+    packaged = resources.files("bidsschematools") / "data" / "schema.json"
+    schema = json.loads(packaged.read_text("utf-8"))
+    objects, rules = schema["objects"], schema["rules"]
+    for name in ("contrast", "stat"):
+        objects["entities"][name] = {
+            "name": name,
+            "display_name": name,
+            "description": name,
+            "type": "string",
+            "format": "label",
+        }
+        rules["entities"].insert(rules["entities"].index("description"), name)
+    for suffix in (
+        "statmap",
+        "fingerprint",
+        "scores",
+        "groupscores",
+        "weights",
+        "smoothness",
+        "precisionrecall",
+    ):
+        objects["suffixes"][suffix] = {
+            "value": suffix,
+            "display_name": suffix,
+            "description": suffix,
+        }
+    objects["extensions"]["h5"] = {"value": ".h5", "display_name": "HDF5", "description": "HDF5"}
+    ours = {
+        "statmap": (["statmap"], [".nii.gz", ".json"], ["contrast", "stat"]),
+        "table": (
+            ["fingerprint", "scores", "groupscores", "smoothness", "precisionrecall"],
+            [".tsv", ".json"],
+            ["atlas", "contrast"],
+        ),
+        "weights": (["weights"], [".h5", ".json"], []),
+    }
+    common = {"task": "required", "space": "optional", "resolution": "optional"}
+    common["description"] = "required"
+    places = {
+        "participant": ({"subject": "required"}, ["func"]),
+        "group": ({"template": "required"}, ["func"]),
+        "dataset": ({}, None),
+    }
+    for name, (suffixes, extensions, entities) in ours.items():
+        for place, (where, datatypes) in places.items():
+            rule = {
+                "suffixes": suffixes,
+                "extensions": extensions,
+                "entities": where | common | dict.fromkeys(entities, "optional"),
+            }
+            if datatypes:
+                rule["datatypes"] = datatypes
+            rules["files"]["deriv"]["imaging"][f"ours_{name}_{place}"] = rule
+    return schema
+
+
+@pytest.fixture(scope="session")
+def extended_schema_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("schema") / "schema.json"
+    path.write_text(json.dumps(extended_schema()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def validate_bids():
+    """Run the BIDS validator: ``validate_bids(folder, schema=None) -> list of issues``.
+
+    Each issue is a dict with ``code``, ``severity`` ("error" or "warning") and
+    mostly ``location``. Nothing is fetched: ``schema`` is a file.
+    """
+    if not VALIDATOR.exists():
+        pytest.skip("bids-validator-deno is not installed")
+
+    def validate(folder: Path, schema: Path | None = None) -> list[dict]:
+        command = [VALIDATOR, folder, "--format", "json"]
+        if schema is not None:
+            command += ["--schema", schema.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return json.loads(done.stdout)["issues"]["issues"]
+
+    return validate
