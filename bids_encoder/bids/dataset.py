@@ -23,6 +23,7 @@ from bids_encoder.bids.index import open_layout
 from bids_encoder.bids.names import without_prefix
 from bids_encoder.bids.records import Dataset, Derivative, Run
 from bids_encoder.bids.runs import collect_runs
+from bids_encoder.bids.selection import Selection
 from bids_encoder.errors import (
     InvalidDatasetError,
     MissingInputError,
@@ -182,8 +183,7 @@ def find_runs(
     DataError
         Raw multi-echo BOLD, or a broken sidecar.
     """
-    found = collect_runs(
-        dataset,
+    selection = Selection(
         without_prefix([participant], "sub")[0],
         {
             "ses": without_prefix(sessions, "ses"),
@@ -193,6 +193,7 @@ def find_runs(
         space,
         filters or {},
     )
+    found = collect_runs(dataset, selection)
     require_content([run.bold for run in found], "BOLD run")
     require_content([run.events for run in found if run.events], "events file")
     require_content([run.mask for run in found if run.mask], "brain mask")

@@ -210,7 +210,9 @@ def check_onsets(
 def _stimulus_column(table, column: str | None) -> str | None:
     """The first candidate that names a stimulus in some row."""
     for name in [column] if column else STIMULUS_COLUMNS:
-        if name in table.columns[table.dtypes == object] and not all(map(is_absent, table[name])):
+        if name not in table or name in ("onset", "duration"):
+            continue
+        if not all(map(is_absent, table[name])):
             return name
     return None
 
@@ -235,6 +237,8 @@ def _no_stimuli(tables: dict[Path, object], column: str | None) -> NoStimulusCol
         name for name in columns if any(_names_pictures(table, name) for table in tables.values())
     ]
     remedy = "say which column names the stimuli with --stim-column NAME"
+    if looks_right:
+        remedy = f"say which column names the stimuli, e.g. --stim-column {looks_right[0]}"
     if column and column not in columns:
         problem = f"No table of events has a column {column}."
         remedy = _did_you_mean(column, columns) or remedy
@@ -242,8 +246,6 @@ def _no_stimuli(tables: dict[Path, object], column: str | None) -> NoStimulusCol
         problem = f"The column {column or 'of stimuli'} is n/a in every row of the events."
     else:
         problem = "No column of the events names stimuli."
-    if looks_right:
-        remedy = f"say which column names the stimuli, e.g. --stim-column {looks_right[0]}"
     return NoStimulusColumn(
         problem,
         file=next(iter(tables)),

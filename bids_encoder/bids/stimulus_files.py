@@ -8,7 +8,6 @@ came with the dataset.
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 import posixpath
 import re
@@ -18,18 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_encoder.bids.annex import get_command, lacks_content
-from bids_encoder.bids.tables import is_absent, read_table
+from bids_encoder.bids.catalogue import ID_COLUMNS, read_catalogue
 from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, MissingInputError
-
-logger = logging.getLogger(__name__)
 
 _SHOWN = 10
 _TABLES = frozenset({".json", ".tsv", ".csv", ".txt", ".md"})  # lie beside stimuli
 _ANNEX_OBJECT = "/.git/annex/objects/"
-# BEP044 calls them stimulus_id and filename; others are met as well.
-_ID_COLUMNS = ("stimulus_id", "stim_id")
-_FILE_COLUMNS = ("filename", "stim_file", "file_name", "file")
 
 
 @dataclass(frozen=True)
@@ -145,7 +139,7 @@ class StimulusFolder:
             The name leads out of the folder, or fits two files.
         """
         name = mention.name
-        if mention.column in _ID_COLUMNS:
+        if mention.column in ID_COLUMNS:
             name = self._catalogued(mention)
         relative = self._relative(name, mention)
         for candidate in _candidates(relative):
@@ -264,7 +258,7 @@ class StimulusFolder:
     def _catalogued(self, mention: Mention) -> str:
         """File name of a stimulus id, from ``stimuli.tsv`` or by its beginning (BEP044)."""
         if self._catalogue is None:
-            self._catalogue = self._read_catalogue()
+            self._catalogue = read_catalogue([self.path, self.root / "stimuli"], self._tolerated)
         if mention.name in self._catalogue:
             return self._catalogue[mention.name]
         # Files of stim-face01 are named stim-face01_image.png and the like.
@@ -276,34 +270,6 @@ class StimulusFolder:
             for path in paths
         ]
         return stems[0] if len(stems) == 1 else mention.name
-
-    def _read_catalogue(self) -> dict[str, str]:
-        path = next(
-            (
-                folder / "stimuli.tsv"
-                for folder in (self.path, self.root / "stimuli")
-                if os.path.lexists(folder / "stimuli.tsv")
-            ),
-            None,
-        )
-        if path is None:
-            return {}
-        table = read_table(path, self._tolerated)
-        id_column = next((name for name in _ID_COLUMNS if name in table), None)
-        if id_column is None:
-            raise DataError(
-                "The catalogue of stimuli has no column of ids.",
-                file=path,
-                place="line 1",
-                found=", ".join(table.columns),
-                expected=" or ".join(_ID_COLUMNS),
-                remedy="name the column so",
-            )
-        file_column = next((name for name in _FILE_COLUMNS if name in table), None)
-        if file_column is None:
-            return {}
-        pairs = zip(table[id_column], table[file_column], strict=True)
-        return {key: name for key, name in pairs if not is_absent(name)}
 
     def _refuse_foreign_links(self, found: str, mention: Mention) -> None:
         """A link that came with the dataset must not lead out of the dataset."""

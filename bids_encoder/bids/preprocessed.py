@@ -1,0 +1,175 @@
+"""Preprocessed BOLD, with its mask and confounds, in derivatives (fMRIPrep's names)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from bids_encoder.bids.filters import Matcher
+from bids_encoder.bids.names import PROCESSING_ENTITIES, BidsFile, join_entities
+from bids_encoder.bids.records import Dataset, Derivative
+from bids_encoder.bids.selection import (
+    BOLD,
+    IMAGES,
+    Selection,
+    by_run,
+    files_of,
+    first_of,
+    matching,
+    with_task,
+)
+from bids_encoder.bids.spaces import choose_space
+from bids_encoder.errors import MissingInputError, NothingSelectedError
+
+logger = logging.getLogger(__name__)
+
+_PREPROCESSED = {**BOLD, "desc": "preproc"}
+# What else belongs to a run. fMRIPrep wrote "regressors" before version 20.2.
+BESIDE: Mapping[str, Mapping] = {
+    "mask": {"suffix": "mask", "extension": list(IMAGES), "desc": "brain"},
+    "confounds": {
+        "suffix": ["timeseries", "regressors"],
+        "extension": ".tsv",
+        "desc": "confounds",
+    },
+}
+
+
+def find_preprocessed(
+    dataset: Dataset, selection: Selection
+) -> list[tuple[BidsFile, Derivative]] | None:
+    """All preprocessed BOLD of the participant, with the derivative that each is in.
+
+    Returns
+    -------
+    list or None
+        None where the derivatives hold no BOLD at all, only regions for example: then
+        the raw BOLD is meant.
+
+    Raises
+    ------
+    MissingInputError
+        No derivative has a folder of the participant.
+    NothingSelectedError
+        There is BOLD, but none that can be read.
+    """
+    participant = selection.participant
+    known = [
+        derivative
+        for derivative in dataset.derivatives
+        if (derivative.root / f"sub-{participant}").is_dir()
+    ]
+    if not known:
+        raise _unknown_participant(dataset, participant)
+    query = selection.query("bold")
+    found = [
+        (file, derivative)
+        for derivative in known
+        for file in with_task(matching(derivative.layout, participant, _PREPROCESSED, query))
+        if file.extension in IMAGES
+    ]
+    if found:
+        return found
+    others = [
+        file
+        for derivative in known
+        for file in files_of(derivative.layout, participant, {"suffix": "bold"})
+        if file.extension != ".json"
+    ]
+    if not others:
+        return None
+    raise NothingSelectedError(
+        f"The derivatives hold no preprocessed BOLD of sub-{participant} that can be read.",
+        file=others[0].path.parent,
+        found=", ".join(sorted({file.path.name for file in others})[:5]),
+        expected=f"NIfTI images (GIFTI and CIFTI are not read) with {_PREPROCESSED | {**query}}",
+        remedy="say how the files are named with --bids-filter-file, or leave -d out",
+    )
+
+
+def choose_preprocessed(
+    dataset: Dataset,
+    selection: Selection,
+    found: list[tuple[BidsFile, Derivative]],
+    raw: list[BidsFile],
+) -> list[tuple[BidsFile, BidsFile, Derivative]]:
+    """One preprocessed file a run, in the space asked for.
+
+    Returns
+    -------
+    list of (BidsFile, BidsFile, Derivative)
+        The run as the raw dataset names it, the file to be read, where that is.
+    """
+    home = {file.path: derivative for file, derivative in found}
+    files = [file for file, _ in found]
+    runs = by_run(choose_space(selection.select(files, [*raw, *files]), selection.space))
+    raw_runs = by_run(raw)
+    _warn_of_unprocessed(dataset, selection, raw_runs, runs)
+    chosen = []
+    for key, candidates in runs.items():
+        # Of several pipelines that have the run, the one given first is taken.
+        derivative = home[candidates[0].path]
+        file = first_of([one for one in candidates if home[one.path] is derivative])
+        named = raw_runs[key][0] if key in raw_runs else _raw_name(dataset.root, file)
+        chosen.append((named, file, derivative))
+    return chosen
+
+
+def find_beside(
+    kind: str, bold: BidsFile, derivative: Derivative, candidates: list[BidsFile]
+) -> Path | None:
+    """The mask or confounds of a preprocessed run, among the candidates of its derivative."""
+    fitting = [
+        file
+        for file in candidates
+        if file.run_key == bold.run_key and (kind == "confounds" or _grid(file) == _grid(bold))
+    ]
+    if not fitting:
+        logger.info("%s has no %s in %s.", bold.path.name, kind, derivative.root)
+        return None
+    return first_of(sorted(fitting, key=lambda file: file.suffix, reverse=True)).path
+
+
+def _grid(file: BidsFile) -> tuple[str | None, ...]:
+    return tuple(file.entities.get(name) for name in ("space", "cohort", "res"))
+
+
+def _unknown_participant(dataset: Dataset, participant: str) -> MissingInputError:
+    roots = [derivative.root for derivative in dataset.derivatives]
+    inside = [
+        folder.parent for root in roots for folder in sorted(root.glob(f"*/sub-{participant}"))
+    ]
+    return MissingInputError(
+        f"No derivative has sub-{participant}.",
+        file=", ".join(str(root / f"sub-{participant}") for root in roots),
+        remedy=f"give the folder of the pipeline: -d {inside[0]}"
+        if inside
+        else "preprocess this participant, leave it out, or leave -d out to take the raw BOLD",
+    )
+
+
+def _warn_of_unprocessed(dataset, selection, raw_runs, runs) -> None:
+    matcher = Matcher(dataset.layout)
+    not_raw = {*PROCESSING_ENTITIES, "suffix", "extension", "datatype"}
+    query = {
+        entity: value
+        for entity, value in selection.query("bold").items()
+        if matcher.short_name(entity) not in not_raw
+    }
+    for key, files in raw_runs.items():
+        if key not in runs and selection.wants(files[0]) and matcher.fits(files[0], query):
+            logger.warning(
+                "%s is left out: the derivatives do not have it in this space.",
+                join_entities(files[0].entities),
+            )
+
+
+def _raw_name(root: Path, file: BidsFile) -> BidsFile:
+    """Where the raw run of a preprocessed file would lie."""
+    entities = {
+        name: label for name, label in file.entities.items() if name not in PROCESSING_ENTITIES
+    }
+    folders = [f"{name}-{entities[name]}" for name in ("sub", "ses") if name in entities]
+    path = root.joinpath(*folders, "func", f"{join_entities(entities)}_bold.nii.gz")
+    return BidsFile(path, entities, "bold", ".nii.gz")
