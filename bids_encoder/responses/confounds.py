@@ -203,7 +203,7 @@ def _numbers(table, path: Path) -> np.ndarray:
             expected="one number per volume",
             remedy="name a strategy without them with --confounds (or none)",
         )
-    values = table.to_numpy(dtype=np.float64)
+    values = np.array(table, dtype=np.float64)
     gaps = ~np.isfinite(values)
     if gaps.any():
         log.warning(

@@ -8,7 +8,6 @@ with the BOLD data in float32.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -122,19 +121,14 @@ def stimulus_regressors(
     shown: dict[str, list[Presentation]] = {}
     for presentation in sorted(presentations, key=lambda p: p.onset):
         shown.setdefault(presentation.stimulus, []).append(presentation)
-    n_after = int(np.ceil(_HRF_LENGTH / repetition_time)) + 1
-    end = start_time + (n_volumes - 1) * repetition_time
+    frame_times = start_time + repetition_time * np.arange(n_volumes)
     kept, columns, lost = [], [], []
+    first, last = frame_times[0] - _HRF_LENGTH, frame_times[-1]
     for stimulus, times in shown.items():
-        regressor = _regressor(times, n_volumes, repetition_time, start_time, hrf)
-        if times[-1].onset + times[-1].duration + _HRF_LENGTH > end:
-            longest = max(p.onset + p.duration for p in times)
-            beyond = n_after + max(0, int(np.ceil((longest - end) / repetition_time)))
-            whole = _regressor(times, n_volumes + beyond, repetition_time, start_time, hrf)
-            within = np.square(regressor).sum() >= _LEAST_ENERGY * np.square(whole).sum()
-        else:
-            within = True
-        if within and regressor.any():
+        felt = [p for p in times if p.onset + p.duration > first and p.onset < last]
+        regressor = _regressor(felt, frame_times, hrf) if felt else np.zeros(n_volumes)
+        energy = np.square(regressor).sum()
+        if energy > 0 and energy >= _LEAST_ENERGY * _whole_energy(felt, frame_times, hrf):
             kept.append(stimulus)
             columns.append(regressor)
         else:
@@ -144,7 +138,7 @@ def stimulus_regressors(
             "No stimulus of this run has its response within the run.",
             file=name,
             place="onset",
-            found=f"{len(shown)} stimuli; the last volume is at {end:g} s",
+            found=f"{len(shown)} stimuli; the last volume is at {frame_times[-1]:g} s",
             expected="onsets in seconds from the first volume, some seconds before the end",
             remedy="check the onsets of the events file and RepetitionTime",
         )
@@ -255,11 +249,7 @@ def _project_out(basis: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _regressor(
-    presentations: Sequence[Presentation],
-    n_volumes: int,
-    repetition_time: float,
-    start_time: float,
-    hrf: str,
+    presentations: Sequence[Presentation], frame_times: np.ndarray, hrf: str
 ) -> np.ndarray:
     from nilearn.glm.first_level import compute_regressor
 
@@ -268,9 +258,22 @@ def _regressor(
         [p.duration for p in presentations],
         np.ones(len(presentations)),
     )
-    frame_times = start_time + repetition_time * np.arange(n_volumes)
-    with warnings.catch_warnings():
-        # Onsets long before the run leave an empty regressor, of which we speak ourselves.
-        warnings.simplefilter("ignore")
-        regressor, _ = compute_regressor(condition, hrf, frame_times)
+    # nilearn moves earlier onsets to this time (24 s before the run by default).
+    earliest = min(-24.0, presentations[0].onset - frame_times[0] - 1)
+    regressor, _ = compute_regressor(condition, hrf, frame_times, min_onset=earliest)
     return regressor[:, 0]
+
+
+def _whole_energy(
+    presentations: Sequence[Presentation], frame_times: np.ndarray, hrf: str
+) -> float:
+    """Sum of squares of a regressor, had the run begun before the stimulus and gone on after."""
+    first = presentations[0].onset
+    last = max(p.onset + p.duration for p in presentations) + _HRF_LENGTH
+    if first >= frame_times[0] and last <= frame_times[-1]:
+        return 0.0  # of no consequence: all of it is within the run
+    step = frame_times[1] - frame_times[0]
+    before = max(0, int(np.ceil((frame_times[0] - first) / step)))
+    after = max(0, int(np.ceil((last - frame_times[-1]) / step)))
+    times = frame_times[0] + step * np.arange(-before, len(frame_times) + after)
+    return float(np.square(_regressor(presentations, times, hrf)).sum())

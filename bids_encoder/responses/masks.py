@@ -78,6 +78,7 @@ def common_mask(runs: Sequence[Run], infos: Sequence[BoldInfo]) -> nib.Nifti1Ima
             100 * inside.mean(),
         )
     header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
     header.set_xyzt_units("mm")
     return nib.Nifti1Image(inside.astype(np.uint8), infos[0].affine, header)
 

@@ -1,0 +1,105 @@
+"""From the runs of one task to its response matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import nibabel as nib
+import numpy as np
+
+from bids_encoder.responses.assemble import (
+    ContinuousRun,
+    EventRun,
+    Responses,
+    continuous_matrix,
+    event_matrix,
+)
+from bids_encoder.responses.bold import BoldInfo, load_bold
+from bids_encoder.responses.confounds import load_confounds
+from bids_encoder.responses.continuous import continuous_responses
+from bids_encoder.responses.events_design import event_responses
+
+if TYPE_CHECKING:
+    from bids_encoder.bids.dataset import Run
+    from bids_encoder.bids.events import Presentation
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Responses, and what the brain looks like under them.
+
+    Attributes
+    ----------
+    responses : Responses
+    mean_bold : (V,) float32
+        Mean over volumes and runs, in the units of the images; a background for maps.
+    """
+
+    responses: Responses
+    mean_bold: np.ndarray
+
+
+def measure(
+    runs: Sequence[Run],
+    infos: Sequence[BoldInfo],
+    presentations: Sequence[Sequence[Presentation]],
+    mask: nib.Nifti1Image,
+    *,
+    kind: str,
+    hrf: str = "spm",
+    high_pass: float = 0.01,
+    confounds: str = "none",
+    standardize: str = "session",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """Read the runs one after the other and estimate what the voxels did.
+
+    Parameters
+    ----------
+    runs, infos, presentations : sequences, one entry a run
+    mask : Nifti1Image
+        On the grid of the runs.
+    kind : {"events", "continuous"}
+        One row per stimulus, or one per volume.
+    hrf, high_pass, confounds, standardize
+        See :func:`event_responses`, :func:`load_confounds`, :func:`event_matrix`.
+    on_progress : callable, optional
+        Called with the numbers of runs done and of all runs.
+
+    Raises
+    ------
+    DataError, MissingInputError
+        As the reading of BOLD and confounds raises them.
+    """
+    estimated: list = []
+    mean_bold = np.zeros(int(np.count_nonzero(mask.dataobj)), dtype=np.float64)
+    for number, (run, info, shown) in enumerate(
+        zip(runs, infos, presentations, strict=True), start=1
+    ):
+        bold = load_bold(run.bold, mask)
+        mean_bold += bold.mean(axis=0, dtype=np.float64) / len(runs)
+        unwanted = load_confounds(run, confounds, info.n_volumes)
+        drift = None if unwanted is not None and unwanted.has_drift else high_pass
+        nuisance = None if unwanted is None else unwanted.values
+        if kind == "continuous":
+            values = continuous_responses(
+                bold, info.repetition_time, high_pass=drift, confounds=nuisance
+            )
+            estimated.append(
+                ContinuousRun(run.name, run.session, values, shown, info.repetition_time)
+            )
+        else:
+            stimuli, betas = event_responses(
+                bold, shown, info.repetition_time, run.start_time,
+                hrf=hrf, high_pass=drift, confounds=nuisance, name=run.name,
+            )  # fmt: skip
+            estimated.append(EventRun(run.name, run.session, stimuli, betas))
+        if on_progress:
+            on_progress(number, len(runs))
+    if kind == "continuous":
+        responses = continuous_matrix(estimated, mask)
+    else:
+        responses = event_matrix(estimated, mask, standardize=standardize)
+    return Measured(responses, mean_bold.astype(np.float32))
