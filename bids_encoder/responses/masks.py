@@ -11,7 +11,8 @@ import nibabel as nib
 import numpy as np
 
 from bids_encoder.errors import DataError
-from bids_encoder.responses.bold import BoldInfo, open_image, volumes
+from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.images import open_image, volumes
 
 if TYPE_CHECKING:
     from bids_encoder.bids.dataset import Run

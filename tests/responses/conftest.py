@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
 
-
-@dataclass(frozen=True)
-class Shown:
-    onset: float
-    duration: float
-    stimulus: str
-    row: int = 2
-
-
-@dataclass(frozen=True)
-class OneRun:
-    bold: Path
-    name: str = "sub-01_task-x_run-1"
-    mask: Path | None = None
-    confounds: Path | None = None
-    preprocessed: bool = False
+from bids_encoder.bids.dataset import Run
+from bids_encoder.bids.events import Presentation
 
 
 @pytest.fixture
 def show():
     """Presentations from (onset, duration, stimulus)."""
-    return lambda *rows: [Shown(*row) for row in rows]
+    return lambda *rows: [Presentation(*row, row=2 + k) for k, row in enumerate(rows)]
 
 
 @pytest.fixture
 def make_run():
-    return OneRun
+    """A run of which only the files matter."""
+
+    def make(bold, mask=None, confounds=None, preprocessed=False):
+        entities = {"sub": "01", "task": "x", "run": "1"}
+        return Run(bold, entities, None, 2.0, 0.0, mask, confounds, None, None, preprocessed)
+
+    return make
 
 
 @pytest.fixture
