@@ -124,8 +124,16 @@ def locked(folder: Path, *, patience: float = 10.0) -> Iterator[None]:
     The lock is advisory and goes away with the process. File systems that know
     no locks, and a neighbour that holds one for more than ``patience`` seconds,
     stop nobody: the block then runs without.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be opened.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise output_error(folder, error) from error
     try:
         _lock(descriptor, patience)
         yield

@@ -100,6 +100,7 @@ def add_descriptions(output_dir: str | Path, network: str, layers: Iterable[str]
     """
     output_dir = Path(output_dir)
     path = output_dir / "descriptions.tsv"
+    atomic.make_folder(output_dir)
     with atomic.locked(output_dir):
         try:
             lines = path.read_text("utf-8").splitlines()[1:]
