@@ -194,20 +194,21 @@ def _event_groups(
         if len(merged) < len(names):
             log.info("Groups for cross-validation, after merging small ones: %s.", len(merged))
         return groups, merged
+    folds = blocks(len(row_of))
+    fold_names = block_names(folds[-1] + 1)
     if len(names) > 1:
         log.info(
             "The runs show largely the same stimuli, so that leaving one out would leave nothing "
             "new to predict: folds are made by stimulus, in %d blocks.",
-            N_BLOCKS,
+            len(fold_names),
         )
     else:
         log.warning(
             "There is one run only: cross-validation leaves out contiguous blocks of its stimuli "
             "(%d), which share the noise of the run; scores are somewhat too high.",
-            N_BLOCKS,
+            len(fold_names),
         )
-    folds = blocks(len(row_of))
-    return folds, block_names(folds[-1] + 1)
+    return folds, fold_names
 
 
 def _continuous_groups(runs: Sequence[ContinuousRun]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -36,8 +36,14 @@ def units_of(
 
 
 def blocks(n: int, n_blocks: int = N_BLOCKS) -> np.ndarray:
-    """Cut n rows into contiguous blocks of nearly equal length: (n,) int."""
-    return np.arange(n) * min(n_blocks, n) // max(n, 1)
+    """Cut n rows into contiguous blocks of nearly equal length, at least two rows each.
+
+    Returns
+    -------
+    blocks : (n,) int
+        Fewer than `n_blocks` where n is less than twice that.
+    """
+    return np.arange(n) * max(1, min(n_blocks, n // 2)) // max(n, 1)
 
 
 def block_names(n: int) -> tuple[str, ...]:
@@ -46,7 +52,7 @@ def block_names(n: int) -> tuple[str, ...]:
 
 
 def merge_tiny(groups: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Merge groups that hold fewer rows than half the mean group, smallest with next smallest.
+    """Merge groups smaller than half the mean group or than two rows, two smallest first.
 
     Repeats leave such groups behind, when they are averaged into the group where a stimulus
     was shown first.
@@ -66,7 +72,7 @@ def merge_tiny(groups: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tu
     """
     members = [[k] for k in range(len(names))]
     sizes = [int(np.sum(groups == k)) for k in range(len(names))]
-    while len(members) > 1 and min(sizes) < _TINY * np.mean(sizes):
+    while len(members) > 1 and min(sizes) < max(2, _TINY * np.mean(sizes)):
         small, next_small = np.argsort(sizes, kind="stable")[:2]
         members[next_small] = sorted(members[next_small] + members[small])
         sizes[next_small] += sizes[small]

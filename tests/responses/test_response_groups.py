@@ -25,7 +25,8 @@ def test_blocks_are_contiguous_and_even(n, n_blocks):
     cut = blocks(n, n_blocks)
     assert (np.diff(cut) >= 0).all()
     sizes = np.bincount(cut)
-    assert len(sizes) == min(n, n_blocks)
+    assert len(sizes) == max(1, min(n // 2, n_blocks))
+    assert n < 2 or sizes.min() >= 2
     assert sizes.max() - sizes.min() <= 1
 
 
@@ -41,6 +42,12 @@ def test_even_groups_are_left_alone():
     merged, names = merge_tiny(groups, ["a", "b", "c"])
     np.testing.assert_array_equal(merged, groups)
     assert names == ("a", "b", "c")
+
+
+def test_groups_of_one_row_are_merged():
+    merged, names = merge_tiny(np.array([0, 0, 1, 2]), ["a", "b", "c"])
+    assert names == ("a", "b+c")
+    np.testing.assert_array_equal(merged, [0, 0, 1, 1])
 
 
 def test_one_group_holds_everything():
