@@ -227,7 +227,7 @@ def write_dataset(folder: Path, cache_dir: Path, seed: int = 0) -> Truth:
                 name = f"sub-{participant}/ses-{session}/func/sub-{participant}_ses-{session}_task-{TASK}_run-{run}"
                 events = [(onset, SECONDS_SHOWN, pictures[i]) for onset, i in zip(onsets, shown)]
                 _write_run(folder, name, bold, template, events)
-                _write_preprocessed(derivatives, name, bold * mask[..., None], template, mask, motion)
+                _write_preprocessed(derivatives, name, bold, template, mask, motion)
     return Truth(labels, layers)
 
 
@@ -283,7 +283,7 @@ def _write_preprocessed(
 
     path = folder / f"{name}_space-{SPACE}_desc-preproc_bold.nii.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _nifti(path, bold, like)
+    _nifti(path, bold * mask[..., None], like)
     _json(
         folder / f"{name}_space-{SPACE}_desc-preproc_bold.json",
         {"RepetitionTime": REPETITION_TIME, "StartTime": 0.0, "SkullStripped": True},
@@ -301,8 +301,9 @@ def _write_preprocessed(
         columns[f"{parameter}_power2"] = values**2
         columns[f"{parameter}_derivative1_power2"] = change**2
     columns |= {f"cosine{i:02d}": cosine for i, cosine in enumerate(cosines.T)}
-    csf = bold[~mask].reshape(-1, len(motion))[:50].mean(axis=0)
-    columns["a_comp_cor_00"] = csf - csf.mean()
+    outside = bold[~mask]
+    outside = outside - outside.mean(axis=1, keepdims=True)
+    columns["a_comp_cor_00"] = np.linalg.svd(outside, full_matrices=False)[2][0]
     rows = [["n/a" if np.isnan(v) else f"{v:.8g}" for v in row] for row in zip(*columns.values())]
     (folder / f"{name}_desc-confounds_timeseries.tsv").write_text(
         "\n".join("\t".join(row) for row in [list(columns), *rows]) + "\n"
@@ -326,3 +327,78 @@ def _nifti(path: Path, data: np.ndarray, like) -> None:
 def _json(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def recovery(output: Path, truth: Truth) -> str:
+    """Say how many voxels got their own layer back, participant by participant.
+
+    Parameters
+    ----------
+    output : Path
+        The derivatives of the demo dataset.
+    truth : Truth
+
+    Returns
+    -------
+    str
+        One line a region, and one for all.
+    """
+    import nibabel
+    import pandas as pd
+
+    from bids_encoder import console
+
+    found: dict[str, list[int]] = {region: [] for region in truth.layers}
+    layers: list[str] = []
+    for participant in PARTICIPANTS:
+        [path] = (output / f"sub-{participant}" / "func").glob("*bestlayer_dseg.nii.gz")
+        best = np.asarray(nibabel.load(path).dataobj)
+        names = pd.read_table(path.with_name(path.name.replace(".nii.gz", ".tsv")))
+        layers = [name for name in names["name"] if name != "none"]
+        index = dict(zip(names["name"], names["index"]))
+        for number, (region, layer) in enumerate(truth.layers.items(), start=1):
+            found[region] += (best[truth.labels == number] == index[layer]).tolist()
+    rows = [
+        (region, truth.layers[region], len(hits), f"{sum(hits)} ({np.mean(hits):.0%})")
+        for region, hits in found.items()
+    ]
+    everything = sum(found.values(), [])
+    rows.append(
+        ("all", "", len(everything), f"{sum(everything)} ({np.mean(everything):.0%})")
+    )
+    return (
+        console.table(("region", "true layer", "voxels", "got their own layer back"), rows)
+        + f"\n(of {len(layers)} layers to choose from: chance would be {1 / len(layers):.0%})"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the dataset, run both levels on it, compare with the truth."""
+    from bids_encoder import cli, console
+
+    parser = argparse.ArgumentParser(prog="python -m bids_encoder.demo", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where to put the dataset and the results")
+    folder = parser.parse_args(arguments).folder
+    dataset, output, work = (folder / name for name in ("dataset", "output", "work"))
+    if folder.exists() and any(folder.iterdir()) and not dataset.exists():
+        parser.error(f"{folder} is not empty and holds no earlier demo")
+    shutil.rmtree(dataset, ignore_errors=True)
+    console.start_logging()
+    with console.stage("dataset") as words:
+        truth = write_dataset(dataset, work)
+        words += [f"{len(PARTICIPANTS)} participants", str(dataset)]
+    for level in ("participant", "group"):
+        options = ["-d", dataset / "derivatives" / "preproc", "-w", work]
+        line = [str(word) for word in (dataset, output, level, *options)]
+        print(f"\n$ bids-encoder {' '.join(line)}", flush=True)
+        code = cli.main(line)
+        if code:
+            return code
+    print(f"\n{recovery(output, truth)}\n\nThe results are in {output}; begin with:")
+    for page in sorted(output.glob("*.html")):
+        print(f"  {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

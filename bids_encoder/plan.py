@@ -1,0 +1,192 @@
+"""What is known before anything is computed: runs, stimuli, design, size.
+
+A plan reads tables and headers only. Whatever is wrong with the input comes out
+here, before an hour of work is spent on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_encoder import memory
+from bids_encoder.bids.dataset import Dataset, Run, find_runs
+from bids_encoder.bids.events import Presentation, check_onsets, read_presentations
+from bids_encoder.bids.filters import load_filter_file
+from bids_encoder.bids.provenance import file_stamp
+from bids_encoder.encoding.memory import make_plan as make_fit_plan
+from bids_encoder.encoding.ridge import PENALTIES
+from bids_encoder.responses.bold import BoldInfo, describe_bold, open_image
+from bids_encoder.responses.design import DesignChoice, choose_design
+from bids_encoder.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One analysis: a participant, a task and a space.
+
+    Attributes
+    ----------
+    participant, task : str
+    runs : tuple of Run
+    infos : tuple of BoldInfo
+        Shape and timing of each run.
+    presentations : tuple of tuples of Presentation
+        What each run has shown.
+    stimuli : dict of str to Path
+        File of each stimulus, by its id.
+    design : DesignChoice
+    """
+
+    participant: str
+    task: str
+    runs: tuple[Run, ...]
+    infos: tuple[BoldInfo, ...]
+    presentations: tuple[tuple[Presentation, ...], ...]
+    stimuli: dict[str, Path]
+    design: DesignChoice
+
+    @property
+    def names(self) -> dict[str, str | None]:
+        """What the names of this analysis' files are made of."""
+        run = self.runs[0]
+        return {
+            "sub": self.participant,
+            "task": self.task,
+            "space": run.space,
+            "res": run.resolution,
+        }
+
+    @property
+    def sources(self) -> list[Path]:
+        """Every file of the dataset that this analysis reads, but the stimuli."""
+        kinds = ("bold", "events", "mask", "confounds")
+        files = [getattr(run, kind) for kind in kinds for run in self.runs]
+        return list(dict.fromkeys(file for file in files if file is not None))
+
+    @property
+    def n_samples(self) -> int:
+        """Rows of the response matrix."""
+        if self.design.kind == "events":
+            return len(self.stimuli)
+        return sum(info.n_volumes for info in self.infos)
+
+    @property
+    def n_voxels(self) -> tuple[int, bool]:
+        """Voxels to be analysed, and whether that is exact (else: at most)."""
+        masks = [run.mask for run in self.runs if run.mask is not None]
+        if not masks:
+            return int(np.prod(self.infos[0].shape)), False
+        return min(int(np.count_nonzero(open_image(mask).dataobj)) for mask in masks), True
+
+    @property
+    def stimuli_stamp(self) -> str:
+        """Changes when a stimulus file does."""
+        lines = [f"{name}\t{file_stamp(path)}" for name, path in sorted(self.stimuli.items())]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def describe(self, network: str, layers: Sequence[str], mem: float | None) -> str:
+        """The plan in words, for ``--dry-run`` and the log."""
+        run = self.runs[0]
+        n_voxels, exact = self.n_voxels
+        sessions = {r.session for r in self.runs if r.session is not None}
+        shown = sum(map(len, self.presentations))
+        rows = [
+            ("BOLD", f"{len(self.runs)} run{'s' * (len(self.runs) > 1)}"
+             + (f" in {len(sessions)} session{'s' * (len(sessions) > 1)}" if sessions else "")
+             + f", {sum(info.n_volumes for info in self.infos)} volumes, "
+             f"TR {self.infos[0].repetition_time:g} s, "
+             + (f"space {run.space}" if run.space else "as acquired")),
+            ("voxels", f"{n_voxels}" if exact else f"a mask to be computed in a grid of {n_voxels}"),
+            ("stimuli", f"{len(self.stimuli)} pictures, shown {shown} times"),
+            ("design", f"{self.design.kind}: {self.design.reason}"),
+            ("network", f"{network}: {', '.join(layers)}"),
+            ("memory", self._memory(n_voxels, exact, mem)),
+        ]  # fmt: skip
+        title = f"sub-{self.participant}, task {self.task}"
+        return "\n".join([title, *(f"  {name:<9}{text}" for name, text in rows)])
+
+    def _memory(self, n_voxels: int, exact: bool, mem: float | None) -> str:
+        budget = int(mem * memory.GB) if mem else memory.available()
+        fit = make_fit_plan(
+            self.n_samples,
+            None,
+            n_voxels,
+            n_folds=5,
+            n_penalties=len(PENALTIES),
+            mem_bytes=memory.fit_budget(self.n_samples, n_voxels, budget),
+        )
+        total = memory.needed(
+            n_samples=self.n_samples,
+            n_voxels=n_voxels,
+            n_volumes=max(info.n_volumes for info in self.infos),
+            n_stimuli=len(self.stimuli),
+            fit=fit.bytes,
+        )
+        return (
+            f"{'about' if exact else 'at most'} {total / memory.GB:.1f} GB "
+            f"of the {budget / memory.GB:.1f} GB that may be used"
+        )
+
+
+def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[Plan]:
+    """Plan the analyses of one participant: one per task and space.
+
+    Parameters
+    ----------
+    settings : Settings
+    dataset : Dataset
+    participant : str
+
+    Raises
+    ------
+    BidsEncoderError
+        Whatever is missing or wrong in the input, as the readers raise it.
+    """
+    selection = settings.selection
+    filters = load_filter_file(selection.bids_filter_file) if selection.bids_filter_file else None
+    plans = []
+    for space in selection.space or (None,):
+        runs = find_runs(
+            dataset,
+            participant,
+            sessions=selection.session_label,
+            tasks=selection.task_id,
+            runs=selection.run_id,
+            space=space,
+            filters=filters,
+        )
+        shown, files = read_presentations(
+            [run.events for run in runs],
+            dataset_root=dataset.root,
+            column=settings.stimuli.stim_column,
+            stim_dir=settings.stimuli.stim_dir,
+        )
+        runs = [run for run in runs if run.events in shown]
+        for task in dict.fromkeys(run.task for run in runs):
+            plans.append(
+                _plan_task(settings, participant, [r for r in runs if r.task == task], shown, files)
+            )
+    return plans
+
+
+def _plan_task(settings, participant, runs, shown, files) -> Plan:
+    infos = [describe_bold(run.bold, run.repetition_time) for run in runs]
+    presentations = [shown[run.events] for run in runs]
+    for run, info, seen in zip(runs, infos, presentations, strict=True):
+        check_onsets(seen, info.n_volumes * info.repetition_time, run.events)
+    if settings.responses.design == "auto":
+        design = choose_design(presentations, infos)
+    else:
+        design = DesignChoice(settings.responses.design, "as --design says")
+    stimuli = {one.stimulus: files[one.stimulus] for seen in presentations for one in seen}
+    return Plan(
+        participant, runs[0].task, tuple(runs), tuple(infos), tuple(presentations), stimuli, design
+    )

@@ -1,0 +1,54 @@
+"""One self-contained HTML page out of sections of text, tables and figures."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table; all columns but the first hold numbers."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A PNG file that goes into the page, with its caption."""
+
+    title: str
+    path: Path
+    caption: str
+
+    @property
+    def data(self) -> str:
+        """The file in base64."""
+        return base64.b64encode(self.path.read_bytes()).decode()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page, in the order in which it is shown."""
+
+    title: str
+    anchor: str
+    paragraphs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    settings: str = ""
+
+
+def render(title: str, subtitle: str, sections: list[Section]) -> str:
+    """Make the page; it needs no other file and no network."""
+    import jinja2
+
+    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(
+        title=title, subtitle=subtitle, sections=sections
+    )

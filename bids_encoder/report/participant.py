@@ -1,0 +1,245 @@
+"""The report of one participant, made from the files that were written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+
+from bids_encoder import __version__
+from bids_encoder.bids import atomic, outputs
+from bids_encoder.bids.names import parse_name
+from bids_encoder.errors import MissingInputError
+from bids_encoder.report import figures
+from bids_encoder.report.page import Figure, Section, Table, render
+
+
+@dataclass(frozen=True)
+class Written:
+    """One analysis as it lies in the output folder.
+
+    Attributes
+    ----------
+    root : Path
+    names : dict
+        What the names of its files are made of.
+    sidecar : dict
+        Of its table of scores: design, runs, layers, settings, warnings.
+    """
+
+    root: Path
+    names: dict[str, str | None]
+    sidecar: dict
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers, from shallow to deep."""
+        return self.sidecar["Layers"]
+
+    def image(self, kind: str, layer: str | None = None) -> nibabel.Nifti1Image:
+        """Read one of its maps."""
+        return nibabel.load(outputs.output_path(self.root, kind, {**self.names, "layer": layer}))
+
+    def table(self) -> pd.DataFrame:
+        """Read its table of scores."""
+        return pd.read_table(outputs.output_path(self.root, "scores", self.names))
+
+
+def find_analyses(root: Path, participant: str) -> list[Written]:
+    """The finished analyses of a participant, in the order of their names."""
+    found = []
+    for path in sorted((root / f"sub-{participant}" / "func").glob("*_scores.json")):
+        sidecar = json.loads(path.read_text(encoding="utf-8"))
+        entities = parse_name(path).entities
+        names = {key: entities.get(key) for key in ("sub", "task", "space", "res")}
+        found.append(Written(root, {**names, "network": sidecar["Network"]}, sidecar))
+    return found
+
+
+def write_report(root: Path, participant: str) -> Path:
+    """Make the figures and the page of one participant.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives dataset.
+    participant : str
+        Label without ``sub-``.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    MissingInputError
+        The participant has no results.
+    OutputError
+        The page cannot be written.
+    """
+    analyses = find_analyses(root, participant)
+    if not analyses:
+        raise MissingInputError(
+            f"There are no results of participant {participant} to report.",
+            file=root / f"sub-{participant}" / "func",
+            expected="files that end with _scores.json",
+            remedy="run the participant level first, without --reports-only",
+        )
+    page = render(
+        f"sub-{participant}",
+        f"Which layer of a network predicts which voxel. bids_encoder {__version__}.",
+        [_section(one) for one in analyses],
+    )
+    path = outputs.output_path(root, "report", {"sub": participant})
+    atomic.write_text(path, page)
+    return path
+
+
+def _section(written: Written) -> Section:
+    side = written.sidecar
+    title = " · ".join(
+        filter(None, (f"task {written.names['task']}", written.names["space"], side["Network"]))
+    )
+    return Section(
+        title=title,
+        anchor=outputs.label(title),
+        paragraphs=(_read(side), _designed(side), _judged(side)),
+        warnings=tuple(side["Warnings"]),
+        tables=(_score_table(written.table()),),
+        figures=_figures(written),
+        settings=json.dumps(
+            {key: side[key] for key in ("Settings", "SoftwareVersions", "Runs", "Groups")}, indent=2
+        ),
+    )
+
+
+def _read(side: dict) -> str:
+    state = "preprocessed" if side["Preprocessed"] else "raw, not preprocessed"
+    return (
+        f"{_count(side['Runs'], 'run')} of {state} BOLD (TR {side['RepetitionTime']:g} s), "
+        f"{side['NumberOfStimuli']} different stimuli."
+    )
+
+
+def _designed(side: dict) -> str:
+    rows = "stimulus" if side["Design"] == "events" else "volume"
+    return (
+        f"Design: {side['Design']} ({side['DesignReason']}). One response per {rows}: "
+        f"{side['NumberOfSamples']} samples."
+    )
+
+
+def _judged(side: dict) -> str:
+    text = (
+        f"Scores are cross-validated over {side['NumberOfFolds']} folds; what is held out "
+        f"together: {', '.join(side['Groups'][:8])}{', …' if len(side['Groups']) > 8 else ''}."
+    )
+    if side["VoxelsWithoutScore"]:
+        text += (
+            f" {side['VoxelsWithoutScore']} voxels have no score: their data are constant or "
+            "not numbers."
+        )
+    return text
+
+
+def _count(items: list, word: str) -> str:
+    return f"{len(items)} {word}{'s' * (len(items) != 1)}"
+
+
+def _score_table(table: pd.DataFrame) -> Table:
+    header = ("layer", "median r", "95th percentile r", "best r", "voxels r > 0.3",
+              "best r²", "voxels won", "penalty at grid's low / high end")  # fmt: skip
+    rows = tuple(
+        (
+            row.layer, f"{row.r_median:.3f}", f"{row.r_q95:.3f}", f"{row.r_max:.3f}",
+            f"{row.voxels_r03}", f"{row.r2_max:.3f}", f"{row.voxels_best}",
+            f"{row.penalty_at_low_edge} / {row.penalty_at_high_edge}",
+        )
+        for row in table.itertuples()
+    )  # fmt: skip
+    return Table("Held-out scores per layer", header, rows)
+
+
+def _figures(written: Written) -> tuple[Figure, ...]:
+    layers = written.layers
+    maps = [written.image("r", layer) for layer in layers]
+    inside = np.asarray(written.image("mask").dataobj) != 0
+    scores = np.stack([np.asarray(image.dataobj)[inside] for image in maps])
+    best = written.image("bestlayer")
+    background = _filled(written.image("boldref"))
+    highest = np.nanmax(np.stack([np.asarray(i.dataobj) for i in maps]), axis=0, initial=0)
+    cuts = figures.cut_positions(maps[0], np.where(highest > 0.5 * highest.max(), highest, 0))
+    vmax = max(float(np.nanquantile(scores, 0.9995)), 0.05)
+    drawn = [
+        (
+            "r",
+            "Where each layer predicts",
+            figures.map_rows(
+                list(zip(layers, map(_filled, maps), strict=True)), background, cuts,
+                vmin=0.0, vmax=vmax, threshold=0.1 * vmax, colors="inferno",
+                label="correlation r of prediction and held-out response",
+            ),
+            "Mean over folds; one scale for all layers; below a tenth of it transparent. "
+            "Axial slices, z in mm, left is left.",
+        ),
+        (
+            "profile",
+            "Scores over layers",
+            figures.profile(layers, scores, np.asarray(best.dataobj)[inside]),
+            "Left: mean over the voxels with the highest score in any layer (chosen by the "
+            "same scores, so that heights are optimistic and shapes count). Right: voxels in "
+            "the best-layer map.",
+        ),
+        (
+            "bestlayer",
+            "Which layer predicts best",
+            _best_layer_figure(written, best, background, cuts, highest, vmax),
+            "Argmax over layers after smoothing by one voxel, where the best layer's r "
+            "exceeds a tenth of the scale above.",
+        ),
+        (
+            "slope",
+            "Early or late",
+            _slope_figure(written, background, cuts, highest, vmax),
+            "Inner product of the normalised profile with a trend from −1 (first layer) to 1 "
+            "(last layer); the same voxels as above.",
+        ),
+    ]  # fmt: skip
+    pages = []
+    for name, title, figure, caption in drawn:
+        path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
+        figures.save(figure, path)
+        pages.append(Figure(title, path, caption))
+    return tuple(pages)
+
+
+def _best_layer_figure(written, best, background, cuts, highest, vmax):
+    cmap, _ = figures.best_layer_colors(len(written.layers))
+    shown = np.where(highest > 0.1 * vmax, np.asarray(best.dataobj), 0).astype(np.float32)
+    return figures.map_rows(
+        [("best layer", nibabel.Nifti1Image(shown, best.affine))], background, cuts,
+        vmin=0.5, vmax=len(written.layers) + 0.5, threshold=0.5, colors=cmap,
+        ticks=list(enumerate(written.layers, start=1)),
+    )  # fmt: skip
+
+
+def _slope_figure(written, background, cuts, highest, vmax):
+    slope = written.image("slope")
+    values = np.where(highest > 0.1 * vmax, np.asarray(slope.dataobj), 0)
+    values = np.nan_to_num(values)
+    limit = max(float(np.abs(values).max()), 1e-3)
+    return figures.map_rows(
+        [("slope", nibabel.Nifti1Image(values.astype(np.float32), slope.affine))], background,
+        cuts, vmin=-limit, vmax=limit, threshold=1e-6, colors="PuOr_r",
+        label="early layers                              late layers",
+    )  # fmt: skip
+
+
+def _filled(image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
+    """The image with 0 for what has no value, as plotting wants it."""
+    return nibabel.Nifti1Image(np.nan_to_num(np.asarray(image.dataobj)), image.affine)

@@ -1,0 +1,85 @@
+"""Where features come from: a network that is run, or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_encoder.bids.outputs import check_layer_labels
+from bids_encoder.features.cache import layout_of
+from bids_encoder.features.external import ExternalFeatures, open_features
+from bids_encoder.features.extract import extract
+from bids_encoder.features.store import FeatureStore
+from bids_encoder.networks.network import Network
+from bids_encoder.networks.registry import load_network
+from bids_encoder.settings import Settings
+from bids_encoder.stimuli.images import BLANK
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A network or a file of features.
+
+    Attributes
+    ----------
+    name : str
+        What results are named after.
+    layers : tuple of str
+        From shallow to deep.
+    identity : str
+        Changes when the features of the same pictures would.
+    citation : str
+    origin : Network or ExternalFeatures
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    identity: str
+    citation: str
+    origin: Network | ExternalFeatures
+
+    def store(
+        self,
+        stimuli: Mapping[str, Path],
+        *,
+        blank: bool,
+        cache_dir: Path,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> FeatureStore:
+        """Features of these stimuli, and of an empty screen if ``blank``."""
+        if isinstance(self.origin, ExternalFeatures):
+            wanted = [*stimuli, *([BLANK] if blank else [])]
+            return open_features(self.origin.path, wanted, self.layers)
+        wanted = {**stimuli, **({BLANK: None} if blank else {})}
+        return extract(self.origin, wanted, cache_dir=cache_dir, on_progress=on_progress)
+
+
+def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> Source:
+    """Load the network, or open the file of features, that the settings name.
+
+    Parameters
+    ----------
+    settings : Settings
+    stimuli : iterable of str
+        Ids of the stimuli whose features will be needed.
+    device : str
+        "cpu" or "cuda".
+    """
+    chosen = settings.network
+    if chosen.features is not None:
+        file = open_features(chosen.features, list(stimuli), chosen.layers or None)
+        check_layer_labels(file.network, file.layers)
+        return Source(file.network, file.layers, file.identity, f"file {file.path.name}", file)
+    network = load_network(
+        chosen.network,
+        layers=chosen.layers,
+        untrained=chosen.untrained,
+        seed=chosen.network_seed,
+        weights_dir=chosen.weights_dir,
+        allow_downloads=chosen.allow_downloads,
+        device=device,
+    )
+    check_layer_labels(network.name, network.layers)
+    name = f"{network.name}_untrained" if chosen.untrained else network.name
+    return Source(name, network.layers, layout_of(network).key, network.citation, network)
