@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -11,52 +12,87 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import BoundaryNorm, ListedColormap
-from nibabel import Nifti1Image
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from nibabel import Nifti1Image, as_closest_canonical
+from nibabel.orientations import apply_orientation, io_orientation
+
+from bids_encoder.bids.atomic import atomic_path
 
 LAYER_COLORS = "viridis"  # early to late, readable in grey and by the colour-blind
 INK = "#3b4252"
+GREYS = LinearSegmentedColormap.from_list("greys", ["#8b929e", "#eceff4"])
 
 
-def layer_colors(n_layers: int) -> np.ndarray:
-    """One colour a layer, early (dark) to late (light), (L, 4)."""
-    return plt.get_cmap(LAYER_COLORS)(np.linspace(0.05, 0.95, n_layers))
+def layer_colors(n_layers: int) -> ListedColormap:
+    """One colour a layer, early (dark) to late (light)."""
+    return ListedColormap(plt.get_cmap(LAYER_COLORS)(np.linspace(0.05, 0.95, n_layers)))
 
 
-def cut_positions(image: Nifti1Image, weights: np.ndarray, number: int = 7) -> list[float]:
-    """Axial cuts where something is to be seen, in mm.
+@dataclass(frozen=True)
+class View:
+    """Axial slices of one grid, drawn voxel by voxel: nothing is resampled.
+
+    Attributes
+    ----------
+    orientation : (3, 2) array
+        From the grid's axes to right, anterior, superior (nibabel's orientations).
+    box : tuple of two slices
+        What is shown of x and y.
+    cuts : tuple of int
+        Slices that are shown, from below to above.
+    heights : tuple of float
+        Their z in mm, in the middle of the box.
+    aspect : float
+        Height over width of a voxel.
+    """
+
+    orientation: np.ndarray
+    box: tuple[slice, slice]
+    cuts: tuple[int, ...]
+    heights: tuple[float, ...]
+    aspect: float
+
+    def slices(self, volume: np.ndarray) -> list[np.ndarray]:
+        """Cut a volume; rows go from posterior to anterior, columns from left to right."""
+        turned = apply_orientation(volume, self.orientation)
+        return [turned[(*self.box, cut)].T for cut in self.cuts]
+
+
+def view_of(mask: Nifti1Image, weights: np.ndarray, number: int = 7) -> View:
+    """Choose slices where something is to be seen.
 
     Parameters
     ----------
-    image : Nifti1Image
+    mask : Nifti1Image
+        Its bounding box is shown.
     weights : (x, y, z) array
         How much there is to see in each voxel, for instance positive scores.
     number : int
+        Of slices, at most.
     """
-    per_slice = np.nansum(weights, axis=(0, 1))
-    share = np.cumsum(per_slice) / max(per_slice.sum(), 1e-12)
-    quantiles = (np.arange(number) + 0.5) / number
-    slices = np.searchsorted(share, quantiles)
-    # Quantiles bunch up where the signal is; spread them so that no slice comes twice.
-    low, high = slices.min(), slices.max()
-    if len(np.unique(slices)) < number:
-        low, high = max(0, low - number // 2), min(image.shape[2] - 1, high + number // 2)
-        slices = np.unique(np.linspace(low, high, number).round().astype(int))
-    origin = np.array(image.shape) / 2
-    return [
-        float((image.affine @ [origin[0], origin[1], k, 1])[2]) for k in np.unique(slices)
-    ]
+    canonical = as_closest_canonical(mask)
+    orientation = io_orientation(mask.affine)
+    inside = np.asarray(canonical.dataobj) != 0
+    corners = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2))]
+    box = tuple(slice(max(c[0] - 1, 0), c[-1] + 2) for c in corners)
+    seen = np.flatnonzero(apply_orientation(weights, orientation).sum(axis=(0, 1)) > 0)
+    if not seen.size:
+        seen = np.flatnonzero(inside.any(axis=(0, 1)))
+    cuts = np.unique(np.linspace(seen[0], seen[-1], number + 2).round().astype(int)[1:-1])
+    middle = [(c[0] + c[-1]) / 2 for c in corners]
+    heights = [float((canonical.affine @ [*middle, cut, 1])[2]) for cut in cuts]
+    width, depth = canonical.header.get_zooms()[:2]
+    return View(orientation, box, tuple(cuts.tolist()), tuple(heights), float(depth / width))
 
 
 def map_rows(
-    maps: Sequence[tuple[str, Nifti1Image]],
-    background: Nifti1Image | None,
-    cuts: Sequence[float],
+    maps: Sequence[tuple[str, np.ndarray]],
+    background: np.ndarray,
+    view: View,
     *,
     vmin: float,
     vmax: float,
     colors,
-    threshold: float | None = None,
     label: str = "",
     ticks: Sequence[tuple[float, str]] | None = None,
 ) -> plt.Figure:
@@ -64,65 +100,58 @@ def map_rows(
 
     Parameters
     ----------
-    maps : list of (title, image)
-    background : Nifti1Image or None
-        Anatomy or mean BOLD to draw under the maps.
-    cuts : list of float
-        z in mm.
+    maps : list of (title, (x, y, z) array)
+        NaN is transparent.
+    background : (x, y, z) array
+        Drawn in grey under the maps; NaN is white.
+    view : View
     vmin, vmax : float
     colors : matplotlib colour map or its name
-    threshold : float, optional
-        Smaller magnitudes are left transparent.
     label : str
         Under the colour bar.
     ticks : list of (value, text), optional
         Of the colour bar.
     """
-    from nilearn.plotting import plot_stat_map
-
-    rows = len(maps)
-    figure = plt.figure(figsize=(11, 1.55 * rows + 0.9), facecolor="white")
-    bottom = 0.75 / (1.55 * rows + 0.9)
-    height = (1 - bottom) / rows
-    for row, (title, image) in enumerate(maps):
-        axes = figure.add_axes((0.15, 1 - (row + 1) * height, 0.85, height * 0.98))
-        plot_stat_map(
-            image,
-            bg_img=background,
-            display_mode="z",
-            cut_coords=list(cuts),
-            axes=axes,
-            figure=figure,
-            cmap=colors,
-            vmin=vmin,
-            vmax=vmax,
-            threshold=threshold,
-            colorbar=False,
-            annotate=row == 0,
-            black_bg=False,
-            resampling_interpolation="nearest",
-            symmetric_cbar=False,
-        )
-        figure.text(
-            0.145, 1 - (row + 0.5) * height, title,
-            ha="right", va="center", fontsize=10, color=INK,
-        )  # fmt: skip
-    bar = figure.add_axes((0.35, bottom * 0.62, 0.4, 0.12 * bottom))
-    norm = plt.Normalize(vmin, vmax)
-    cmap = plt.get_cmap(colors) if isinstance(colors, str) else colors
-    colorbar = figure.colorbar(plt.cm.ScalarMappable(norm, cmap), cax=bar, orientation="horizontal")
-    if ticks:
-        colorbar.set_ticks([value for value, _ in ticks], labels=[text for _, text in ticks])
-    colorbar.set_label(label, color=INK)
-    colorbar.outline.set_visible(False)
-    bar.tick_params(colors=INK, labelsize=8)
+    grey = view.slices(background)
+    low, high = np.nanquantile(background, (0.02, 0.98))
+    rows, columns = len(maps), len(grey)
+    tile_width = 9.5 / columns
+    tile_height = tile_width * grey[0].shape[0] / grey[0].shape[1] * view.aspect
+    head, foot = 0.3, 0.75
+    figure = plt.figure(figsize=(11, rows * tile_height + head + foot), facecolor="white")
+    grid = figure.add_gridspec(
+        rows, columns, left=0.125, right=0.995, wspace=0.02, hspace=0.02,
+        top=1 - head / figure.get_figheight(), bottom=foot / figure.get_figheight(),
+    )  # fmt: skip
+    for row, (title, volume) in enumerate(maps):
+        for column, (under, over) in enumerate(zip(grey, view.slices(volume), strict=True)):
+            axes = figure.add_subplot(grid[row, column])
+            style = {"origin": "lower", "aspect": view.aspect, "interpolation": "nearest"}
+            # Light grey to mid grey, so that dark and light colours both stand out.
+            axes.imshow(under, cmap=GREYS, vmin=low, vmax=high, **style)
+            axes.imshow(over, cmap=colors, vmin=vmin, vmax=vmax, **style)
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title(f"z = {view.heights[column]:.0f}", fontsize=9, color=INK, pad=3)
+            if column == 0:
+                axes.text(
+                    -0.06, 0.5, title, transform=axes.transAxes, ha="right", va="center",
+                    fontsize=10, color=INK,
+                )  # fmt: skip
+    _color_bar(figure, colors, vmin, vmax, label, ticks)
     return figure
 
 
-def best_layer_colors(n_layers: int) -> tuple[ListedColormap, BoundaryNorm]:
-    """The discrete colour map of best-layer maps."""
-    cmap = ListedColormap(layer_colors(n_layers))
-    return cmap, BoundaryNorm(np.arange(n_layers + 1) + 0.5, n_layers)
+def _color_bar(figure, colors, vmin, vmax, label, ticks) -> None:
+    inch = 1 / figure.get_figheight()
+    axes = figure.add_axes((0.36, 0.5 * inch, 0.4, 0.1 * inch))
+    mappable = plt.cm.ScalarMappable(plt.Normalize(vmin, vmax), plt.get_cmap(colors))
+    bar = figure.colorbar(mappable, cax=axes, orientation="horizontal")
+    if ticks:
+        bar.set_ticks([value for value, _ in ticks], labels=[text for _, text in ticks])
+    bar.set_label(label, color=INK, fontsize=9)
+    bar.outline.set_visible(False)
+    axes.tick_params(colors=INK, labelsize=8)
 
 
 def profile(layers: Sequence[str], scores: np.ndarray, best: np.ndarray) -> plt.Figure:
@@ -149,7 +178,7 @@ def profile(layers: Sequence[str], scores: np.ndarray, best: np.ndarray) -> plt.
     left.set_ylabel("mean correlation r, held out")
     left.legend(frameon=False, fontsize=8)
     counts = np.bincount(best, minlength=len(layers) + 1)[1:]
-    right.bar(positions, counts, color=layer_colors(len(layers)))
+    right.bar(positions, counts, color=layer_colors(len(layers)).colors)
     right.set_ylabel("voxels that the layer predicts best")
     for axes in (left, right):
         axes.set_xticks(positions, layers, rotation=35, ha="right", fontsize=8)
@@ -159,8 +188,6 @@ def profile(layers: Sequence[str], scores: np.ndarray, best: np.ndarray) -> plt.
 
 def save(figure: plt.Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all, without a date in it."""
-    from bids_encoder.bids.atomic import atomic_path
-
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
     plt.close(figure)

@@ -165,32 +165,74 @@ def _score_table(table: pd.DataFrame) -> Table:
     return Table("Held-out scores per layer", header, rows)
 
 
+@dataclass(frozen=True)
+class _Maps:
+    """The maps of one analysis as arrays (x, y, z), NaN where there is no value."""
+
+    r: dict[str, np.ndarray]
+    highest: np.ndarray  # over layers
+    best: np.ndarray
+    slope: np.ndarray
+    background: np.ndarray
+    inside: np.ndarray
+    view: figures.View
+    vmax: float
+
+    @property
+    def threshold(self) -> float:
+        """Scores below it are not drawn."""
+        return 0.1 * self.vmax
+
+    def shown(self, values: np.ndarray, score: np.ndarray | None = None) -> np.ndarray:
+        """The values where the score (default: the best layer's) is worth drawing."""
+        score = self.highest if score is None else score
+        return np.where(score > self.threshold, values, np.nan)
+
+
+def _read_maps(written: Written) -> _Maps:
+    r = {layer: _volume(written.image("r", layer)) for layer in written.layers}
+    mask = written.image("mask")
+    inside = np.asarray(mask.dataobj) != 0
+    highest = np.full(inside.shape, np.nan)
+    highest[inside] = np.fmax.reduce([volume[inside] for volume in r.values()])
+    scores = highest[inside & np.isfinite(highest)]
+    vmax = max(float(np.quantile(scores, 0.9995)), 0.05) if scores.size else 1.0
+    return _Maps(
+        r=r,
+        highest=highest,
+        best=_volume(written.image("bestlayer")),
+        slope=_volume(written.image("slope")),
+        background=_volume(written.image("boldref")),
+        inside=inside,
+        view=figures.view_of(mask, np.nan_to_num(highest) > 0.5 * vmax),
+        vmax=vmax,
+    )
+
+
+def _volume(image: nibabel.Nifti1Image) -> np.ndarray:
+    return np.asarray(image.dataobj, dtype=np.float32)
+
+
 def _figures(written: Written) -> tuple[Figure, ...]:
-    layers = written.layers
-    maps = [written.image("r", layer) for layer in layers]
-    inside = np.asarray(written.image("mask").dataobj) != 0
-    scores = np.stack([np.asarray(image.dataobj)[inside] for image in maps])
-    best = written.image("bestlayer")
-    background = _filled(written.image("boldref"))
-    highest = np.nanmax(np.stack([np.asarray(i.dataobj) for i in maps]), axis=0, initial=0)
-    cuts = figures.cut_positions(maps[0], np.where(highest > 0.5 * highest.max(), highest, 0))
-    vmax = max(float(np.nanquantile(scores, 0.9995)), 0.05)
+    layers, maps = written.layers, _read_maps(written)
+    scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
+    limit = max(float(np.nanmax(np.abs(maps.shown(maps.slope)), initial=0)), 1e-3)
     drawn = [
         (
             "r",
             "Where each layer predicts",
             figures.map_rows(
-                list(zip(layers, map(_filled, maps), strict=True)), background, cuts,
-                vmin=0.0, vmax=vmax, threshold=0.1 * vmax, colors="inferno",
+                [(layer, maps.shown(volume, volume)) for layer, volume in maps.r.items()],
+                maps.background, maps.view, vmin=0.0, vmax=maps.vmax, colors="inferno",
                 label="correlation r of prediction and held-out response",
             ),
-            "Mean over folds; one scale for all layers; below a tenth of it transparent. "
-            "Axial slices, z in mm, left is left.",
+            "Mean over folds; one scale for all layers; scores below a tenth of it are not drawn. "
+            "Axial slices of the analysed voxels over their mean BOLD, z in mm, left is left.",
         ),
         (
             "profile",
             "Scores over layers",
-            figures.profile(layers, scores, np.asarray(best.dataobj)[inside]),
+            figures.profile(layers, scores, maps.best[maps.inside].astype(int)),
             "Left: mean over the voxels with the highest score in any layer (chosen by the "
             "same scores, so that heights are optimistic and shapes count). Right: voxels in "
             "the best-layer map.",
@@ -198,14 +240,23 @@ def _figures(written: Written) -> tuple[Figure, ...]:
         (
             "bestlayer",
             "Which layer predicts best",
-            _best_layer_figure(written, best, background, cuts, highest, vmax),
+            figures.map_rows(
+                [("best layer", maps.shown(np.where(maps.best > 0, maps.best, np.nan)))],
+                maps.background, maps.view, vmin=0.5, vmax=len(layers) + 0.5,
+                colors=figures.layer_colors(len(layers)),
+                ticks=list(enumerate(layers, start=1)),
+            ),
             "Argmax over layers after smoothing by one voxel, where the best layer's r "
             "exceeds a tenth of the scale above.",
         ),
         (
             "slope",
             "Early or late",
-            _slope_figure(written, background, cuts, highest, vmax),
+            figures.map_rows(
+                [("slope", maps.shown(maps.slope))], maps.background, maps.view,
+                vmin=-limit, vmax=limit, colors="PuOr_r",
+                label="early layers predict better  ←  →  late layers predict better",
+            ),
             "Inner product of the normalised profile with a trend from −1 (first layer) to 1 "
             "(last layer); the same voxels as above.",
         ),
@@ -216,30 +267,3 @@ def _figures(written: Written) -> tuple[Figure, ...]:
         figures.save(figure, path)
         pages.append(Figure(title, path, caption))
     return tuple(pages)
-
-
-def _best_layer_figure(written, best, background, cuts, highest, vmax):
-    cmap, _ = figures.best_layer_colors(len(written.layers))
-    shown = np.where(highest > 0.1 * vmax, np.asarray(best.dataobj), 0).astype(np.float32)
-    return figures.map_rows(
-        [("best layer", nibabel.Nifti1Image(shown, best.affine))], background, cuts,
-        vmin=0.5, vmax=len(written.layers) + 0.5, threshold=0.5, colors=cmap,
-        ticks=list(enumerate(written.layers, start=1)),
-    )  # fmt: skip
-
-
-def _slope_figure(written, background, cuts, highest, vmax):
-    slope = written.image("slope")
-    values = np.where(highest > 0.1 * vmax, np.asarray(slope.dataobj), 0)
-    values = np.nan_to_num(values)
-    limit = max(float(np.abs(values).max()), 1e-3)
-    return figures.map_rows(
-        [("slope", nibabel.Nifti1Image(values.astype(np.float32), slope.affine))], background,
-        cuts, vmin=-limit, vmax=limit, threshold=1e-6, colors="PuOr_r",
-        label="early layers                              late layers",
-    )  # fmt: skip
-
-
-def _filled(image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
-    """The image with 0 for what has no value, as plotting wants it."""
-    return nibabel.Nifti1Image(np.nan_to_num(np.asarray(image.dataobj)), image.affine)
