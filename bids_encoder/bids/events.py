@@ -270,11 +270,10 @@ def _number(text: str, column: str, line: int, path: Path, tolerated: Tolerated)
         value = float(text) if "_" not in text else math.nan
     except ValueError:
         value = math.nan
+    fault = "is negative" if math.isfinite(value) else "is not a number"
     if not math.isfinite(value) or (column == "duration" and value < 0):
-        negative = math.isfinite(value)
         raise DataError(
-            f"A{' negative' if negative else 'n' if column == 'onset' else ''} {column} "
-            "in the table of events" + ("." if negative else " is not a number."),
+            f"The {column} of an event {fault}.",
             file=path,
             place=f"line {line}, column {column}",
             found=text or "nothing",

@@ -138,7 +138,10 @@ def _grid(file: BidsFile) -> tuple[str | None, ...]:
 def _unknown_participant(dataset: Dataset, participant: str) -> MissingInputError:
     roots = [derivative.root for derivative in dataset.derivatives]
     inside = [
-        folder.parent for root in roots for folder in sorted(root.glob(f"*/sub-{participant}"))
+        folder.parent
+        for root in roots
+        for folder in sorted(root.glob(f"*/sub-{participant}"))
+        if folder.parent != dataset.root
     ]
     return MissingInputError(
         f"No derivative has sub-{participant}.",
