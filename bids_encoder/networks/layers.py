@@ -15,6 +15,9 @@ from bids_encoder.networks.network import Tap, as_tensor
 log = logging.getLogger(__name__)
 
 
+_CLASSES = 1000  # of ImageNet: what has so many channels are class scores
+
+
 def _relus(names: str, indices: Sequence[int], prefix: str = "features") -> dict[str, str]:
     return {n: f"{prefix}.{i}" for n, i in zip(names.split(), indices, strict=True)}
 
@@ -169,7 +172,7 @@ def choose_layers(module: nn.Module, input_size: int, most: int = 8) -> tuple[st
     The top-level parts are opened one after the other until at least four
     stages are found; bare convolutions, full layers and normalisations (before
     their non-linearity), poolings and class scores are left out; of more than
-    `most` stages, evenly spaced ones are taken, the last among them.
+    `most` stages, evenly spaced ones are taken, the first and the last among them.
     """
     names = [name for name, _ in module.named_children()]
     known = dict(module.named_modules())
@@ -186,11 +189,11 @@ def choose_layers(module: nn.Module, input_size: int, most: int = 8) -> tuple[st
     used = [
         name
         for name, shape in record_calls(module, input_size, set(stages))
-        if shape is not None and 2 <= len(shape) <= 4 and shape[1:] != (1000,)
+        if shape is not None and 2 <= len(shape) <= 4 and shape[1] != _CLASSES
     ]
     used = list(dict.fromkeys(used))
     if len(used) > most:
-        used = [used[round((i + 1) * len(used) / most) - 1] for i in range(most)]
+        used = [used[round(i * (len(used) - 1) / (most - 1))] for i in range(most)]
     return tuple(used)
 
 

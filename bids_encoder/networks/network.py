@@ -124,12 +124,10 @@ def activations(
 
     modules = dict(network.module.named_modules())
     handles = [modules[name].register_forward_hook(hook_for(name)) for name in taps_of]
-    memory_format = torch.channels_last  # a third faster on CPU than the usual order
-    batch = batch.to(network.device, memory_format=memory_format)
     try:
         # TF32 would make features of a GPU differ from those of a CPU in the third digit.
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            network.module(batch)
+            network.module(batch.to(network.device))
     except _AllCollected:
         pass
     finally:
