@@ -1,16 +1,21 @@
-"""A block of voxels on its way through the products: centring, scores, coefficients."""
+"""A block of voxels on its way through the products: centring, predictions, scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from bids_encoder.encoding.search import search
 from bids_encoder.encoding.systems import FeatureSystem, KernelSystem, Solver
 
-# Voxels in one product: large enough for BLAS, small enough for the cache to hold the results.
+# Voxels in one product: large enough for BLAS, small enough for the results to stay in the cache.
 CHUNK = 2048
+
+System = KernelSystem | FeatureSystem
+Solvers = Callable[[int], Solver]
 
 
 class Block(NamedTuple):
@@ -24,122 +29,129 @@ class Block(NamedTuple):
         What the system makes of y once, whatever the penalty.
     shift : (V, k)
         Mean of y over the training rows of each fold: what the intercept predicts.
-    around_shift : (V, k)
-        ||y_t - shift||² on the held-out rows.
     total : (V, k)
-        ||y_t - mean(y_t)||² on the held-out rows.
+        ||y_t - mean(y_t)||² on the held-out rows; infinite where they are constant, since such
+        a fold cannot tell penalties apart.
     """
 
     y: torch.Tensor
     prepared: tuple[torch.Tensor, ...]
     shift: torch.Tensor
-    around_shift: torch.Tensor
     total: torch.Tensor
 
+    def take(self, rows: slice | torch.Tensor) -> Block:
+        """Some of the voxels."""
+        prepared = tuple(values[rows] for values in self.prepared)
+        return Block(self.y[rows], prepared, self.shift[rows], self.total[rows])
 
-System = KernelSystem | FeatureSystem
+
+class Best(NamedTuple):
+    """The best penalty of each voxel, and what it predicts.
+
+    Attributes
+    ----------
+    index : (V,) int array
+        Place of the penalty in the grid.
+    predictions : (V, n) tensor
+        q = ŷ_t - shift for the held-out rows of every fold.
+    """
+
+    index: np.ndarray
+    predictions: torch.Tensor
 
 
 def make_block(system: System, y: torch.Tensor) -> Block:
     """Prepare voxels y (V, n), samples sorted by fold; y is centred in place."""
     y -= y.mean(1, keepdim=True)
-    n, shifts, around, total = y.shape[1], [], [], []
     everything = y.sum(1)
-    for start, stop in zip(system.bounds[:-1], system.bounds[1:], strict=True):
-        held_out, size = y[:, start:stop], stop - start
-        sums = held_out.sum(1)
-        variation = (held_out - (sums / size)[:, None]).square_().sum(1)
-        shift = (everything - sums) / (n - size)
-        shifts.append(shift)
-        around.append(variation + size * (sums / size - shift).square())
-        # A constant fold cannot tell penalties apart.
+    shift, total = [], []
+    for start, stop in system.folds:
+        sums = y[:, start:stop].sum(1)
+        shift.append((everything - sums) / (y.shape[1] - (stop - start)))
+        variation = y[:, start:stop].var(1, correction=0) * (stop - start)
         total.append(torch.where(variation > 0, variation, torch.inf))
-    stack = [torch.stack(values, dim=1) for values in (shifts, around, total)]
-    return Block(y, system.prepare(y), *stack)
+    return Block(y, system.prepare(y), torch.stack(shift, 1), torch.stack(total, 1))
 
 
-def gains(
-    system: System, solver: Solver, block: Block, rows: torch.Tensor | None
-) -> torch.Tensor:
-    """Mean over folds of r², less what does not depend on the penalty.
+def choose(system: System, solvers: Solvers, block: Block, penalties: np.ndarray) -> Best:
+    """The penalty with the highest mean r² over folds, voxel by voxel."""
+    predictions = torch.empty_like(block.y)
+    highest = torch.full((len(block.y),), -torch.inf, device=block.y.device)
+    last = torch.full((len(block.y),), -1, device=block.y.device)
 
-    With d = y_t - ȳ_(t) and q = ŷ_t - ȳ_(t), r² is 1 - ||d - q||²/||y_t - mean(y_t)||², of which
+    def evaluate(j: int, rows: np.ndarray | None) -> np.ndarray:
+        scores = []
+        for some in _chunks(len(block.y), rows, block.y.device):
+            part = block.take(some)
+            q = predict(system, solvers(j), part)
+            score = gains(system, part, q)
+            # The larger penalty wins where scores are equal.
+            better = (score > highest[some]) | ((score == highest[some]) & (j > last[some]))
+            where = torch.nonzero(better).flatten()
+            there = where + some.start if isinstance(some, slice) else some[where]
+            highest[there], last[there] = score[where], j
+            predictions[there] = q[where]
+            scores.append(score)
+        return torch.cat(scores).double().cpu().numpy()
+
+    index = search(evaluate, penalties, len(block.y))
+    return Best(index, predictions)
+
+
+def predict(system: System, solver: Solver, block: Block) -> torch.Tensor:
+    """q = ŷ_t - shift for the held-out rows of every fold, (V, n)."""
+    q = torch.empty_like(block.y)
+    for t, (start, stop) in enumerate(system.folds):
+        system.predict(solver, block.y, block.prepared, t, out=q[:, start:stop])
+    return q
+
+
+def gains(system: System, block: Block, q: torch.Tensor) -> torch.Tensor:
+    """Mean over folds of r², less what does not depend on the penalty, (V,).
+
+    With d = y_t - shift, r² is 1 - ||d - q||²/||y_t - mean(y_t)||², of which the term
     (2 d'q - q'q) / ||y_t - mean(y_t)||² depends on the penalty. Written so, it keeps its
     precision where predictions are small beside the responses.
-
-    Returns
-    -------
-    (len(rows),) float32 tensor
     """
-    scores = []
-    for part in _parts(block, rows):
-        score = torch.zeros(len(part.y), device=part.y.device)
-        for t, (start, stop) in enumerate(
-            zip(system.bounds[:-1], system.bounds[1:], strict=True)
-        ):
-            q = system.predict(solver, part.y, part.prepared, t)
-            dq = _dot(part.y[:, start:stop], q) - part.shift[:, t] * q.sum(1)
-            score += (2 * dq - _dot(q, q)) / part.total[:, t]
-        scores.append(score / (len(system.bounds) - 1))
-    return torch.cat(scores)
+    score = torch.zeros(len(q), device=q.device)
+    for t, (start, stop) in enumerate(system.folds):
+        q_t = q[:, start:stop]
+        dq = _dot(block.y[:, start:stop], q_t) - block.shift[:, t] * q_t.sum(1)
+        score += (2 * dq - _dot(q_t, q_t)) / block.total[:, t]
+    return score / len(system.folds)
 
 
-class Outcome(NamedTuple):
-    """Scores by fold, (m, k), and, where asked for, coefficients (m, n) and intercepts (m,)."""
-
-    r2: torch.Tensor
-    r: torch.Tensor
-    dual: torch.Tensor | None
-    intercept: torch.Tensor | None
-
-
-def outcomes(
-    system: System,
-    solver: Solver,
-    block: Block,
-    rows: torch.Tensor,
-    *,
-    weights: bool = False,
-    folds: Sequence[int] | None = None,
-) -> Iterator[tuple[torch.Tensor, Outcome]]:
-    """Scores and coefficients at one penalty, as (rows, Outcome) for chunk after chunk.
+def scores(
+    system: System, block: Block, q: torch.Tensor, folds: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """r² and Pearson r of some folds, (V, len(folds)) each.
 
     Where the predictions are constant, r is 0: they tell nothing.
     """
-    folds = range(len(system.bounds) - 1) if folds is None else folds
-    for chunk in rows.split(CHUNK):
-        part = next(_parts(block, chunk))
-        residuals = torch.empty_like(part.y) if weights else None
-        r2, r = [], []
-        for t in folds:
-            held_out = slice(system.bounds[t], system.bounds[t + 1])
-            q = system.predict(solver, part.y, part.prepared, t)
-            d = part.y[:, held_out] - part.shift[:, t, None]
-            error = part.around_shift[:, t] - (2 * _dot(d, q) - _dot(q, q))
-            r2.append(1 - error / part.total[:, t])
-            if weights:
-                residuals[:, held_out] = d - q
-            q -= q.mean(1, keepdim=True)
-            norms = (_dot(q, q) * part.total[:, t]).sqrt()
-            r.append(torch.where(norms > 0, _dot(d, q) / norms, 0.0))
-        dual = intercept = None
-        if weights:
-            dual, intercept = system.dual(solver, part.y, part.prepared, residuals)
-        yield chunk, Outcome(torch.stack(r2, 1), torch.stack(r, 1), dual, intercept)
+    r2, r = [], []
+    for t in folds:
+        start, stop = system.folds[t]
+        d, q_t = block.y[:, start:stop] - block.shift[:, t, None], q[:, start:stop]
+        r2.append(1 - torch.linalg.vector_norm(d - q_t, dim=1).square() / block.total[:, t])
+        q_t = q_t - q_t.mean(1, keepdim=True)
+        norms = torch.linalg.vector_norm(q_t, dim=1) * block.total[:, t].sqrt()
+        r.append(torch.where(norms > 0, _dot(d, q_t) / norms, 0.0))
+    return torch.stack(r2, 1), torch.stack(r, 1)
 
 
-def _parts(block: Block, rows: torch.Tensor | None) -> Iterator[Block]:
-    """The block in chunks: views where all voxels are wanted, copies of `rows` otherwise."""
-    count = len(block.y) if rows is None else len(rows)
-    for start in range(0, count, CHUNK):
-        pick = slice(start, start + CHUNK) if rows is None else rows[start : start + CHUNK]
-        yield Block(
-            block.y[pick],
-            tuple(values[pick] for values in block.prepared),
-            block.shift[pick],
-            block.around_shift[pick],
-            block.total[pick],
-        )
+def residuals(system: System, block: Block, q: torch.Tensor) -> torch.Tensor:
+    """e = y - ŷ on the held-out rows of every fold, (V, n)."""
+    e = block.y - q
+    for t, (start, stop) in enumerate(system.folds):
+        e[:, start:stop] -= block.shift[:, t, None]
+    return e
+
+
+def _chunks(count: int, rows: np.ndarray | None, device) -> list[slice | torch.Tensor]:
+    """Chunks of voxels: slices where all are wanted, which cost no copy."""
+    if rows is None:
+        return [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    return list(torch.from_numpy(rows).to(device).split(CHUNK))
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -23,11 +23,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from bids_encoder.encoding.blocks import Block, System, gains, make_block, outcomes
+from bids_encoder.encoding import blocks
+from bids_encoder.encoding.blocks import CHUNK, Best, Block, System, make_block
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.memory import Plan, make_plan
 from bids_encoder.encoding.scores import CONSTANT
-from bids_encoder.encoding.search import search
 from bids_encoder.encoding.systems import FeatureSystem, KernelSystem, Solver
 from bids_encoder.errors import DataError
 
@@ -180,7 +180,7 @@ def fit(
         mem_bytes=mem_bytes,
     )
     system = _make_system(plan, features, kernel, order, bounds, torch.device(device))
-    solver = _cached(system, grid, plan.solvers, weights=keep_weights)
+    solvers = _cached(system, grid, plan.solvers, weights=keep_weights)
     result = _empty(n, n_voxels, keep_weights)
     chosen = np.zeros(n_voxels, dtype=np.int64)
     steps = _Steps(on_progress, (1 + nested * len(folds)) * len(columns))
@@ -188,15 +188,14 @@ def fit(
         y = _voxels_first(responses, some, order, system.device)
         mean = y.mean(1)
         block = make_block(system, y)
-        best = _choose(system, solver, block, len(grid))
-        chosen[some] = best.cpu().numpy()
-        for rows, outcome in _at_best(system, solver, block, best, weights=keep_weights):
-            there = some[rows.cpu().numpy()]
-            result["r2"][there] = outcome.r2.mean(1).cpu().numpy()
-            result["r"][there] = outcome.r.mean(1).cpu().numpy()
-            if keep_weights:
-                result["dual"][np.ix_(there, order)] = outcome.dual.cpu().numpy()
-                result["intercept"][there] = (outcome.intercept + mean[rows]).cpu().numpy()
+        best = blocks.choose(system, solvers, block, grid)
+        chosen[some] = best.index
+        r2, r = blocks.scores(system, block, best.predictions, range(len(folds)))
+        result["r2"][some], result["r"][some] = r2.mean(1).cpu(), r.mean(1).cpu()
+        if keep_weights:
+            for rows, dual, intercept in _weights(system, solvers, block, best):
+                result["dual"][np.ix_(some[rows], order)] = dual.cpu()
+                result["intercept"][some[rows]] = (intercept + mean[rows]).cpu()
         steps.add(len(some))
     if nested:
         result["r2"], result["r"] = _nested_scores(
@@ -226,12 +225,13 @@ def _nested_scores(system, responses, columns, order, grid, plan, steps):
         for some in _split(columns, plan.block):
             y = _voxels_first(responses, some, order, system.device)
             rest = torch.cat([y[:, : system.bounds[t]], y[:, system.bounds[t + 1] :]], dim=1)
-            best = _choose(inside, inner, make_block(inside, rest), len(grid))
+            best = blocks.choose(inside, inner, make_block(inside, rest), grid)
             block = make_block(system, y)
-            for rows, outcome in _at_best(system, outer, block, best, folds=[t]):
-                there = some[rows.cpu().numpy()]
-                scores[0, t, there] = outcome.r2[:, 0].cpu().numpy()
-                scores[1, t, there] = outcome.r[:, 0].cpu().numpy()
+            for j, rows in _by_penalty(best.index):
+                part = block.take(torch.from_numpy(rows).to(system.device))
+                q = blocks.predict(system, outer(j), part)
+                r2, r = blocks.scores(system, part, q, [t])
+                scores[0, t, some[rows]], scores[1, t, some[rows]] = r2[:, 0].cpu(), r[:, 0].cpu()
             steps.add(len(some))
     return scores.mean(1)
 
@@ -245,20 +245,21 @@ def _cached(
     )
 
 
-def _choose(system: System, solver, block: Block, n_penalties: int) -> torch.Tensor:
-    """Index of the best penalty of each voxel, (V,)."""
+def _weights(system: System, solvers, block: Block, best: Best):
+    """(rows, dual (m, n), intercept (m,)) for chunk after chunk of voxels with equal penalty."""
+    for j, rows in _by_penalty(best.index):
+        there = torch.from_numpy(rows).to(system.device)
+        part = block.take(there)
+        e = blocks.residuals(system, part, best.predictions[there])
+        yield rows, *system.dual(solvers(j), part.y, part.prepared, e)
 
-    def evaluate(j: int, rows: torch.Tensor | None) -> torch.Tensor:
-        return gains(system, solver(j), block, rows)
 
-    return search(evaluate, n_penalties, len(block.y))
-
-
-def _at_best(system: System, solver, block: Block, best: torch.Tensor, **options):
-    """(rows, Outcome) for chunk after chunk of voxels that chose the same penalty."""
-    for j in torch.unique(best).tolist():
-        rows = torch.nonzero(best == j).flatten()
-        yield from outcomes(system, solver(j), block, rows, **options)
+def _by_penalty(index: np.ndarray):
+    """(j, rows) for chunk after chunk of voxels that chose penalty j."""
+    for j in np.unique(index):
+        rows = np.flatnonzero(index == j)
+        for start in range(0, len(rows), CHUNK):
+            yield int(j), rows[start : start + CHUNK]
 
 
 def _split(columns: np.ndarray, size: int) -> list[np.ndarray]:

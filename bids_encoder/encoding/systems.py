@@ -78,6 +78,7 @@ class KernelSystem:
         self.device = kernel.device
         n = len(kernel)
         self.bounds = tuple(bounds)
+        self.folds = _pairs(bounds)
         self.training = torch.stack(
             [_training_average(n, *fold, kernel) for fold in _pairs(bounds)], dim=1
         )
@@ -95,13 +96,12 @@ class KernelSystem:
         """Matrices for one penalty, in the unit of the kernel."""
         n = len(self.kernel)
         single = self._norm / LARGEST_CONDITION < penalty < LARGEST_PENALTY * self.unit
-        system = self.kernel.float() if single else self.kernel
-        inverse = torch.cholesky_inverse(
-            torch.linalg.cholesky(system + penalty * _eye(n, system))
-        )
+        system = self.kernel.to(torch.float32 if single else torch.float64, copy=True)
+        system.diagonal().add_(penalty)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
         inverse -= 1 / (n * penalty)
         predict = []
-        for start, stop in _pairs(self.bounds):
+        for start, stop in self.folds:
             factor = torch.linalg.cholesky(inverse[start:stop, start:stop])
             rest = torch.cat([inverse[start:stop, :start], inverse[start:stop, stop:]], dim=1)
             h = -torch.cholesky_solve(rest, factor) - 1 / (n - stop + start)
@@ -115,14 +115,12 @@ class KernelSystem:
         """Nothing to prepare: the products act on the responses."""
         return ()
 
-    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, t: int) -> torch.Tensor:
-        """H_t y_(t) of fold t for voxels y (m, n), as (m, n_t)."""
-        start, stop = self.bounds[t], self.bounds[t + 1]
+    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, t: int, out: torch.Tensor):
+        """Write H_t y_(t) of fold t for voxels y (m, n) into out (m, n_t)."""
+        start, stop = self.folds[t]
         h = solver.predict[t]
-        if start == 0:
-            return y[:, stop:] @ h
-        before = y[:, :start] @ h[:start]
-        return before if stop == y.shape[1] else before.addmm_(y[:, stop:], h[start:])
+        torch.mm(y[:, :start], h[:start], out=out)
+        out.addmm_(y[:, stop:], h[start:])
 
     def dual(self, solver, y, prepared, residuals) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean dual coefficients (m, n) and intercepts (m,) of the fold models."""
@@ -132,7 +130,7 @@ class KernelSystem:
     def _intercept(self, inverse, predict):
         """c with mean over folds of ȳ_(t) - m_(t)'a_t = c'y, m_(t) the mean training kernel row."""
         total = torch.zeros(len(inverse), dtype=inverse.dtype, device=inverse.device)
-        for t, (start, stop) in enumerate(_pairs(self.bounds)):
+        for t, (start, stop) in enumerate(self.folds):
             mean = self.training_kernel[:, t].to(inverse.dtype)
             mean = mean - mean.mean()
             average = self.training[:, t].to(inverse.dtype)
@@ -158,6 +156,7 @@ class FeatureSystem:
         x = features.double()
         self.device = x.device
         self.bounds = tuple(bounds)
+        self.folds = _pairs(bounds)
         self.mean = x.mean(0)
         self.features = x - self.mean
         self.unit = float(self.features.square().sum(1).mean())
@@ -181,7 +180,7 @@ class FeatureSystem:
     def solver(self, penalty: float, weights: bool = False) -> Solver:
         """Matrices for one penalty, in the unit of the kernel."""
         predict, inverses, intercepts = [], [], []
-        for t, (start, stop) in enumerate(_pairs(self.bounds)):
+        for t, (start, stop) in enumerate(self.folds):
             product = self.products[t]
             inverse = torch.cholesky_inverse(
                 torch.linalg.cholesky(product + penalty * _eye(len(product), product))
@@ -197,18 +196,18 @@ class FeatureSystem:
     def prepare(self, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """X_(t)' y_(t) of every fold, each (m, p): all that the responses contribute."""
         x = self.features.float()
-        parts = [y[:, a:b] @ x[a:b] for a, b in _pairs(self.bounds)]
+        parts = [y[:, a:b] @ x[a:b] for a, b in self.folds]
         total = sum(parts)
         return tuple(
             (total - part).addmm_(
                 -_training_sum(y, a, b)[:, None], self.training_means[t].float()[None]
             )
-            for t, (part, (a, b)) in enumerate(zip(parts, _pairs(self.bounds), strict=True))
+            for t, (part, (a, b)) in enumerate(zip(parts, self.folds, strict=True))
         )
 
-    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, t: int) -> torch.Tensor:
-        """H_t y_(t) of fold t for voxels y (m, n), as (m, n_t)."""
-        return prepared[t] @ solver.predict[t]
+    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, t: int, out: torch.Tensor):
+        """Write H_t y_(t) of fold t for voxels y (m, n) into out (m, n_t)."""
+        torch.mm(prepared[t], solver.predict[t], out=out)
 
     def dual(self, solver, y, prepared, residuals) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean dual coefficients (m, n) and intercepts (m,) of the fold models."""
@@ -216,7 +215,7 @@ class FeatureSystem:
         weights = sum(u @ s for u, s in zip(prepared, solver.weights, strict=True)) / k
         intercept = sum(
             _training_sum(y, a, b) / (y.shape[1] - b + a) - u @ c
-            for u, c, (a, b) in zip(prepared, solver.intercept, _pairs(self.bounds), strict=True)
+            for u, c, (a, b) in zip(prepared, solver.intercept, self.folds, strict=True)
         )
         return weights @ self._to_dual, intercept / k
 

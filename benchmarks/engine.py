@@ -1,0 +1,165 @@
+"""The ridge engine beside himalaya: time, peak memory, agreement.
+
+    python benchmarks/engine.py            # a small problem, under a minute
+    python benchmarks/engine.py --full     # 1750 samples, 20 000 features, 20 000 voxels
+
+Every measurement is a process of its own, so that each has its own peak memory; the engines
+take turns, so that a busy machine troubles both alike. Time is from features and responses in
+memory to scores, penalties and dual coefficients, imports left out. Peak memory is of the whole
+process, data and libraries included. Set OMP_NUM_THREADS to the number of idle cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+SMALL = {"n": 600, "p": 5000, "voxels": 4000}
+FULL = {"n": 1750, "p": 20_000, "voxels": 20_000}
+PENALTIES = np.logspace(-3, 5, 20)
+N_FOLDS = 5
+
+
+def make_data(n: int, p: int, voxels: int, spectrum: float) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, p) whose variances fall off as a power law, and responses (n, voxels).
+
+    A quarter of the voxels is noise; in the others the share of signal is between 0 and 0.8, and
+    each voxel leans on the leading features more or less, so that best penalties differ.
+    """
+    rng = np.random.default_rng(0)
+    scale = (np.arange(p, dtype=np.float32) + 1) ** np.float32(-spectrum / 2)
+    features = rng.standard_normal((n, p), dtype=np.float32)
+    features *= scale
+    rank = min(p, 2000)
+    lean = rng.uniform(-0.5, 1, voxels).astype(np.float32)
+    weights = rng.standard_normal((rank, voxels), dtype=np.float32)
+    weights *= (np.arange(rank, dtype=np.float32)[:, None] + 1) ** -lean
+    responses = features[:, :rank] @ weights
+    share = np.where(rng.random(voxels) < 0.25, 0, rng.uniform(0, 0.8, voxels))
+    responses *= (np.sqrt(share) / responses.std(0)).astype(np.float32)
+    noise = np.sqrt(1 - share).astype(np.float32)
+    for column in range(0, voxels, 1000):
+        some = slice(column, column + 1000)
+        block = responses[:, some]
+        block += rng.standard_normal(block.shape, dtype=np.float32) * noise[some]
+    # Mix the features, so that no engine can profit from their order.
+    return features[:, rng.permutation(p)], responses
+
+
+def folds(n: int):
+    """Contiguous blocks, as (train, test)."""
+    from bids_encoder.encoding.folds import make_folds
+
+    return make_folds(np.arange(n) * N_FOLDS // n)
+
+
+def run_ours(features, responses):
+    """Fit with this package."""
+    from bids_encoder.encoding.ridge import fit
+
+    splits = folds(len(features))
+    start = time.perf_counter()
+    result = fit(features, responses, splits, penalties=PENALTIES)
+    return time.perf_counter() - start, result.penalty, result.r2
+
+
+def run_himalaya(features, responses):
+    """Fit with himalaya in its best configuration: torch, batches of 1000 voxels."""
+    import torch
+    from himalaya.backend import set_backend
+    from himalaya.kernel_ridge import KernelRidgeCV
+    from himalaya.scoring import r2_score
+
+    set_backend("torch")
+    splits = [(fold.train, fold.test) for fold in folds(len(features))]
+    centred = features - features.mean(0)
+    unit = float(np.square(centred).sum(1).mean())
+    del centred
+    start = time.perf_counter()
+    model = KernelRidgeCV(
+        alphas=PENALTIES * unit,
+        cv=splits,
+        fit_intercept=True,
+        solver_params={"n_targets_batch": 1000, "score_func": r2_score},
+    )
+    model.fit(torch.from_numpy(features), torch.from_numpy(responses))
+    seconds = time.perf_counter() - start
+    return seconds, model.best_alphas_.numpy() / unit, model.cv_scores_.numpy()
+
+
+ENGINES = {"bids_encoder": run_ours, "himalaya": run_himalaya}
+
+
+def measure_here(engine: str, data: Path, answer: Path) -> None:
+    """In a process of its own: run one engine, write its answer, print its cost."""
+    import torch  # noqa: F401  both engines use it: its import is not timed
+
+    features, responses = np.load(data / "features.npy"), np.load(data / "responses.npy")
+    seconds, penalty, score = ENGINES[engine](features, responses)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    np.savez(answer, penalty=penalty, score=score)
+    print(json.dumps({"seconds": seconds, "peak": peak}))
+
+
+def measure(engine: str, data: Path) -> dict:
+    """Run one engine in a new process."""
+    command = [sys.executable, __file__, "--measure", engine, "--data", str(data)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def agreement(data: Path) -> str:
+    """How many voxels got the same penalty, and how far scores are apart."""
+    ours, theirs = (np.load(data / f"{engine}.npz") for engine in ENGINES)
+    same = np.isclose(ours["penalty"], theirs["penalty"].ravel(), rtol=1e-3)
+    apart = np.abs(ours["score"] - theirs["score"].ravel()).max()
+    return f"same penalty: {same.mean():.2%} of voxels   largest difference in r2: {apart:.1e}"
+
+
+def main() -> None:
+    """Compare, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="the size of the target")
+    for name in SMALL:
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--spectrum", type=float, default=1.0, help="decay of feature variances")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--measure", choices=ENGINES, help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure_here(options.measure, options.data, options.data / f"{options.measure}.npz")
+        return
+    size = {k: getattr(options, k) or v for k, v in (FULL if options.full else SMALL).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        arrays = make_data(**size, spectrum=options.spectrum)
+        for name, values in zip(("features", "responses"), arrays, strict=True):
+            np.save(data / f"{name}.npy", values)
+        del arrays
+        print(
+            "{n} samples, {p} features, {voxels} voxels, ".format(**size)
+            + f"{len(PENALTIES)} penalties, {N_FOLDS} folds, spectrum {options.spectrum}"
+        )
+        runs = [{e: measure(e, data) for e in ENGINES} for _ in range(options.repeats)]
+        for engine in ENGINES:
+            times = [run[engine]["seconds"] for run in runs]
+            peak = max(run[engine]["peak"] for run in runs)
+            print(f"{engine:<14}{min(times):8.2f} s fastest {statistics.median(times):8.2f} s "
+                  f"median {peak:8.2f} GiB peak")
+        ratios = [run["bids_encoder"]["seconds"] / run["himalaya"]["seconds"] for run in runs]
+        print(f"ratio         {min(ratios):8.2f}   to {max(ratios):8.2f}")
+        print(agreement(data))
+
+
+if __name__ == "__main__":
+    main()
