@@ -103,7 +103,7 @@ def choose_preprocessed(
     """
     home = {file.path: derivative for file, derivative in found}
     files = [file for file, _ in found]
-    runs = by_run(choose_space(selection.select(files, [*raw, *files]), selection.space))
+    runs = by_run(choose_space(selection.select(files, files), selection.space))
     raw_runs = by_run(raw)
     _warn_of_unprocessed(dataset, selection, raw_runs, runs)
     chosen = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +63,14 @@ def read_json(path: str | Path) -> dict:
             place=f"line {error.lineno}, column {error.colno}",
             found=error.msg,
             remedy="correct that line; a JSON checker shows such mistakes",
+        ) from error
+    except (RecursionError, ValueError) as error:
+        # Valid JSON that Python will not read: endless nesting, endless digits.
+        raise DataError(
+            "The file cannot be read as JSON.",
+            file=path,
+            found=error,
+            remedy="restore the file",
         ) from error
     if not isinstance(content, dict):
         raise DataError(
@@ -236,5 +243,6 @@ def _from_volume_timing(timing, path) -> float | None:
 
 
 def _is_number(value) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 1e9  # neither nan, infinite nor too long for a float

@@ -477,6 +477,14 @@ def test_participant_that_was_not_preprocessed(raw, fmriprep):
         runs_of(raw, "02", derivatives=[fmriprep.root.parent])
 
 
+def test_session_that_was_not_preprocessed(raw, fmriprep):
+    for session in (1, 2):
+        raw.run(f"sub-01_ses-{session}_task-x")
+    fmriprep.preprocessed("sub-01_ses-1_task-x")
+    with pytest.raises(NothingSelectedError, match="(?s)session: 1; task: x.*session: 2"):
+        runs_of(raw, derivatives=[fmriprep.root], sessions=["2"])
+
+
 def test_the_first_pipeline_is_taken(raw, fmriprep, make_files):
     raw.run("sub-01_task-x")
     fmriprep.preprocessed("sub-01_task-x")

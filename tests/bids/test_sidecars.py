@@ -90,6 +90,8 @@ def test_byte_order_mark_is_tolerated(raw):
         (b"", "line 1"),
         (b'{"A": "\xe9"}', "byte 8"),
         (b"[1, 2]", "list"),
+        (b'{"A": ' + b"[" * 100_000, "recursion"),
+        (b'{"A": ' + b"9" * 5_000 + b"}", "digits"),
     ],
 )
 def test_broken_json(raw, content, place):
@@ -129,6 +131,7 @@ def test_repetition_time(metadata, expected):
         ({"RepetitionTime": 0}, "not a positive number"),
         ({"RepetitionTime": -2.0}, "-2.0"),
         ({"RepetitionTime": True}, "true"),
+        ({"RepetitionTime": 10**400}, "not a positive number"),
         ({"RepetitionTime": float("nan")}, "NaN"),
         ({"RepetitionTime": 2000}, "milliseconds.*write 2 in"),
         ({"VolumeTiming": [0, 1, 5]}, "equal steps.*--task-id"),
