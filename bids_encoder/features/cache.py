@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,4 +216,5 @@ def _write_whole(path: Path, save) -> None:
             remedy="give another --work-dir, or free some space",
         ) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
