@@ -73,7 +73,8 @@ def layout_of(network: Network) -> Layout:
     description = {
         "format": FORMAT_VERSION,
         "network": network.name,
-        "weights": network.weights_id,
+        # Without the words behind it: the same weights may come from files of any name.
+        "weights": network.weights_id.partition(" ")[0],
         "preprocessing": network.preprocess.description,
         "layers": [
             {

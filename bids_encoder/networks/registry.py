@@ -93,7 +93,7 @@ def load_network(
         The weight file is damaged, or belongs to another network.
     """
     device = resolve_device(device)
-    recipe = _recipe(name)
+    recipe = _recipe(name, weights_dir)
     # Building draws random numbers even where weights replace them; do not disturb others' seeds.
     with torch.random.fork_rng(devices=[]):
         if untrained:
@@ -113,7 +113,7 @@ def load_network(
     return Network(name, module, taps, recipe.preprocess, weights_id, recipe.citation, device)
 
 
-def _recipe(name: str) -> _Recipe:
+def _recipe(name: str, weights_dir: str | Path | None) -> _Recipe:
     if name == "efficientnet_lite0":
         return _efficientnet_lite0()
     if name == "overfeat":
@@ -126,7 +126,9 @@ def _recipe(name: str) -> _Recipe:
             expected=f"{known[0]}, {known[1]} or one of {len(known) - 2} torchvision classifiers",
             remedy=f"near ones: {', '.join(near)}" if near else "for example alexnet or resnet50",
         )
-    return _torchvision(name)
+    # Weights that the user gives are torchvision's, which want another preprocessing.
+    carried = name == "squeezenet1_1" and weights_dir is None and packaged.has_ndf()
+    return _torchvision(name, carried)
 
 
 def _from_state(
@@ -141,9 +143,8 @@ def _efficientnet_lite0() -> _Recipe:
     build = packaged.build_efficientnet_lite0
 
     def trained(weights_dir, allow_downloads):
-        path = packaged.efficientnet_lite0_file()
-        if weights_dir is not None and Path(weights_dir).is_file():
-            path = Path(weights_dir)
+        own = weights_dir is not None and Path(weights_dir).is_file()
+        path = Path(weights_dir) if own else packaged.efficientnet_lite0_file()
         return _from_state("efficientnet_lite0", build, read_state(path), path)
 
     aliases = packaged.LITE0_ALIASES
@@ -168,7 +169,7 @@ def _overfeat() -> _Recipe:
     )
 
 
-def _torchvision(name: str) -> _Recipe:
+def _torchvision(name: str, carried: bool) -> _Recipe:
     enum = torchvision.models.get_model_weights(name)
     # Where there are several, the original ones: those that the literature used.
     weights = enum.__members__.get("IMAGENET1K_V1", enum.DEFAULT)
@@ -181,7 +182,6 @@ def _torchvision(name: str) -> _Recipe:
     )
     citation = f"torchvision {torchvision.__version__}, {name}, weights {weights.name}"
     aliases, layers = ALIASES.get(name, {}), DEFAULT_LAYERS.get(name, ())
-    carried = name == "squeezenet1_1" and packaged.has_ndf()
     if name == "squeezenet1_1":
         aliases = packaged.SQUEEZENET_ALIASES
         layers = packaged.SQUEEZENET_LAYERS
@@ -196,7 +196,7 @@ def _torchvision(name: str) -> _Recipe:
         return torchvision.models.get_model(name, weights=None, **options)
 
     def trained(weights_dir, allow_downloads):
-        if carried and weights_dir is None:
+        if carried:
             path = packaged.squeezenet_file()
             state = packaged.read_squeezenet(path)
         else:

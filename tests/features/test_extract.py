@@ -126,7 +126,8 @@ def test_cache_is_told_apart_by_everything_that_matters(network, pictures, tmp_p
         )
     }
     assert len(folders) == 5
-    again = extract(make_network(), {"a": pictures["a.png"]}, cache_dir=tmp_path)
+    same = replace(network, weights_id=f"{network.weights_id} (my.pth)")
+    again = extract(same, {"a": pictures["a.png"]}, cache_dir=tmp_path)
     assert again.folder in folders
 
 

