@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +61,14 @@ class LayerScores:
     penalty: np.ndarray  # log10
 
 
-def analyse(settings: Settings, datasets: Mapping[str, Path], plan: Plan, source: Source, device: str) -> str:
+def analyse(
+    settings: Settings,
+    datasets: Mapping[str, Path],
+    plan: Plan,
+    source: Source,
+    device: str,
+    warnings: Sequence[str],
+) -> str:
     """Fit every layer; write maps, models and tables, or skip what is done already.
 
     Parameters
@@ -73,6 +80,8 @@ def analyse(settings: Settings, datasets: Mapping[str, Path], plan: Plan, source
     source : Source
     device : str
         "cpu" or "cuda".
+    warnings : sequence of str
+        What has been warned of so far; it grows while this works, and goes into a sidecar.
 
     Returns
     -------
@@ -94,26 +103,25 @@ def analyse(settings: Settings, datasets: Mapping[str, Path], plan: Plan, source
     if is_done(analysis, "scores"):
         logger.info(f"{title}: all is there already, with the same input and settings")
         return f"{title}: done before"
-    with console.collected_warnings() as warnings:
-        store = _features(settings, plan, source)
-        mask, measured = _responses(settings, plan)
-        responses = measured.responses
-        samples = _samples(settings, plan, responses)
-        folds = make_folds(
-            responses.groups,
-            max_folds=settings.encoding.n_folds or MAX_FOLDS,
-            stimuli=responses.stimuli,
-        )
-        write_mask(analysis, mask)
-        write_statmap(analysis, "boldref", measured.mean_bold, mask)
-        scores = _fit_layers(settings, analysis, store, samples, responses, folds, device)
-        _warn_of_edges(scores)
-        best = best_layer(np.stack([s.r for s in scores]), np.asarray(mask.dataobj) != 0)
+    store = _features(settings, plan, source)
+    mask, measured = _responses(settings, plan)
+    responses = measured.responses
+    samples = _samples(settings, plan, responses)
+    folds = make_folds(
+        responses.groups,
+        max_folds=settings.encoding.n_folds or MAX_FOLDS,
+        stimuli=responses.stimuli,
+    )
+    write_mask(analysis, mask)
+    write_statmap(analysis, "boldref", measured.mean_bold, mask)
+    scores = _fit_layers(settings, analysis, store, samples, responses, folds, device)
+    _warn_of_edges(scores)
+    best = best_layer(np.stack([s.r for s in scores]), np.asarray(mask.dataobj) != 0)
     _summarise(analysis, plan, source, responses, folds, scores, best, warnings)
-    top = np.nanmax(np.stack([s.r for s in scores]), axis=0, initial=-1.0)
+    top = np.fmax.reduce([s.r for s in scores])
     return (
         f"{title}: {len(scores)} layers, {np.isfinite(scores[0].r).sum()} voxels, "
-        f"best r {top.max():.2f}, {(top > 0.3).sum()} voxels above r = 0.3"
+        f"best r {np.nanmax(top, initial=-1):.2f}, {(top > 0.3).sum()} voxels above r = 0.3"
     )
 
 
@@ -218,9 +226,7 @@ def _read_back(settings, analysis, layer, mask) -> LayerScores | None:
     return LayerScores(layer, **maps)
 
 
-def _fit_layer(
-    encoding, analysis, store, samples, responses, folds, layer, **how
-) -> LayerScores:
+def _fit_layer(encoding, analysis, store, samples, responses, folds, layer, **how) -> LayerScores:
     features = store.load(layer, samples.stimuli).values
     found = fit(
         None,
@@ -296,7 +302,7 @@ def _summarise(
     folds: tuple[Fold, ...],
     scores: list[LayerScores],
     best: np.ndarray,
-    warnings: list[str],
+    warnings: Sequence[str],
 ) -> None:
     """Write what all layers together say; the table comes last and means: done."""
     layers = [score.layer for score in scores]
@@ -317,7 +323,7 @@ def _summarise(
         "NumberOfFolds": len(folds),
         "Groups": list(responses.group_names),
         "VoxelsWithoutScore": int(np.count_nonzero(~np.isfinite(scores[0].r))),
-        "Warnings": warnings,
+        "Warnings": list(warnings),
     }
     columns = {name: [row[name] for row in rows] for name in _COLUMNS}
     write_table(analysis, "scores", columns, _COLUMNS, extra=extra)

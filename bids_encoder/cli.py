@@ -73,10 +73,12 @@ def dashed(argument: str) -> str:
 
 def _help(item: dataclasses.Field) -> str:
     text = item.metadata["help"].replace("%", "%%")
-    if item.default in (None, (), False) or "default" in text or "action" in item.metadata["keywords"]:
-        return text
     default = item.default
-    return f"{text} (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+    if default in (None, (), False) or "default" in text or "action" in item.metadata["keywords"]:
+        return text
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default))
+    return f"{text} (default: {default})"
 
 
 def _keywords(item: dataclasses.Field, hint: Any) -> dict[str, Any]:
@@ -103,7 +105,8 @@ def parse(arguments: Sequence[str]) -> Settings:
     for key, value in values.items():
         if "." in key:
             section, name = key.split(".")
-            from_line.setdefault(section, {})[name] = tuple(value) if isinstance(value, list) else value
+            value = tuple(value) if isinstance(value, list) else value
+            from_line.setdefault(section, {})[name] = value
     chosen = settings.from_tables(
         values["bids_dir"], values["output_dir"], values["analysis_level"], from_file, from_line
     )

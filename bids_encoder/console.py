@@ -87,44 +87,48 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def progress(name: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with the time that is left; yields ``on_progress(done, total)``.
+    """Show how far a step is and how long it will take; yields ``on_progress(done, total)``.
 
-    Where standard error is no terminal, a step of under ten seconds shows
-    nothing and a longer one a line every half a minute.
+    A bar on a terminal; elsewhere, where bars fill log files, a line every half minute.
     """
+    if not sys.stderr.isatty():
+        yield _Lines(name, unit)
+        return
     from tqdm import tqdm
 
-    terminal = sys.stderr.isatty()
-    bar: tqdm | None = None
+    with tqdm(desc=f"{name:<11}", unit=f" {unit}", leave=False, delay=0.3, file=sys.stderr) as bar:
 
-    def on_progress(done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = tqdm(
-                total=total,
-                desc=f"{name:<11}",
-                unit=f" {unit}",
-                leave=False,
-                delay=0.3 if terminal else 10,
-                mininterval=0.1 if terminal else 30,
-                ascii=None if terminal else " .",
-                file=sys.stderr,
-            )
-        bar.total = total
-        bar.update(done - bar.n)
+        def on_progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
-    try:
         yield on_progress
-    finally:
-        if bar is not None:
-            bar.close()
+
+
+class _Lines:
+    """Progress in lines of the log."""
+
+    def __init__(self, name: str, unit: str, every: float = 30.0):
+        self._name, self._unit, self._every = name, unit, every
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last < self._every or not 0 < done < total:
+            return
+        self._last = now
+        left = duration((now - self._start) * (total - done) / done)
+        logger.info(f"{self._name}: {done} of {total} {self._unit}, about {left} left")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Set a small table in plain text, columns aligned."""
     cells = [list(map(str, header))] + [list(map(str, row)) for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in cells]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    ]
     lines.insert(1, "  ".join("─" * width for width in widths))
     return "\n".join(line.rstrip() for line in lines)
 

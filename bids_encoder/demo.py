@@ -224,8 +224,14 @@ def write_dataset(folder: Path, cache_dir: Path, seed: int = 0) -> Truth:
                 bold = np.repeat(anatomy[..., None], n_volumes, axis=-1)
                 bold[mask] *= 1 + signal.T / 100
                 bold[~mask] += random.normal(0, 5, bold[~mask].shape)
-                name = f"sub-{participant}/ses-{session}/func/sub-{participant}_ses-{session}_task-{TASK}_run-{run}"
-                events = [(onset, SECONDS_SHOWN, pictures[i]) for onset, i in zip(onsets, shown)]
+                where = f"sub-{participant}/ses-{session}/func"
+                name = (
+                    f"{where}/{where.replace('/func', '').replace('/', '_')}_task-{TASK}_run-{run}"
+                )
+                events = [
+                    (onset, SECONDS_SHOWN, pictures[i])
+                    for onset, i in zip(onsets, shown, strict=True)
+                ]
                 _write_run(folder, name, bold, template, events)
                 _write_preprocessed(derivatives, name, bold, template, mask, motion)
     return Truth(labels, layers)
@@ -239,7 +245,7 @@ def _true_features(
 
     network = load_network("efficientnet_lite0")
     names = network.layers
-    layers = dict(zip(REGIONS, (names[0], names[len(names) // 2], names[-1])))
+    layers = dict(zip(REGIONS, (names[0], names[len(names) // 2], names[-1]), strict=True))
     store = extract(network, {name: folder / name for name in pictures}, cache_dir=cache_dir)
     return [store.load(layer).values for layer in layers.values()], layers
 
@@ -293,7 +299,7 @@ def _write_preprocessed(
     cosines = create_cosine_drift(1 / 128, times)[:, :-1]  # the last is the constant
     columns = {}
     for parameter, values in zip(
-        ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"), motion.T
+        ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"), motion.T, strict=True
     ):
         change = np.diff(values, prepend=np.nan)
         columns[parameter] = values
@@ -304,7 +310,10 @@ def _write_preprocessed(
     outside = bold[~mask]
     outside = outside - outside.mean(axis=1, keepdims=True)
     columns["a_comp_cor_00"] = np.linalg.svd(outside, full_matrices=False)[2][0]
-    rows = [["n/a" if np.isnan(v) else f"{v:.8g}" for v in row] for row in zip(*columns.values())]
+    rows = [
+        ["n/a" if np.isnan(v) else f"{v:.8g}" for v in row]
+        for row in zip(*columns.values(), strict=True)
+    ]
     (folder / f"{name}_desc-confounds_timeseries.tsv").write_text(
         "\n".join("\t".join(row) for row in [list(columns), *rows]) + "\n"
     )
@@ -355,7 +364,7 @@ def recovery(output: Path, truth: Truth) -> str:
         best = np.asarray(nibabel.load(path).dataobj)
         names = pd.read_table(path.with_name(path.name.replace(".nii.gz", ".tsv")))
         layers = [name for name in names["name"] if name != "none"]
-        index = dict(zip(names["name"], names["index"]))
+        index = dict(zip(names["name"], names["index"], strict=True))
         for number, (region, layer) in enumerate(truth.layers.items(), start=1):
             found[region] += (best[truth.labels == number] == index[layer]).tolist()
     rows = [
@@ -363,9 +372,7 @@ def recovery(output: Path, truth: Truth) -> str:
         for region, hits in found.items()
     ]
     everything = sum(found.values(), [])
-    rows.append(
-        ("all", "", len(everything), f"{sum(everything)} ({np.mean(everything):.0%})")
-    )
+    rows.append(("all", "", len(everything), f"{sum(everything)} ({np.mean(everything):.0%})"))
     return (
         console.table(("region", "true layer", "voxels", "got their own layer back"), rows)
         + f"\n(of {len(layers)} layers to choose from: chance would be {1 / len(layers):.0%})"

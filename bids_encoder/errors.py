@@ -62,7 +62,7 @@ def _rebuild(kind, problem, parts):
     return kind(problem, **parts)
 
 
-class ParticipantFailed(BidsEncoderError):
+class ParticipantError(BidsEncoderError):
     """A participant's work ended for a reason that has no code of its own."""
 
     exit_code = 1

@@ -28,9 +28,7 @@ def available() -> int:
     return int(_SHARE * min(limits))
 
 
-def needed(
-    *, n_samples: int, n_voxels: int, n_volumes: int, n_stimuli: int, fit: int
-) -> int:
+def needed(*, n_samples: int, n_voxels: int, n_volumes: int, n_stimuli: int, fit: int) -> int:
     """Estimate the largest number of bytes that an analysis holds at once.
 
     Parameters

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from bids_encoder import console
-from bids_encoder.errors import BidsEncoderError, ParticipantFailed
+from bids_encoder.errors import BidsEncoderError, ParticipantError
 from bids_encoder.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _participants(settings: Settings, labels: list[str]) -> Iterator[Outcome]:
                 except BrokenProcessPool:
                     yield Outcome(
                         f"sub-{futures[future]}",
-                        ParticipantFailed.exit_code,
+                        ParticipantError.exit_code,
                         "its process was killed, most likely for want of memory: "
                         "use a smaller --nprocs or --mem",
                     )
@@ -108,7 +108,7 @@ def _attempt(settings: Settings, label: str | None) -> Outcome:
         logger.error(f"{name}: {error}")
         code, summary = error.exit_code, error.problem
     except MemoryError:
-        code, summary = ParticipantFailed.exit_code, "out of memory: give a smaller --mem"
+        code, summary = ParticipantError.exit_code, "out of memory: give a smaller --mem"
         logger.error(f"{name}: {summary}")
     except Exception as error:  # our own bug: say so, and keep what is needed to mend it
         code, summary = BidsEncoderError.exit_code, f"a bug of this program: {error!r}"

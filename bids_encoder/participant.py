@@ -9,10 +9,10 @@ import time
 from bids_encoder import console
 from bids_encoder.analysis import analyse
 from bids_encoder.bids import atomic, outputs
-from bids_encoder.bids.dataset import list_participants, open_dataset
+from bids_encoder.bids.dataset import Dataset, list_participants, open_dataset
 from bids_encoder.bids.description import add_descriptions, init_dataset
 from bids_encoder.networks.devices import resolve_device
-from bids_encoder.plan import make_plans
+from bids_encoder.plan import Plan, make_plans
 from bids_encoder.report.participant import write_report
 from bids_encoder.settings import Settings, to_toml
 from bids_encoder.source import open_source
@@ -46,6 +46,32 @@ def run_participant(settings: Settings, participant: str) -> str:
     """
     if settings.flow.reports_only:
         return f"report {write_report(settings.output_dir, participant)}"
+    with console.collected_warnings() as warnings:
+        dataset, plans = _read(settings, participant)
+        with console.stage("network") as words:
+            device = resolve_device(settings.resources.device)
+            source = open_source(settings, {id_ for plan in plans for id_ in plan.stimuli}, device)
+            words += [source.name, f"{len(source.layers)} layers", device]
+        for plan in plans:
+            logger.info(plan.describe(source.name, source.layers, settings.resources.mem))
+        if settings.flow.dry_run:
+            return "planned, nothing written"
+        datasets = init_dataset(
+            settings.output_dir, dataset.root, {d.name: d.root for d in dataset.derivatives}
+        )
+        add_descriptions(settings.output_dir, source.name, source.layers)
+        _keep_settings(settings, participant)
+        known = len(warnings)
+        summaries = []
+        for plan in plans:
+            del warnings[known:]  # those of the plan before
+            summaries.append(analyse(settings, datasets, plan, source, device, warnings))
+    with console.stage("report") as words:
+        words.append(str(write_report(settings.output_dir, participant)))
+    return "; ".join(summaries)
+
+
+def _read(settings: Settings, participant: str) -> tuple[Dataset, list[Plan]]:
     selection = settings.selection
     with console.stage("dataset") as words:
         dataset = open_dataset(
@@ -58,29 +84,11 @@ def run_participant(settings: Settings, participant: str) -> str:
         plans = make_plans(settings, dataset, participant)
         n_runs = sum(len(plan.runs) for plan in plans)
         words += [f"sub-{participant}", f"{n_runs} run{'s' * (n_runs != 1)}"]
-    with console.stage("network") as words:
-        device = resolve_device(settings.resources.device)
-        source = open_source(settings, {id_ for plan in plans for id_ in plan.stimuli}, device)
-        words += [source.name, f"{len(source.layers)} layers", device]
-    for plan in plans:
-        logger.info(plan.describe(source.name, source.layers, settings.resources.mem))
-    if settings.flow.dry_run:
-        return "planned, nothing written"
-    datasets = init_dataset(
-        settings.output_dir, dataset.root, {d.name: d.root for d in dataset.derivatives}
-    )
-    add_descriptions(settings.output_dir, source.name, source.layers)
-    _keep_settings(settings, participant)
-    summaries = [analyse(settings, datasets, plan, source, device) for plan in plans]
-    with console.stage("report") as words:
-        words.append(str(write_report(settings.output_dir, participant)))
-    return "; ".join(summaries)
+    return dataset, plans
 
 
 def _keep_settings(settings: Settings, participant: str) -> None:
     """Write the settings of this run beside those of earlier ones."""
     run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-    path = outputs.output_path(
-        settings.output_dir, "config", {"sub": participant, "runid": run_id}
-    )
+    path = outputs.output_path(settings.output_dir, "config", {"sub": participant, "runid": run_id})
     atomic.write_text(path, to_toml(settings))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,6 @@ from bids_encoder import memory
 from bids_encoder.bids.dataset import Dataset, Run, find_runs
 from bids_encoder.bids.events import Presentation, check_onsets, read_presentations
 from bids_encoder.bids.filters import load_filter_file
-from bids_encoder.bids.provenance import file_stamp
 from bids_encoder.encoding.memory import make_plan as make_fit_plan
 from bids_encoder.encoding.ridge import PENALTIES
 from bids_encoder.responses.bold import BoldInfo, describe_bold, open_image
@@ -41,7 +40,9 @@ class Plan:
     presentations : tuple of tuples of Presentation
         What each run has shown.
     stimuli : dict of str to Path
-        File of each stimulus, by its id.
+        File of each stimulus, by its id. Files with the same content are one stimulus.
+    stimuli_stamp : str
+        Changes when the content of a stimulus does.
     design : DesignChoice
     """
 
@@ -51,6 +52,7 @@ class Plan:
     infos: tuple[BoldInfo, ...]
     presentations: tuple[tuple[Presentation, ...], ...]
     stimuli: dict[str, Path]
+    stimuli_stamp: str
     design: DesignChoice
 
     @property
@@ -86,12 +88,6 @@ class Plan:
             return int(np.prod(self.infos[0].shape)), False
         return min(int(np.count_nonzero(open_image(mask).dataobj)) for mask in masks), True
 
-    @property
-    def stimuli_stamp(self) -> str:
-        """Changes when a stimulus file does."""
-        lines = [f"{name}\t{file_stamp(path)}" for name, path in sorted(self.stimuli.items())]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
     def describe(self, network: str, layers: Sequence[str], mem: float | None) -> str:
         """The plan in words, for ``--dry-run`` and the log."""
         run = self.runs[0]
@@ -104,7 +100,7 @@ class Plan:
              + f", {sum(info.n_volumes for info in self.infos)} volumes, "
              f"TR {self.infos[0].repetition_time:g} s, "
              + (f"space {run.space}" if run.space else "as acquired")),
-            ("voxels", f"{n_voxels}" if exact else f"a mask to be computed in a grid of {n_voxels}"),
+            ("voxels", str(n_voxels) if exact else f"a mask to be computed, of a grid of {n_voxels}"),
             ("stimuli", f"{len(self.stimuli)} pictures, shown {shown} times"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
             ("network", f"{network}: {', '.join(layers)}"),
@@ -186,7 +182,23 @@ def _plan_task(settings, participant, runs, shown, files) -> Plan:
         design = choose_design(presentations, infos)
     else:
         design = DesignChoice(settings.responses.design, "as --design says")
-    stimuli = {one.stimulus: files[one.stimulus] for seen in presentations for one in seen}
+    digests = {one.stimulus: "" for seen in presentations for one in seen}
+    for stimulus in digests:
+        digests[stimulus] = hashlib.sha256(files[stimulus].read_bytes()).hexdigest()
+    # Copies of a picture under several names are one stimulus, or it would be on both sides of
+    # a cross-validation split.
+    first = {digest: stimulus for stimulus, digest in reversed(digests.items())}
+    presentations = tuple(
+        tuple(replace(one, stimulus=first[digests[one.stimulus]]) for one in seen)
+        for seen in presentations
+    )
     return Plan(
-        participant, runs[0].task, tuple(runs), tuple(infos), tuple(presentations), stimuli, design
+        participant=participant,
+        task=runs[0].task,
+        runs=tuple(runs),
+        infos=tuple(infos),
+        presentations=presentations,
+        stimuli={stimulus: files[stimulus] for stimulus in first.values()},
+        stimuli_stamp=hashlib.sha256(str(sorted(digests.items())).encode()).hexdigest(),
+        design=design,
     )

@@ -102,7 +102,7 @@ class Stimuli:
     """What the participants saw."""
 
     stim_column: str | None = option(
-        None, help="column of events.tsv that names the pictures (default: stim_file, else stim_id)",
+        None, help="column of events.tsv that names the pictures (default: stim_file or stim_id)",
         metavar="NAME",
     )  # fmt: skip
     stim_dir: Path | None = option(

@@ -181,7 +181,7 @@ class _Maps:
     @property
     def threshold(self) -> float:
         """Scores below it are not drawn."""
-        return 0.1 * self.vmax
+        return 0.2 * self.vmax
 
     def shown(self, values: np.ndarray, score: np.ndarray | None = None) -> np.ndarray:
         """The values where the score (default: the best layer's) is worth drawing."""
@@ -226,7 +226,7 @@ def _figures(written: Written) -> tuple[Figure, ...]:
                 maps.background, maps.view, vmin=0.0, vmax=maps.vmax, colors="inferno",
                 label="correlation r of prediction and held-out response",
             ),
-            "Mean over folds; one scale for all layers; scores below a tenth of it are not drawn. "
+            "Mean over folds; one scale for all layers; scores below a fifth of it are not drawn. "
             "Axial slices of the analysed voxels over their mean BOLD, z in mm, left is left.",
         ),
         (
@@ -247,7 +247,7 @@ def _figures(written: Written) -> tuple[Figure, ...]:
                 ticks=list(enumerate(layers, start=1)),
             ),
             "Argmax over layers after smoothing by one voxel, where the best layer's r "
-            "exceeds a tenth of the scale above.",
+            "exceeds a fifth of the scale above.",
         ),
         (
             "slope",
