@@ -34,8 +34,8 @@ TASK = "pictures"
 SPACE = "MNI152NLin2009aSym"  # the template that comes with nilearn
 PICTURE_PIXELS = 160
 PICTURES_PER_RUN = 42
-REPETITION_TIME = 1.2
-SECONDS_BETWEEN = 4.5
+REPETITION_TIME = 2.0
+SECONDS_BETWEEN = 8.0
 SECONDS_SHOWN = 1.0
 
 # Where the voxels lie that follow each layer: centres (mm, MNI; both

@@ -100,7 +100,7 @@ class Plan:
              + f", {sum(info.n_volumes for info in self.infos)} volumes, "
              f"TR {self.infos[0].repetition_time:g} s, "
              + (f"space {run.space}" if run.space else "as acquired")),
-            ("voxels", str(n_voxels) if exact else f"a mask to be computed, of a grid of {n_voxels}"),
+            ("voxels", str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
             ("stimuli", f"{len(self.stimuli)} pictures, shown {shown} times"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
             ("network", f"{network}: {', '.join(layers)}"),

@@ -12,7 +12,7 @@ from bids_encoder.encoding.search import search
 from bids_encoder.encoding.systems import FeatureSystem, KernelSystem, Solver
 
 # Voxels in one product: large enough for BLAS, small enough for the results to stay in the cache.
-CHUNK = 2048
+CHUNK = 1024
 
 System = KernelSystem | FeatureSystem
 Solvers = Callable[[int], Solver]
@@ -101,8 +101,7 @@ def choose(system: System, solvers: Solvers, block: Block, penalties: np.ndarray
 def predict(system: System, solver: Solver, block: Block) -> torch.Tensor:
     """q = ŷ_t - shift for the held-out rows of every fold, (V, n)."""
     q = torch.empty_like(block.y)
-    for t, (start, stop) in enumerate(system.folds):
-        system.predict(solver, block.y, block.prepared, t, out=q[:, start:stop])
+    system.predict(solver, block.y, block.prepared, out=q)
     return q
 
 

@@ -31,6 +31,8 @@ from bids_encoder.encoding.scores import CONSTANT
 from bids_encoder.encoding.systems import FeatureSystem, KernelSystem, Solver
 from bids_encoder.errors import DataError
 
+STRIP = 256
+
 log = logging.getLogger(__name__)
 
 PENALTIES = np.logspace(-3, 5, 20)
@@ -87,9 +89,9 @@ def linear_kernel(features: np.ndarray, others: np.ndarray | None = None) -> np.
     features : (n, p) array
     others : (m, p) array, optional
     """
-    x = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-    z = x if others is None else torch.from_numpy(np.ascontiguousarray(others, dtype=np.float32))
-    return (x @ z.T).numpy()
+    x = np.asarray(features, dtype=np.float32)
+    # NumPy does half the work where both are the same.
+    return x @ x.T if others is None else x @ np.asarray(others, dtype=np.float32).T
 
 
 def predict(dual: np.ndarray, intercept: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -110,9 +112,8 @@ def predict(dual: np.ndarray, intercept: np.ndarray, kernel: np.ndarray) -> np.n
     # Coefficients sum to 0 over samples, so that a constant taken from a row of the kernel
     # changes nothing but the rounding, which is much smaller without it.
     rows = kernel - kernel.mean(1, keepdims=True)
-    k = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
-    a = torch.from_numpy(np.asarray(dual, dtype=np.float32))
-    return (k @ a).numpy() + np.asarray(intercept, dtype=np.float32)
+    product = rows.astype(np.float32) @ np.asarray(dual, dtype=np.float32)
+    return product + np.asarray(intercept, dtype=np.float32)
 
 
 def fit(
@@ -194,7 +195,7 @@ def fit(
         result["r2"][some], result["r"][some] = r2.mean(1).cpu(), r.mean(1).cpu()
         if keep_weights:
             for rows, dual, intercept in _weights(system, solvers, block, best):
-                result["dual"][np.ix_(some[rows], order)] = dual.cpu()
+                result["dual"][some[rows]] = _reorder(dual.cpu().numpy(), np.argsort(order))
                 result["intercept"][some[rows]] = (intercept + mean[rows]).cpu()
         steps.add(len(some))
     if nested:
@@ -337,10 +338,17 @@ def _as_slice(rows: np.ndarray) -> np.ndarray | slice:
 
 def _voxels_first(responses, columns, order, device) -> torch.Tensor:
     """Some voxels as a (V, n) float32 tensor, samples in the given order."""
-    values = np.ascontiguousarray(responses[:, columns].T, dtype=np.float32)
-    if not np.array_equal(order, np.arange(len(order))):
-        values = values[:, order]
-    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+    values = np.empty((len(columns), len(order)), dtype=np.float32)
+    # A strip at a time: transposing the whole would miss the cache at every step.
+    for start in range(0, len(columns), STRIP):
+        strip = responses[:, _as_slice(columns[start : start + STRIP])].T
+        values[start : start + STRIP] = _reorder(strip, order)
+    return torch.from_numpy(values).to(device)
+
+
+def _reorder(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Columns in another order, without a copy where it is the same."""
+    return values if np.array_equal(order, np.arange(len(order))) else values[:, order]
 
 
 def _empty(n: int, n_voxels: int, keep_weights: bool) -> dict[str, np.ndarray | None]:

@@ -42,6 +42,8 @@ from bids_encoder.encoding.folds import N_BLOCKS
 # kernel is left in the rounding of the diagonal).
 LARGEST_CONDITION = 100.0
 LARGEST_PENALTY = 100.0
+# From so many folds on, one large product is faster than one a fold, though it multiplies zeros.
+FOLDS_AT_ONCE = 4
 
 
 class Solver(NamedTuple):
@@ -49,8 +51,9 @@ class Solver(NamedTuple):
 
     Attributes
     ----------
-    predict : k tensors
-        For each fold, the part of H_t(α) that depends on α, transposed.
+    predict : tuple of tensors
+        The part of H_t(α) that depends on α: for samples one (n, n) tensor whose blocks on the
+        diagonal are 0, for features one (n_t, p) tensor a fold.
     weights : tuple of tensors
         What turns responses and residuals into dual coefficients; empty if not asked for.
     intercept : tuple of tensors
@@ -100,45 +103,47 @@ class KernelSystem:
         system.diagonal().add_(penalty)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
         inverse -= 1 / (n * penalty)
-        predict = []
+        h = torch.empty_like(inverse)
         for start, stop in self.folds:
-            factor = torch.linalg.cholesky(inverse[start:stop, start:stop])
-            rest = torch.cat([inverse[start:stop, :start], inverse[start:stop, stop:]], dim=1)
-            h = -torch.cholesky_solve(rest, factor) - 1 / (n - stop + start)
-            predict.append(h)
-        transposed = tuple(h.T.float().contiguous() for h in predict)
+            block = torch.linalg.cholesky(inverse[start:stop, start:stop])
+            torch.mm(torch.cholesky_inverse(block), inverse[start:stop], out=h[start:stop])
+            h[start:stop] += 1 / (n - stop + start)
+            h[start:stop, start:stop] = 0
+        h.neg_()
         if not weights:
-            return Solver(transposed)
-        return Solver(transposed, (inverse.float(),), (self._intercept(inverse, predict),))
+            return Solver((h.float(),))
+        return Solver((h.float(),), (inverse.float(),), (self._intercept(inverse, h),))
 
     def prepare(self, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Nothing to prepare: the products act on the responses."""
         return ()
 
-    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, t: int, out: torch.Tensor):
-        """Write H_t y_(t) of fold t for voxels y (m, n) into out (m, n_t)."""
-        start, stop = self.folds[t]
-        h = solver.predict[t]
-        torch.mm(y[:, :start], h[:start], out=out)
-        out.addmm_(y[:, stop:], h[start:])
+    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, out: torch.Tensor) -> None:
+        """Write H_t y_(t) of every fold for voxels y (m, n) into out (m, n)."""
+        (h,) = solver.predict
+        if len(self.folds) >= FOLDS_AT_ONCE:
+            torch.mm(y, h.T, out=out)
+            return
+        for start, stop in self.folds:
+            torch.mm(y[:, :start], h[start:stop, :start].T, out=out[:, start:stop])
+            out[:, start:stop].addmm_(y[:, stop:], h[start:stop, stop:].T)
 
     def dual(self, solver, y, prepared, residuals) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean dual coefficients (m, n) and intercepts (m,) of the fold models."""
-        k = len(self.bounds) - 1
-        return (y - residuals / k) @ solver.weights[0], y @ solver.intercept[0]
+        spread = torch.add(y, residuals, alpha=-1 / len(self.folds))
+        return spread @ solver.weights[0], y @ solver.intercept[0]
 
-    def _intercept(self, inverse, predict):
-        """c with mean over folds of ȳ_(t) - m_(t)'a_t = c'y, m_(t) the mean training kernel row."""
-        total = torch.zeros(len(inverse), dtype=inverse.dtype, device=inverse.device)
+    def _intercept(self, inverse: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        """c (n,) with c'y the mean over folds of ȳ_(t) - m_t'a_t, m_t a mean row of the kernel."""
+        total = torch.zeros(len(h), dtype=h.dtype, device=h.device)
         for t, (start, stop) in enumerate(self.folds):
-            mean = self.training_kernel[:, t].to(inverse.dtype)
-            mean = mean - mean.mean()
-            average = self.training[:, t].to(inverse.dtype)
-            rest = torch.cat([mean[:start], mean[stop:]])
-            error = mean[start:stop] - rest.mean() - predict[t] @ rest
-            mean[start:stop] -= error
+            mean, average = (m[:, t].to(h.dtype) for m in (self.training_kernel, self.training))
+            # a_t = G (y - [e_t]), and the same matrix, which is symmetric, acts on m_t.
+            mean = mean - average @ mean
+            held_out = mean[start:stop] - h[start:stop] @ mean
+            mean[start:stop] -= held_out
             total += average - inverse @ mean
-        return (total / (len(self.bounds) - 1)).float()
+        return (total / len(self.folds)).float()
 
 
 class FeatureSystem:
@@ -186,7 +191,7 @@ class FeatureSystem:
                 torch.linalg.cholesky(product + penalty * _eye(len(product), product))
             )
             held_out = self.features[start:stop] - self.training_means[t]
-            predict.append((inverse @ held_out.T).float())
+            predict.append((held_out @ inverse).float())
             inverses.append(inverse.float())
             intercepts.append((inverse @ (self.mean + self.training_means[t])).float())
         if not weights:
@@ -205,13 +210,14 @@ class FeatureSystem:
             for t, (part, (a, b)) in enumerate(zip(parts, self.folds, strict=True))
         )
 
-    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, t: int, out: torch.Tensor):
-        """Write H_t y_(t) of fold t for voxels y (m, n) into out (m, n_t)."""
-        torch.mm(prepared[t], solver.predict[t], out=out)
+    def predict(self, solver: Solver, y: torch.Tensor, prepared: tuple, out: torch.Tensor) -> None:
+        """Write H_t y_(t) of every fold for voxels y (m, n) into out (m, n)."""
+        for (start, stop), u, h in zip(self.folds, prepared, solver.predict, strict=True):
+            torch.mm(u, h.T, out=out[:, start:stop])
 
     def dual(self, solver, y, prepared, residuals) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean dual coefficients (m, n) and intercepts (m,) of the fold models."""
-        k = len(self.bounds) - 1
+        k = len(self.folds)
         weights = sum(u @ s for u, s in zip(prepared, solver.weights, strict=True)) / k
         intercept = sum(
             _training_sum(y, a, b) / (y.shape[1] - b + a) - u @ c

@@ -56,7 +56,7 @@ def smooth_in_mask(scores: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> 
     inside[mask] = scored
     weight = gaussian_filter(inside, sigma, mode="constant")[mask]
     smoothed = np.full(scores.shape, np.nan)
-    for row, values in zip(smoothed, scores):
+    for row, values in zip(smoothed, scores, strict=True):
         volume = np.zeros(mask.shape)
         volume[mask] = np.where(scored, values, 0)
         row[scored] = gaussian_filter(volume, sigma, mode="constant")[mask][scored] / weight[scored]

@@ -114,6 +114,7 @@ def map_rows(
     """
     grey = view.slices(background)
     low, high = np.nanquantile(background, (0.02, 0.98))
+    high = max(high, low + 1e-6)
     rows, columns = len(maps), len(grey)
     tile_width = 9.5 / columns
     tile_height = tile_width * grey[0].shape[0] / grey[0].shape[1] * view.aspect
@@ -183,6 +184,27 @@ def profile(layers: Sequence[str], scores: np.ndarray, best: np.ndarray) -> plt.
     for axes in (left, right):
         axes.set_xticks(positions, layers, rotation=35, ha="right", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def group_profile(layers: Sequence[str], scores: dict[str, np.ndarray]) -> plt.Figure:
+    """Scores over layers: a thin line a participant, and their mean.
+
+    Parameters
+    ----------
+    layers : list of str, early to late
+    scores : dict of str to (L,) array
+        By participant.
+    """
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    positions = np.arange(len(layers))
+    for name, values in scores.items():
+        axes.plot(positions, values, color="#a3adbf", linewidth=1, label=name)
+    mean = np.mean(list(scores.values()), axis=0)
+    axes.plot(positions, mean, color=INK, linewidth=2.5, marker="o", label="mean")
+    axes.set_xticks(positions, layers, rotation=35, ha="right", fontsize=8)
+    axes.set_ylabel("correlation r, held out")
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -12,52 +12,10 @@ import pandas as pd
 
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
-from bids_encoder.bids.names import parse_name
+from bids_encoder.bids.written import Written, find_analyses
 from bids_encoder.errors import MissingInputError
 from bids_encoder.report import figures
 from bids_encoder.report.page import Figure, Section, Table, render
-
-
-@dataclass(frozen=True)
-class Written:
-    """One analysis as it lies in the output folder.
-
-    Attributes
-    ----------
-    root : Path
-    names : dict
-        What the names of its files are made of.
-    sidecar : dict
-        Of its table of scores: design, runs, layers, settings, warnings.
-    """
-
-    root: Path
-    names: dict[str, str | None]
-    sidecar: dict
-
-    @property
-    def layers(self) -> list[str]:
-        """Names of the layers, from shallow to deep."""
-        return self.sidecar["Layers"]
-
-    def image(self, kind: str, layer: str | None = None) -> nibabel.Nifti1Image:
-        """Read one of its maps."""
-        return nibabel.load(outputs.output_path(self.root, kind, {**self.names, "layer": layer}))
-
-    def table(self) -> pd.DataFrame:
-        """Read its table of scores."""
-        return pd.read_table(outputs.output_path(self.root, "scores", self.names))
-
-
-def find_analyses(root: Path, participant: str) -> list[Written]:
-    """The finished analyses of a participant, in the order of their names."""
-    found = []
-    for path in sorted((root / f"sub-{participant}" / "func").glob("*_scores.json")):
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-        entities = parse_name(path).entities
-        names = {key: entities.get(key) for key in ("sub", "task", "space", "res")}
-        found.append(Written(root, {**names, "network": sidecar["Network"]}, sidecar))
-    return found
 
 
 def write_report(root: Path, participant: str) -> Path:
@@ -82,7 +40,7 @@ def write_report(root: Path, participant: str) -> Path:
     OutputError
         The page cannot be written.
     """
-    analyses = find_analyses(root, participant)
+    analyses = find_analyses(root, [participant])
     if not analyses:
         raise MissingInputError(
             f"There are no results of participant {participant} to report.",
