@@ -39,6 +39,7 @@ def extended_schema() -> dict:
         "weights",
         "smoothness",
         "precisionrecall",
+        "boldref",
     ):
         objects["suffixes"][suffix] = {
             "value": suffix,
@@ -54,6 +55,7 @@ def extended_schema() -> dict:
             ["atlas", "contrast"],
         ),
         "weights": (["weights"], [".h5", ".json"], []),
+        "boldref": (["boldref"], [".nii.gz", ".json"], []),
     }
     common = {"task": "required", "space": "optional", "resolution": "optional"}
     common["description"] = "required"

@@ -13,6 +13,7 @@ from bids_encoder.bids import atomic, derivatives, description, outputs
 
 NETWORK, LAYERS = "alexnet", ["features.1", "features.4"]
 TABLE = {"layer": ["a"], "r": [0.5]}
+FREE = "**/log\n**/figures\n*.html\n"  # pages and logs, whose names BIDS leaves free
 MEANINGS = {"layer": "Layer.", "r": {"Description": "Correlation.", "Units": "1"}}
 
 
@@ -36,6 +37,7 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
             datasets, {**names, "sub": "01"}, settings={"nested": False}, sources=[bold]
         )
         derivatives.write_mask(one, mask)
+        derivatives.write_statmap(one, "boldref", values, mask)
         for layer in LAYERS:
             for kind in ("r2", "r", "penalty"):
                 derivatives.write_statmap(one, kind, values, mask, layer=layer)
@@ -53,6 +55,10 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
             derivatives.write_statmap(group, "group_mean", values, mask, **more)
             derivatives.write_statmap(group, "group_t", values, mask, dof=3, **more)
         derivatives.write_table(group, "group_scores", TABLE, MEANINGS)
+        atomic.write_text(one.path("figure", layer="r"), "png")
+        atomic.write_text(group.path("group_figure", layer="r"), "png")
+    atomic.write_text(one.path("report"), "html")
+    atomic.write_text(group.path("group_report"), "html")
     atomic.write_text(one.path("config", runid="20260102-030405"), "a = 1\n")
 
 
@@ -99,7 +105,7 @@ def test_our_own_names_fit_the_extended_schema(
 ):
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
-    (copy / ".bidsignore").write_text("**/log\n")
+    (copy / ".bidsignore").write_text(FREE)
     issues = validate_bids(copy, extended_schema_file)
     assert not errors(issues)
 
@@ -116,7 +122,7 @@ def test_the_extended_schema_finds_wrong_names(
     ]
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
-    (copy / ".bidsignore").write_text("**/log\n")
+    (copy / ".bidsignore").write_text(FREE)
     for name in wrong:
         (copy / "sub-01/func" / name).write_bytes(b"something")
     codes = {"NOT_INCLUDED", "FILENAME_MISMATCH", "MISSING_REQUIRED_ENTITY"}
