@@ -58,7 +58,7 @@ def make_plan(
         per_voxel = 4 * (2 * n + p * (n_folds + 2))
     else:
         fixed = 8 * 4 * n * n
-        per_penalty = 8 * n * n
+        per_penalty = 4 * (n * n + n * n // n_folds)
         per_voxel = 4 * 2 * n
     chunk = CHUNK * (per_voxel + 4 * 3 * n)
     spare = max((mem_bytes or DEFAULT_MEMORY) - fixed - chunk, 0)

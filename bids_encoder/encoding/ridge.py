@@ -32,6 +32,7 @@ from bids_encoder.encoding.systems import FeatureSystem, KernelSystem, Solver
 from bids_encoder.errors import DataError
 
 STRIP = 256
+STRIP_OF_FEATURES = 4096
 
 log = logging.getLogger(__name__)
 
@@ -82,16 +83,35 @@ class Fit:
 
 
 def linear_kernel(features: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
-    """Inner products K = X Z' of samples, (n, n) or, with `others` (m, p), (n, m), float32.
+    """Inner products K = X Z' of samples.
+
+    The products are made in float32 from features less their mean, and what the mean contributes
+    is added in float64, so that a mean much larger than the differences among samples costs no
+    precision.
 
     Parameters
     ----------
     features : (n, p) array
+        X.
     others : (m, p) array, optional
+        Z; X where it is not given.
+
+    Returns
+    -------
+    (n, n) or (n, m) float64 array
     """
-    x = np.asarray(features, dtype=np.float32)
-    # NumPy does half the work where both are the same.
-    return x @ x.T if others is None else x @ np.asarray(others, dtype=np.float32).T
+    reference = features if others is None else others
+    kernel = np.zeros((len(features), len(reference)))
+    for start in range(0, features.shape[1], STRIP_OF_FEATURES):
+        some = slice(start, start + STRIP_OF_FEATURES)
+        z = np.asarray(reference[:, some])
+        mean = z.mean(0, dtype=np.float64)
+        z = (z - mean).astype(np.float32)
+        # NumPy does half the work where both factors are the same.
+        x = z if others is None else (features[:, some] - mean).astype(np.float32)
+        kernel += x @ z.T
+        kernel += (x @ mean)[:, None] + z @ mean + mean @ mean
+    return kernel
 
 
 def predict(dual: np.ndarray, intercept: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -169,6 +189,7 @@ def fit(
     grid = _check_penalties(penalties)
     responses = np.asarray(responses)
     n, n_voxels = responses.shape
+    _check_rows(features, kernel, n)
     order, bounds = _sort_by_fold(folds, n)
     valid = _usable(responses, folds)
     columns = np.flatnonzero(valid)
@@ -286,6 +307,14 @@ def _check_penalties(penalties) -> np.ndarray:
     return grid
 
 
+def _check_rows(features, kernel, n: int) -> None:
+    if features is None and kernel is None:
+        raise ValueError("features or a kernel must be given")
+    for name, values in (("features", features), ("kernel rows", kernel)):
+        if values is not None and len(values) != n:
+            raise ValueError(f"{n} responses for {len(values)} {name}")
+
+
 def _sort_by_fold(folds: Sequence[Fold], n: int) -> tuple[np.ndarray, tuple[int, ...]]:
     """Rows fold by fold, and where each fold begins and ends."""
     order = np.concatenate([fold.test for fold in folds])
@@ -302,8 +331,8 @@ def _make_system(plan: Plan, features, kernel, order, bounds, device) -> System:
         x = torch.from_numpy(np.asarray(features, dtype=np.float64)[order]).to(device)
         system = FeatureSystem(x, bounds)
     else:
-        k = linear_kernel(features) if kernel is None else np.asarray(kernel)
-        k = torch.from_numpy(np.asarray(k, dtype=np.float64)[np.ix_(order, order)])
+        k = linear_kernel(features) if kernel is None else np.array(kernel, dtype=np.float64)
+        k = torch.from_numpy(_reorder(_reorder(k, order).T, order))
         system = KernelSystem(k.to(device), bounds)
     if not np.isfinite(system.unit) or system.unit <= 0:
         raise DataError(

@@ -37,7 +37,8 @@ def r2_score(
     total = np.square(y - centre).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = 1 - np.square(y - yhat).sum(0) / total
-    return np.where(_varies(y) & (total > 0), score, np.nan)
+    usable = _varies(y) & (total > 0) & np.isfinite(yhat).all(0)
+    return np.where(usable, score, np.nan)
 
 
 def correlation(responses: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -55,11 +56,14 @@ def correlation(responses: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     (V,) float64 array
     """
     y, yhat = _as_pair(responses, predictions)
-    usable = _varies(y) & _varies(yhat)
+    # Predictions under a large penalty vary little around a mean, and still tell something.
+    kind = np.asarray(predictions).dtype
+    rounding = 4 * np.finfo(kind if kind.kind == "f" else np.float64).eps
+    usable = _varies(y) & _varies(yhat, rounding)
     y, yhat = y - y.mean(0), yhat - yhat.mean(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = (y * yhat).sum(0) / (np.linalg.norm(y, axis=0) * np.linalg.norm(yhat, axis=0))
-    return np.where(usable, np.clip(score, -1, 1), np.nan)
+    return np.where(usable & np.isfinite(score), np.clip(score, -1, 1), np.nan)
 
 
 def _as_pair(responses, predictions) -> tuple[np.ndarray, np.ndarray]:
@@ -70,8 +74,8 @@ def _as_pair(responses, predictions) -> tuple[np.ndarray, np.ndarray]:
     return y, yhat
 
 
-def _varies(values: np.ndarray) -> np.ndarray:
+def _varies(values: np.ndarray, tolerance: float = CONSTANT) -> np.ndarray:
     """Which columns are finite and not constant, (V,) bool."""
+    high, low = values.max(0), values.min(0)
     with np.errstate(invalid="ignore"):
-        spread = np.abs(values - values.mean(0)).max(0)
-        return spread > CONSTANT * np.abs(values).max(0)
+        return high - low > tolerance * np.maximum(np.abs(high), np.abs(low))

@@ -14,7 +14,8 @@ rows. Two ways lead to H_t:
 its regularised inverse, projected against the constant. Then one inverse serves all folds: the
 held-out residual is e_t = (G_tt)⁻¹ (G y)_t, the block form of the leave-one-out formula, and the
 dual coefficients of fold t are G (y - [e_t]), where [e_t] stands in the rows of the fold with
-zeros elsewhere. Their mean over the k folds is G (y - e/k).
+zeros elsewhere. Their mean over the k folds is G s with s = y - e/k, for which G need not be kept:
+(G s)_t is G_tt times the held-out residual of s.
 
 `FeatureSystem` works with features (p × p), for p well below n:
 
@@ -104,7 +105,9 @@ class KernelSystem:
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
         inverse -= 1 / (n * penalty)
         h = torch.empty_like(inverse)
+        blocks = []
         for start, stop in self.folds:
+            blocks.append(inverse[start:stop, start:stop].float())
             block = torch.linalg.cholesky(inverse[start:stop, start:stop])
             torch.mm(torch.cholesky_inverse(block), inverse[start:stop], out=h[start:stop])
             h[start:stop] += 1 / (n - stop + start)
@@ -112,7 +115,7 @@ class KernelSystem:
         h.neg_()
         if not weights:
             return Solver((h.float(),))
-        return Solver((h.float(),), (inverse.float(),), (self._intercept(inverse, h),))
+        return Solver((h.float(),), tuple(blocks), (self._intercept(inverse, h),))
 
     def prepare(self, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Nothing to prepare: the products act on the responses."""
@@ -131,7 +134,14 @@ class KernelSystem:
     def dual(self, solver, y, prepared, residuals) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean dual coefficients (m, n) and intercepts (m,) of the fold models."""
         spread = torch.add(y, residuals, alpha=-1 / len(self.folds))
-        return spread @ solver.weights[0], y @ solver.intercept[0]
+        everything = spread.sum(1, keepdim=True)
+        held_out = torch.empty_like(y)
+        self.predict(solver, spread, prepared, out=held_out)
+        for (start, stop), block in zip(self.folds, solver.weights, strict=True):
+            s = spread[:, start:stop]
+            mean = (everything - s.sum(1, keepdim=True)) / (y.shape[1] - stop + start)
+            held_out[:, start:stop] = (s - mean - held_out[:, start:stop]) @ block
+        return held_out, y @ solver.intercept[0]
 
     def _intercept(self, inverse: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         """c (n,) with c'y the mean over folds of ȳ_(t) - m_t'a_t, m_t a mean row of the kernel."""
