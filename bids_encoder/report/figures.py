@@ -66,7 +66,7 @@ def view_of(mask: Nifti1Image, weights: np.ndarray, number: int = 7) -> View:
     mask : Nifti1Image
         Its bounding box is shown.
     weights : (x, y, z) array
-        How much there is to see in each voxel, for instance positive scores.
+        How much there is to see in each voxel; the slices span 90 % of it.
     number : int
         Of slices, at most.
     """
@@ -75,10 +75,16 @@ def view_of(mask: Nifti1Image, weights: np.ndarray, number: int = 7) -> View:
     inside = np.asarray(canonical.dataobj) != 0
     corners = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2))]
     box = tuple(slice(max(c[0] - 1, 0), c[-1] + 2) for c in corners)
-    seen = np.flatnonzero(apply_orientation(weights, orientation).sum(axis=(0, 1)) > 0)
-    if not seen.size:
+    mass = np.cumsum(apply_orientation(weights, orientation).sum(axis=(0, 1)))
+    if mass[-1] > 0:
+        seen = np.flatnonzero((mass > 0.05 * mass[-1]) & (mass < 0.95 * mass[-1]))
+    else:
         seen = np.flatnonzero(inside.any(axis=(0, 1)))
-    cuts = np.unique(np.linspace(seen[0], seen[-1], number + 2).round().astype(int)[1:-1])
+    if seen.size < number:  # little to see: show what is around it
+        centre = int(seen.mean()) if seen.size else int(np.argmax(mass))
+        low = min(max(centre - number // 2, 0), max(len(mass) - number, 0))
+        seen = np.arange(low, min(low + number, len(mass)))
+    cuts = np.unique(np.linspace(seen[0], seen[-1], number).round().astype(int))
     middle = [(c[0] + c[-1]) / 2 for c in corners]
     heights = [float((canonical.affine @ [*middle, cut, 1])[2]) for cut in cuts]
     width, depth = canonical.header.get_zooms()[:2]

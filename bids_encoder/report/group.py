@@ -117,7 +117,7 @@ def _mean_maps(root: Path, names: dict, layers: Sequence[str]):
     return figures.map_rows(
         [(layer, np.where(v > 0.2 * vmax, v, np.nan)) for layer, v in volumes.items()],
         np.where(inside, 1.0, np.nan),
-        figures.view_of(mask, np.nan_to_num(highest) > 0.5 * vmax),
+        figures.view_of(mask, np.nan_to_num(highest).clip(0) ** 4),
         vmin=0.0,
         vmax=vmax,
         colors="inferno",

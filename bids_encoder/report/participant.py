@@ -162,7 +162,7 @@ def _read_maps(written: Written) -> _Maps:
         slope=_volume(written.image("slope")),
         background=_volume(written.image("boldref")),
         inside=inside,
-        view=figures.view_of(mask, np.nan_to_num(highest) > 0.5 * vmax),
+        view=figures.view_of(mask, np.nan_to_num(highest).clip(0) ** 4),
         vmax=vmax,
     )
 

@@ -8,7 +8,7 @@ with the BOLD data in float32.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bids_encoder.bids.events import Presentation
 
 log = logging.getLogger(__name__)
+
+SEPARATE = "each stimulus is estimated by a regression of its own (LSS)."
 
 HRFS = ("spm", "glover")
 _HRF_LENGTH = 32.0  # seconds, as nilearn samples both shapes
@@ -39,6 +41,7 @@ def event_responses(
     high_pass: float | None = 0.01,
     confounds: np.ndarray | None = None,
     name: str = "this run",
+    on_separate: Callable[[str], None] | None = None,
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Estimate the response to each stimulus of a run.
 
@@ -64,6 +67,9 @@ def event_responses(
     confounds : (T, c) array, optional
     name : str
         What to call the run in messages.
+    on_separate : callable, optional
+        Called with the reason where each stimulus needs a regression of its own; the default
+        is a warning.
 
     Returns
     -------
@@ -85,9 +91,7 @@ def event_responses(
     nuisance = nuisance_basis(n_volumes, repetition_time, high_pass, confounds)
     reason = needs_separate_regressions(regressors, nuisance)
     if reason:
-        log.warning(
-            "%s: %s; each stimulus is estimated by a regression of its own (LSS).", name, reason
-        )
+        (on_separate or log.warning)(f"{name}: {reason}; {SEPARATE}")
         weights = separate_estimator(regressors, nuisance)
     else:
         weights = joint_estimator(regressors, nuisance)

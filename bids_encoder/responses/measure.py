@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ from bids_encoder.responses.events_design import event_responses
 if TYPE_CHECKING:
     from bids_encoder.bids.dataset import Run
     from bids_encoder.bids.events import Presentation
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def measure(
         As the reading of BOLD and confounds raises them.
     """
     estimated: list = []
+    separate: list[str] = []
     mean_bold = np.zeros(int(np.count_nonzero(mask.dataobj)), dtype=np.float64)
     for number, (run, info, shown) in enumerate(
         zip(runs, infos, presentations, strict=True), start=1
@@ -94,10 +98,14 @@ def measure(
             stimuli, betas = event_responses(
                 bold, shown, info.repetition_time, run.start_time,
                 hrf=hrf, high_pass=drift, confounds=nuisance, name=run.name,
+                on_separate=separate.append,
             )  # fmt: skip
             estimated.append(EventRun(run.name, run.session, stimuli, betas))
         if on_progress:
             on_progress(number, len(runs))
+    if separate:  # one line for all runs, which are mostly alike
+        also = f" (and {len(separate) - 1} more runs likewise)" if len(separate) > 1 else ""
+        logger.warning(separate[0] + also)
     if kind == "continuous":
         responses = continuous_matrix(estimated, mask)
     else:
