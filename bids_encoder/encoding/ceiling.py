@@ -1,0 +1,161 @@
+"""How much of a voxel's responses any model could explain, from repeats of the same stimuli.
+
+A response is taken as signal plus noise, y = s + ε, where s is the same at every repeat of a
+stimulus and ε is independent, with variances σ²_s over stimuli and σ²_ε. The best possible model
+predicts s, and reaches against the mean of m repeats
+
+    ceiling(m) = σ²_s / (σ²_s + σ²_ε / m)
+
+in r², and the square root of it in Pearson r. Two estimators are given that agree in the mean:
+one from variances (as in Allen et al. 2022, Nature Neuroscience, "Noise ceiling estimation", but
+not clipped, and for any number of repeats), one from correlations of halves.
+
+A noise-normalised score is r² / ceiling, not clipped, where the ceiling is high enough for the
+quotient to mean something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bids_encoder.errors import DataError
+
+SMALLEST_CEILING = 0.1
+
+
+def noise_ceiling(
+    responses: np.ndarray, stimuli: Sequence, *, averaged: float = 1
+) -> np.ndarray:
+    """Ceiling from variances.
+
+    One-way analysis of variance, with n_i repeats of stimulus i, S stimuli, N responses::
+
+        σ²_ε = MS_within,   σ²_s = (MS_between - MS_within) / n_0,
+        n_0 = (N - Σ n_i² / N) / (S - 1)
+
+    Parameters
+    ----------
+    responses : (N, V) array
+        Single responses, one row a presentation.
+    stimuli : sequence of N
+        What each row is a response to.
+    averaged : float
+        m: of how many repeats the responses that are scored are the mean.
+
+    Returns
+    -------
+    (V,) float64 array
+        The estimate as it comes, which may be negative where there is no signal; NaN where
+        responses are not finite or constant.
+
+    Raises
+    ------
+    DataError
+        There are fewer than two stimuli, or none is repeated.
+    """
+    y = np.asarray(responses, dtype=np.float64)
+    code, counts = _code(stimuli, len(y))
+    n, s = len(y), len(counts)
+    y = y - y.mean(0)
+    sums = np.zeros((s, y.shape[1]))
+    np.add.at(sums, code, y)
+    means = sums / counts[:, None]
+    between = (counts[:, None] * np.square(means)).sum(0) / (s - 1)
+    within = np.square(y - means[code]).sum(0) / (n - s)
+    signal = (between - within) / ((n - np.square(counts).sum() / n) / (s - 1))
+    return _share(signal, within / averaged)
+
+
+def split_half_ceiling(
+    responses: np.ndarray,
+    stimuli: Sequence,
+    *,
+    averaged: float = 1,
+    n_splits: int = 50,
+    seed: int = 0,
+) -> np.ndarray:
+    """Ceiling from the correlation of halves, by the formula of Spearman and Brown.
+
+    The repeats of each stimulus are divided at random into two halves of h = ⌊n/2⌋, n the
+    smallest number of repeats; the means of the halves are correlated over stimuli, and ρ is
+    the mean correlation over splits::
+
+        ceiling(m) = f ρ / (1 + (f - 1) ρ),   f = m / h
+
+    Parameters
+    ----------
+    responses, stimuli, averaged
+        As for `noise_ceiling`; stimuli without repeat are left out.
+    n_splits : int
+        Number of random divisions.
+    seed : int
+        Of the random numbers.
+
+    Returns
+    -------
+    (V,) float64 array
+
+    Raises
+    ------
+    DataError
+        Fewer than two stimuli are repeated.
+    """
+    y = np.asarray(responses, dtype=np.float64)
+    code, counts = _code(stimuli, len(y))
+    repeated = np.flatnonzero(counts > 1)
+    if len(repeated) < 2:
+        raise _too_few(f"{len(repeated)} repeated stimuli")
+    half = int(counts[repeated].min()) // 2
+    rows = [np.flatnonzero(code == stimulus) for stimulus in repeated]
+    rng = np.random.default_rng(seed)
+    total = np.zeros(y.shape[1])
+    for _ in range(n_splits):
+        picked = np.array([rng.permutation(row)[: 2 * half] for row in rows])
+        first, second = y[picked[:, :half]].mean(1), y[picked[:, half:]].mean(1)
+        first, second = first - first.mean(0), second - second.mean(0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total += (first * second).sum(0) / np.sqrt(
+                np.square(first).sum(0) * np.square(second).sum(0)
+            )
+    rho, factor = total / n_splits, averaged / half
+    return factor * rho / (1 + (factor - 1) * rho)
+
+
+def reliable(ceiling: np.ndarray, *, smallest: float = SMALLEST_CEILING) -> np.ndarray:
+    """Voxels whose ceiling is at least `smallest`, (V,) bool."""
+    return np.nan_to_num(np.asarray(ceiling), nan=-np.inf) >= smallest
+
+
+def normalise(
+    r2: np.ndarray, ceiling: np.ndarray, *, smallest: float = SMALLEST_CEILING
+) -> np.ndarray:
+    """Noise-normalised score r² / ceiling, (V,): not clipped, NaN where not `reliable`."""
+    good = reliable(ceiling, smallest=smallest)
+    return np.where(good, np.asarray(r2) / np.where(good, ceiling, 1), np.nan)
+
+
+def _share(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    total = signal + noise
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, signal / total, np.nan)
+
+
+def _code(stimuli: Sequence, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Stimuli as numbers (N,), and how often each occurs (S,)."""
+    if len(stimuli) != n:
+        raise ValueError(f"{len(stimuli)} stimuli for {n} responses")
+    _, code, counts = np.unique(np.asarray(stimuli), return_inverse=True, return_counts=True)
+    if len(counts) < 2 or counts.max() < 2:
+        raise _too_few(f"{len(counts)} stimuli in {n} responses")
+    return code.reshape(-1), counts
+
+
+def _too_few(found: str) -> DataError:
+    return DataError(
+        "A noise ceiling needs repeats of at least two stimuli.",
+        found=found,
+        expected="stimuli that are shown more than once",
+        remedy="leave the noise ceiling out, or include the runs that hold the repeats",
+    )

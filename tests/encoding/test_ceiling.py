@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_encoder.encoding.ceiling import noise_ceiling, normalise, reliable, split_half_ceiling
+from bids_encoder.encoding.scores import r2_score
+from bids_encoder.errors import DataError
+
+SIGNAL = np.repeat([0.1, 0.5, 2.0], 60)
+
+
+def make_repeats(n_stimuli=150, n_repeats=6, seed=0):
+    """Unit noise, signal variance SIGNAL: the ceiling of one repeat is SIGNAL / (SIGNAL + 1)."""
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal((n_stimuli, len(SIGNAL))) * np.sqrt(SIGNAL)
+    code = rng.permutation(np.repeat(np.arange(n_stimuli), n_repeats))
+    return truth, truth[code] + rng.standard_normal((len(code), len(SIGNAL))) + 30, code
+
+
+def group_means(values):
+    return values.reshape(3, -1).mean(1)
+
+
+@pytest.mark.parametrize("averaged", [1, 3, 6])
+@pytest.mark.parametrize("estimate", [noise_ceiling, split_half_ceiling])
+def test_known_ceiling_is_found(estimate, averaged):
+    _, responses, code = make_repeats(n_stimuli=600)
+    expected = SIGNAL / (SIGNAL + 1 / averaged)
+    got = estimate(responses, code, averaged=averaged)
+    np.testing.assert_allclose(group_means(got), group_means(expected), atol=0.02)
+
+
+def test_both_estimators_agree_voxel_by_voxel():
+    _, responses, code = make_repeats()
+    one = noise_ceiling(responses, code, averaged=6)
+    other = split_half_ceiling(responses, code, averaged=6)
+    assert np.corrcoef(one, other)[0, 1] > 0.98
+    assert np.abs(one - other).mean() < 0.02
+
+
+def test_ceiling_is_what_the_true_model_reaches():
+    truth, responses, code = make_repeats()
+    order = np.argsort(code, kind="stable")
+    mean = responses[order].reshape(len(truth), 6, -1).mean(1)
+    reached = r2_score(mean, truth + 30)
+    ceiling = noise_ceiling(responses, code, averaged=6)
+    np.testing.assert_allclose(group_means(reached), group_means(ceiling), atol=0.02)
+
+
+def test_unequal_numbers_of_repeats():
+    _, responses, code = make_repeats(n_stimuli=400, n_repeats=4)
+    keep = np.random.default_rng(1).random(len(code)) < 0.6
+    got = noise_ceiling(responses[keep], code[keep])
+    np.testing.assert_allclose(group_means(got), [0.1 / 1.1, 0.5 / 1.5, 2 / 3], atol=0.02)
+
+
+def test_noise_has_no_ceiling_on_average():
+    rng = np.random.default_rng(0)
+    responses, code = rng.standard_normal((300, 500)), np.tile(np.arange(100), 3)
+    assert abs(noise_ceiling(responses, code).mean()) < 0.01
+    assert (noise_ceiling(responses, code) < 0).mean() > 0.3
+
+
+def test_constant_and_nan_voxels_are_nan():
+    _, responses, code = make_repeats()
+    responses[:, 0], responses[4, 1] = 2.0, np.nan
+    for estimate in (noise_ceiling, split_half_ceiling):
+        assert np.isnan(estimate(responses, code)[:2]).all()
+
+
+def test_normalised_scores_are_not_clipped_and_only_where_reliable():
+    ceiling = np.array([0.5, 0.2, 0.05, -0.1, np.nan])
+    assert reliable(ceiling).tolist() == [True, True, False, False, False]
+    got = normalise(np.array([0.25, 0.3, 0.2, 0.2, 0.2]), ceiling)
+    np.testing.assert_allclose(got, [0.5, 1.5, np.nan, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("stimuli", [["a", "b", "c"], ["a", "a", "a"]])
+@pytest.mark.parametrize("estimate", [noise_ceiling, split_half_ceiling])
+def test_no_repeats_is_refused(estimate, stimuli):
+    with pytest.raises(DataError, match="repeats") as caught:
+        estimate(np.zeros((3, 2)), stimuli)
+    assert "remedy" in str(caught.value)

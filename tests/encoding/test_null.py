@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import false_discovery_control
+
+from bids_encoder.encoding.folds import make_folds
+from bids_encoder.encoding.null import (
+    false_discovery_rate,
+    null_distribution,
+    p_values,
+    permutations,
+    spread_voxels,
+)
+from bids_encoder.encoding.ridge import fit, linear_kernel
+
+FOLDS = make_folds(np.repeat([0, 1, 2], 20))
+
+
+@pytest.mark.parametrize("block", [1, 6])
+def test_permutations_stay_within_folds(block):
+    orders = permutations(FOLDS, 30, block=block, rng=np.random.default_rng(0))
+    assert orders.shape == (60, 30)
+    for fold in FOLDS:
+        assert (np.sort(orders[fold.test], axis=0) == fold.test[:, None]).all()
+    assert len(np.unique(orders, axis=1).T) == 30
+
+
+def test_blocks_keep_neighbours_together():
+    orders = permutations(FOLDS, 200, block=5, rng=np.random.default_rng(0))
+    for fold in FOLDS:
+        together = (np.diff(orders[fold.test], axis=0) % 20 == 1).mean()
+        # 16 of 19 neighbours are inside a block, and some of the other 3 meet again by chance.
+        assert 16 / 19 <= together < 0.95
+
+
+def test_single_rows_are_permuted_evenly():
+    orders = permutations(FOLDS, 4000, rng=np.random.default_rng(0))
+    counts = np.bincount(orders[0], minlength=20)[:20]
+    assert counts.sum() == 4000
+    assert np.abs(counts - 200).max() < 5 * np.sqrt(200)
+
+
+def test_voxels_are_spread_over_the_valid_ones():
+    valid = np.zeros(1000, bool)
+    valid[300:] = True
+    got = spread_voxels(valid)
+    assert len(got) == 14
+    assert valid[got].all()
+    assert np.ptp(np.diff(got)) <= 1
+    assert spread_voxels(valid[:303]).tolist() == [300, 301, 302]
+    assert spread_voxels(valid[:10]).size == 0
+
+
+def test_p_values_by_counting():
+    null = np.sort(np.random.default_rng(0).standard_normal(999))
+    statistic = np.array([-10, 0.3, null[500], 10, np.nan])
+    expected = [(1 + np.sum(null >= t)) / 1000 for t in statistic[:4]]
+    np.testing.assert_allclose(p_values(statistic, null), [*expected, np.nan])
+
+
+def test_false_discovery_rate_is_scipys():
+    p = np.random.default_rng(0).random(200) ** 3
+    np.testing.assert_allclose(false_discovery_rate(p), false_discovery_control(p))
+    with_nan = np.insert(p, [0, 50], np.nan)
+    np.testing.assert_allclose(false_discovery_rate(with_nan)[[1, 199]], false_discovery_control(
+        p)[[0, 197]])
+    assert np.isnan(false_discovery_rate(with_nan)[0])
+    assert np.isnan(false_discovery_rate(np.full(3, np.nan))).all()
+
+
+def make_noise(seed, n_voxels):
+    rng = np.random.default_rng(seed)
+    kernels = [linear_kernel(rng.standard_normal((60, 100))) for _ in range(2)]
+    return kernels, rng.standard_normal((60, n_voxels)).astype("f")
+
+
+def statistic(kernels, responses, score):
+    fits = [fit(None, responses, FOLDS, kernel=k, keep_weights=False) for k in kernels]
+    return np.max([getattr(f, score) for f in fits], axis=0)
+
+
+@pytest.mark.parametrize("score", ["r2", "r"])
+def test_p_values_of_noise_are_uniform(score):
+    found = []
+    for seed in range(4):
+        kernels, responses = make_noise(seed, 300)
+        null = null_distribution(
+            kernels, responses[:, :14], FOLDS, score=score, n_permutations=1500, seed=seed
+        )
+        assert len(null) == 1500
+        p = p_values(statistic(kernels, responses, score), null)
+        assert false_discovery_rate(p).min() > 0.01
+        found.append(p)
+    # Voxels of one simulation share their features, so that they are not quite independent.
+    for level in (0.5, 0.1, 0.02):
+        assert np.mean(np.concatenate(found) <= level) == pytest.approx(level, rel=0.35)
+
+
+def test_signal_passes():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((60, 20))
+    _, responses = make_noise(0, 300)
+    responses[:, :30] += features @ rng.standard_normal((20, 30)) / 2
+    kernels = [linear_kernel(features), linear_kernel(rng.standard_normal((60, 100)))]
+    null = null_distribution(kernels, responses[:, ::20], FOLDS, n_permutations=3000)
+    passed = false_discovery_rate(p_values(statistic(kernels, responses, "r2"), null)) <= 0.01
+    assert passed[:30].mean() > 0.8
+    assert passed[30:].mean() < 0.02
+
+
+def test_the_seed_decides():
+    kernels, responses = make_noise(0, 5)
+    one, same, other = (
+        null_distribution(kernels, responses, FOLDS, n_permutations=50, seed=s) for s in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_batches_make_one_distribution():
+    kernels, responses = make_noise(0, 5)
+    null = null_distribution(kernels, responses, FOLDS, n_permutations=250, mem_bytes=1)
+    assert null.shape == (250,)
+    assert (np.diff(null) >= 0).all()
