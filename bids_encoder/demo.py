@@ -390,6 +390,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if folder.exists() and any(folder.iterdir()) and not dataset.exists():
         parser.error(f"{folder} is not empty and holds no earlier demo")
     shutil.rmtree(dataset, ignore_errors=True)
+    cli.set_threads()
     console.start_logging()
     with console.stage("dataset") as words:
         truth = write_dataset(dataset, work)
