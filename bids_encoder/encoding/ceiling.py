@@ -25,9 +25,7 @@ from bids_encoder.errors import DataError
 SMALLEST_CEILING = 0.1
 
 
-def noise_ceiling(
-    responses: np.ndarray, stimuli: Sequence, *, averaged: float = 1
-) -> np.ndarray:
+def noise_ceiling(responses: np.ndarray, stimuli: Sequence, *, averaged: float = 1) -> np.ndarray:
     """Ceiling from variances.
 
     One-way analysis of variance, with n_i repeats of stimulus i, S stimuli, N responses::

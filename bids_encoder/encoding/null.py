@@ -10,8 +10,9 @@ Permuting only the held-out responses against predictions that stay as they are 
 but too easy a null, for two reasons. The choice of the penalty would have seen the real
 responses, not the permuted ones. And the folds test each other: what fold s predicts for fold t
 and what fold t predicts for fold s come from nearly the same sum, Σ y_i K_ij y_j, so that scores
-of noise averaged over folds vary more, by up to the square root of 2, than independent
-permutations of each held-out set make believe.
+of noise averaged over folds vary more than permutations of the held-out responses alone make
+believe. In a simulation with four folds, one penalty and no signal, such a null gave p < 0.01 to
+3 % of voxels, and p < 0.001 to 0.6 %.
 
 Responses are permuted within the test rows of each fold, so that a fold keeps its responses. For
 continuous designs, whose noise is autocorrelated, whole blocks of neighbouring rows are permuted.

@@ -24,19 +24,26 @@ import numpy as np
 import torch
 
 from bids_encoder.encoding import blocks
-from bids_encoder.encoding.blocks import CHUNK, Best, Block, System, make_block
+from bids_encoder.encoding.blocks import CHUNK, Best, Block, Solvers, System, make_block
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.memory import Plan, make_plan
-from bids_encoder.encoding.scores import CONSTANT
-from bids_encoder.encoding.systems import FeatureSystem, KernelSystem, Solver
-from bids_encoder.errors import DataError
+from bids_encoder.encoding.inputs import (
+    check_penalties,
+    check_rows,
+    linear_kernel,
+    make_system,
+    reorder,
+    sort_by_fold,
+    usable,
+    voxels_first,
+)
+from bids_encoder.encoding.memory import DEFAULT_MEMORY, Plan, make_plan
 
-STRIP = 256
-STRIP_OF_FEATURES = 4096
+__all__ = ["PENALTIES", "Fit", "fit", "linear_kernel", "predict"]
 
 log = logging.getLogger(__name__)
 
 PENALTIES = np.logspace(-3, 5, 20)
+SMALLEST_MEMORY = 2**28
 
 
 @dataclass(frozen=True)
@@ -80,38 +87,6 @@ class Fit:
     def n_valid(self) -> int:
         """How many voxels could be fitted."""
         return int(self.valid.sum())
-
-
-def linear_kernel(features: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
-    """Inner products K = X Z' of samples.
-
-    The products are made in float32 from features less their mean, and what the mean contributes
-    is added in float64, so that a mean much larger than the differences among samples costs no
-    precision.
-
-    Parameters
-    ----------
-    features : (n, p) array
-        X.
-    others : (m, p) array, optional
-        Z; X where it is not given.
-
-    Returns
-    -------
-    (n, n) or (n, m) float64 array
-    """
-    reference = features if others is None else others
-    kernel = np.zeros((len(features), len(reference)))
-    for start in range(0, features.shape[1], STRIP_OF_FEATURES):
-        some = slice(start, start + STRIP_OF_FEATURES)
-        z = np.asarray(reference[:, some])
-        mean = z.mean(0, dtype=np.float64)
-        z = (z - mean).astype(np.float32)
-        # NumPy does half the work where both factors are the same.
-        x = z if others is None else (features[:, some] - mean).astype(np.float32)
-        kernel += x @ z.T
-        kernel += (x @ mean)[:, None] + z @ mean + mean @ mean
-    return kernel
 
 
 def predict(dual: np.ndarray, intercept: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -171,9 +146,11 @@ def fit(
     keep_weights : bool
         Whether to compute `dual` and `intercept`.
     mem_bytes : int, optional
-        About how much memory to use beside the arguments and the result; 4 GiB if not given.
+        About how much memory to use beside the arguments and the result (see `make_plan`); 4 GiB
+        if not given, on a GPU most of what is free.
     device : str
-        "cpu", or a torch device such as "cuda".
+        "cpu", or a torch device such as "cuda". Where the memory of a GPU does not suffice, blocks
+        are made smaller, and then the CPU does the work, with a warning.
     on_progress : callable, optional
         Called with the share of the work that is done, from 0 to 1.
 
@@ -186,12 +163,45 @@ def fit(
     DataError
         Features or kernel are not finite, or all samples have the same features.
     """
-    grid = _check_penalties(penalties)
-    responses = np.asarray(responses)
+    place = torch.device(device)
+    memory = mem_bytes or _default_memory(place)
+    while True:
+        try:
+            return _fit(
+                features,
+                np.asarray(responses),
+                folds,
+                kernel=kernel,
+                grid=check_penalties(penalties),
+                nested=nested,
+                keep_weights=keep_weights,
+                memory=memory,
+                place=place,
+                on_progress=on_progress,
+            )
+        except torch.cuda.OutOfMemoryError:
+            if memory > SMALLEST_MEMORY:
+                memory //= 4
+                log.warning("The GPU is out of memory: trying again with smaller blocks of voxels.")
+            else:
+                place, memory = torch.device("cpu"), mem_bytes or DEFAULT_MEMORY
+                log.warning("The GPU has too little memory: going on with the CPU.")
+
+
+def _default_memory(place: torch.device) -> int:
+    """Most of what is free on a GPU, 4 GiB on the CPU."""
+    if place.type == "cuda":
+        return int(0.8 * torch.cuda.mem_get_info(place)[0])
+    return DEFAULT_MEMORY
+
+
+def _fit(
+    features, responses, folds, *, kernel, grid, nested, keep_weights, memory, place, on_progress
+) -> Fit:
     n, n_voxels = responses.shape
-    _check_rows(features, kernel, n)
-    order, bounds = _sort_by_fold(folds, n)
-    valid = _usable(responses, folds)
+    check_rows(features, kernel, n)
+    order, bounds = sort_by_fold(folds, n)
+    valid = usable(responses, folds)
     columns = np.flatnonzero(valid)
     plan = make_plan(
         n,
@@ -199,15 +209,15 @@ def fit(
         len(columns),
         n_folds=len(folds),
         n_penalties=len(grid),
-        mem_bytes=mem_bytes,
+        mem_bytes=memory,
     )
-    system = _make_system(plan, features, kernel, order, bounds, torch.device(device))
+    system = make_system(features, kernel, order, bounds, place, by_features=plan.by_features)
     solvers = _cached(system, grid, plan.solvers, weights=keep_weights)
     result = _empty(n, n_voxels, keep_weights)
     chosen = np.zeros(n_voxels, dtype=np.int64)
     steps = _Steps(on_progress, (1 + nested * len(folds)) * len(columns))
     for some in _split(columns, plan.block):
-        y = _voxels_first(responses, some, order, system.device)
+        y = voxels_first(responses, some, order, system.device)
         mean = y.mean(1)
         block = make_block(system, y)
         best = blocks.choose(system, solvers, block, grid)
@@ -216,12 +226,12 @@ def fit(
         result["r2"][some], result["r"][some] = r2.mean(1).cpu(), r.mean(1).cpu()
         if keep_weights:
             for rows, dual, intercept in _weights(system, solvers, block, best):
-                result["dual"][some[rows]] = _reorder(dual.cpu().numpy(), np.argsort(order))
+                result["dual"][some[rows]] = reorder(dual.cpu().numpy(), np.argsort(order))
                 result["intercept"][some[rows]] = (intercept + mean[rows]).cpu()
         steps.add(len(some))
     if nested:
         result["r2"], result["r"] = _nested_scores(
-            system, responses, columns, order, grid, plan, steps
+            system, solvers, responses, columns, order, grid, plan, steps
         )
     result["penalty"][columns] = grid[chosen[columns]]
     dual = result.pop("dual")
@@ -236,38 +246,37 @@ def fit(
     )
 
 
-def _nested_scores(system, responses, columns, order, grid, plan, steps):
-    """r2 and r, (V,) each, where the penalty of a fold was chosen inside its training rows."""
-    k = len(system.bounds) - 1
+def _nested_scores(
+    system: System, solvers: Solvers, responses, columns, order, grid, plan: Plan, steps: _Steps
+) -> np.ndarray:
+    """r2 and r, (2, V), where the penalty of a fold was chosen inside its training rows."""
+    k = len(system.folds)
     scores = np.full((2, k, responses.shape[1]), np.nan, dtype=np.float32)
-    outer = _cached(system, grid, max(plan.solvers // 2, 1))
-    for t in range(k):
+    for t, (start, stop) in enumerate(system.folds):
         inside = system.without(t)
         inner = _cached(inside, grid * system.unit / inside.unit, max(plan.solvers // 2, 1))
         for some in _split(columns, plan.block):
-            y = _voxels_first(responses, some, order, system.device)
-            rest = torch.cat([y[:, : system.bounds[t]], y[:, system.bounds[t + 1] :]], dim=1)
+            y = voxels_first(responses, some, order, system.device)
+            rest = torch.cat([y[:, :start], y[:, stop:]], dim=1)
             best = blocks.choose(inside, inner, make_block(inside, rest), grid)
             block = make_block(system, y)
             for j, rows in _by_penalty(best.index):
                 part = block.take(torch.from_numpy(rows).to(system.device))
-                q = blocks.predict(system, outer(j), part)
+                q = blocks.predict(system, solvers(j), part)
                 r2, r = blocks.scores(system, part, q, [t])
                 scores[0, t, some[rows]], scores[1, t, some[rows]] = r2[:, 0].cpu(), r[:, 0].cpu()
             steps.add(len(some))
     return scores.mean(1)
 
 
-def _cached(
-    system: System, grid: np.ndarray, size: int, *, weights: bool = False
-) -> Callable[[int], Solver]:
+def _cached(system: System, grid: np.ndarray, size: int, *, weights: bool = False) -> Solvers:
     """Solvers by their place in the grid, of which the last `size` are remembered."""
     return lru_cache(maxsize=size)(
         lambda j: system.solver(float(grid[j] * system.unit), weights=weights)
     )
 
 
-def _weights(system: System, solvers, block: Block, best: Best):
+def _weights(system: System, solvers: Solvers, block: Block, best: Best):
     """(rows, dual (m, n), intercept (m,)) for chunk after chunk of voxels with equal penalty."""
     for j, rows in _by_penalty(best.index):
         there = torch.from_numpy(rows).to(system.device)
@@ -298,86 +307,6 @@ class _Steps:
         self._done += count
         if self._tell is not None:
             self._tell(self._done / self._total)
-
-
-def _check_penalties(penalties) -> np.ndarray:
-    grid = np.array(penalties, dtype=np.float64)
-    if grid.ndim != 1 or grid.size == 0 or not (grid > 0).all() or not (np.diff(grid) > 0).all():
-        raise ValueError("penalties must be positive and rising")
-    return grid
-
-
-def _check_rows(features, kernel, n: int) -> None:
-    if features is None and kernel is None:
-        raise ValueError("features or a kernel must be given")
-    for name, values in (("features", features), ("kernel rows", kernel)):
-        if values is not None and len(values) != n:
-            raise ValueError(f"{n} responses for {len(values)} {name}")
-
-
-def _sort_by_fold(folds: Sequence[Fold], n: int) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Rows fold by fold, and where each fold begins and ends."""
-    order = np.concatenate([fold.test for fold in folds])
-    if len(folds) < 2 or not np.array_equal(np.sort(order), np.arange(n)):
-        raise ValueError("the test rows of the folds must hold every row exactly once")
-    for fold in folds:
-        if not np.array_equal(np.sort(fold.train), np.setdiff1d(np.arange(n), fold.test)):
-            raise ValueError("the training rows of a fold must be all rows that are not tested")
-    return order, (0, *np.cumsum([len(fold.test) for fold in folds]).tolist())
-
-
-def _make_system(plan: Plan, features, kernel, order, bounds, device) -> System:
-    if plan.by_features:
-        x = torch.from_numpy(np.asarray(features, dtype=np.float64)[order]).to(device)
-        system = FeatureSystem(x, bounds)
-    else:
-        k = linear_kernel(features) if kernel is None else np.array(kernel, dtype=np.float64)
-        k = torch.from_numpy(_reorder(_reorder(k, order).T, order))
-        system = KernelSystem(k.to(device), bounds)
-    if not np.isfinite(system.unit) or system.unit <= 0:
-        raise DataError(
-            "The features cannot be used for ridge regression.",
-            found="values that are not finite"
-            if not np.isfinite(system.unit)
-            else "the same features for every sample",
-            expected="finite features that differ among samples",
-            remedy="look at the stimuli and the layer; leave this layer out",
-        )
-    return system
-
-
-def _usable(responses: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
-    """Voxels that are finite everywhere and vary in the held-out rows of every fold, (V,) bool."""
-    usable = np.ones(responses.shape[1], dtype=bool)
-    for fold in folds:
-        values = responses[_as_slice(fold.test)]
-        high, low = values.max(0), values.min(0)
-        with np.errstate(invalid="ignore"):
-            usable &= np.isfinite(high) & np.isfinite(low)
-            usable &= high - low > CONSTANT * np.maximum(np.abs(high), np.abs(low))
-    return usable
-
-
-def _as_slice(rows: np.ndarray) -> np.ndarray | slice:
-    """A slice where rows are consecutive: a view instead of a copy."""
-    if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows
-
-
-def _voxels_first(responses, columns, order, device) -> torch.Tensor:
-    """Some voxels as a (V, n) float32 tensor, samples in the given order."""
-    values = np.empty((len(columns), len(order)), dtype=np.float32)
-    # A strip at a time: transposing the whole would miss the cache at every step.
-    for start in range(0, len(columns), STRIP):
-        strip = responses[:, _as_slice(columns[start : start + STRIP])].T
-        values[start : start + STRIP] = _reorder(strip, order)
-    return torch.from_numpy(values).to(device)
-
-
-def _reorder(values: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Columns in another order, without a copy where it is the same."""
-    return values if np.array_equal(order, np.arange(len(order))) else values[:, order]
 
 
 def _empty(n: int, n_voxels: int, keep_weights: bool) -> dict[str, np.ndarray | None]:

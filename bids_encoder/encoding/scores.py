@@ -60,8 +60,8 @@ def correlation(responses: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     kind = np.asarray(predictions).dtype
     rounding = 4 * np.finfo(kind if kind.kind == "f" else np.float64).eps
     usable = _varies(y) & _varies(yhat, rounding)
-    y, yhat = y - y.mean(0), yhat - yhat.mean(0)
     with np.errstate(divide="ignore", invalid="ignore"):
+        y, yhat = y - y.mean(0), yhat - yhat.mean(0)
         score = (y * yhat).sum(0) / (np.linalg.norm(y, axis=0) * np.linalg.norm(yhat, axis=0))
     return np.where(usable & np.isfinite(score), np.clip(score, -1, 1), np.nan)
 

@@ -63,8 +63,9 @@ def test_false_discovery_rate_is_scipys():
     p = np.random.default_rng(0).random(200) ** 3
     np.testing.assert_allclose(false_discovery_rate(p), false_discovery_control(p))
     with_nan = np.insert(p, [0, 50], np.nan)
-    np.testing.assert_allclose(false_discovery_rate(with_nan)[[1, 199]], false_discovery_control(
-        p)[[0, 197]])
+    np.testing.assert_allclose(
+        false_discovery_rate(with_nan)[[1, 199]], false_discovery_control(p)[[0, 197]]
+    )
     assert np.isnan(false_discovery_rate(with_nan)[0])
     assert np.isnan(false_discovery_rate(np.full(3, np.nan))).all()
 

@@ -7,6 +7,7 @@ from himalaya.kernel_ridge import KernelRidgeCV
 from himalaya.scoring import r2_score as himalaya_r2
 from sklearn.linear_model import Ridge
 
+from bids_encoder.encoding import ridge
 from bids_encoder.encoding.folds import Fold, make_folds
 from bids_encoder.encoding.memory import make_plan
 from bids_encoder.encoding.ridge import PENALTIES, fit, linear_kernel, predict
@@ -282,6 +283,40 @@ def test_rows_that_do_not_match_are_refused(data):
         fit(features[1:], responses, folds)
     with pytest.raises(ValueError, match="features or a kernel"):
         fit(None, responses, folds)
+
+
+@pytest.mark.parametrize("enough", [2**31, 0], ids=["smaller blocks", "the CPU"])
+def test_a_gpu_without_memory_is_not_the_end(data, monkeypatch, caplog, enough):
+    """The GPU is played by the CPU, which has memory for so many bytes."""
+    real = ridge._fit
+
+    def fake(*args, place, memory, **others):
+        if place.type == "cuda":
+            if memory > enough:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            place = torch.device("cpu")
+        return real(*args, place=place, memory=memory, **others)
+
+    monkeypatch.setattr(ridge, "_fit", fake)
+    got = fit(*data, device="cuda", mem_bytes=2**33)
+    np.testing.assert_array_equal(got.r2, fit(*data).r2)
+    assert "smaller blocks" in caplog.text
+    assert ("going on with the CPU" in caplog.text) == (enough == 0)
+
+
+def test_the_plan_keeps_to_its_memory():
+    shape = {"n": 1750, "p": 20_000, "n_voxels": 200_000, "n_folds": 5, "n_penalties": 20}
+    plans = [make_plan(**shape, mem_bytes=size) for size in (2**29, 2**31, 2**33)]
+    assert all(p.bytes <= size for p, size in zip(plans, (2**29, 2**31, 2**33), strict=True))
+    assert plans[0].block < plans[1].block < plans[2].block == 200_000
+    assert all(1 <= plan.solvers <= 20 for plan in plans)
+
+
+def test_the_smaller_of_samples_and_features_is_taken():
+    others = {"n_voxels": 100, "n_folds": 5, "n_penalties": 20}
+    assert make_plan(1000, 300, **others).by_features
+    assert not make_plan(1000, 900, **others).by_features
+    assert not make_plan(1000, None, **others).by_features
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
