@@ -8,8 +8,11 @@ one key an option.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import math
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,10 @@ def option(default: Any, *flags: str, help: str, **keywords: Any):
     )
 
 
+class _UnfitError(argparse.ArgumentTypeError, ValueError):
+    """A value that an option cannot have; argparse shows these words as they are."""
+
+
 def gigabytes(text: str) -> float:
     """Read an amount of memory: ``8``, ``8G``, ``8GB``, ``8000M`` → GB."""
     units = {"": 1.0, "G": 1.0, "GB": 1.0, "M": 1e-3, "MB": 1e-3}
@@ -44,18 +51,42 @@ def gigabytes(text: str) -> float:
     try:
         amount = float(digits) * units[unit]
     except (ValueError, KeyError):
-        raise ValueError(f"{text!r} is not an amount of memory such as 8GB") from None
-    if not amount > 0:
-        raise ValueError(f"{text!r}: memory must be more than nothing")
+        raise _UnfitError(f"{text!r} is not an amount of memory such as 8GB") from None
+    if not 0 < amount < math.inf:
+        raise _UnfitError(f"{text!r}: memory must be more than nothing")
     return amount
 
 
-def positive_int(text: str) -> int:
-    """Read a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(f"{text!r} is not a whole number of at least 1")
+def not_negative(text: str) -> float:
+    """Read a number of at least 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise _UnfitError(f"{text!r} is not a number of at least 0")
     return number
+
+
+def whole_number(text: str, least: int = 1) -> int:
+    """Read a whole number of at least ``least``."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise _UnfitError(f"{text!r} is not a whole number of at least {least}")
+    return number
+
+
+def seed(text: str) -> int:
+    """Read the seed of a random number generator."""
+    return whole_number(text, least=0)
+
+
+def number_of_folds(text: str) -> int:
+    """Read how often the data are split: at least twice."""
+    return whole_number(text, least=2)
 
 
 @dataclass(frozen=True)
@@ -127,7 +158,7 @@ class Network:
         False, action="store_true", help="random weights: the control that shows what training adds"
     )
     network_seed: int = option(
-        0, type=int, metavar="N", help="seed of the random weights of --untrained"
+        0, type=seed, metavar="N", help="seed of the random weights of --untrained"
     )
     weights_dir: Path | None = option(
         None, metavar="PATH", changes_results=False,
@@ -151,7 +182,7 @@ class Responses:
     )  # fmt: skip
     hrf: str = option("spm", choices=("spm", "glover"), help="haemodynamic response function")
     high_pass: float = option(
-        0.01, type=float, metavar="HZ", help="cut-off of the cosine drift model"
+        0.01, type=not_negative, metavar="HZ", help="cut-off of the cosine drift model"
     )
     confounds: str = option(
         "motion,high_pass,compcor", metavar="STRATEGY",
@@ -161,7 +192,7 @@ class Responses:
         "session", choices=("run", "session", "none"), help="unit in which responses are z-scored"
     )
     delays: tuple[float, ...] = option(
-        (4.0, 6.0, 8.0), nargs="+", type=float, metavar="S",
+        (4.0, 6.0, 8.0), nargs="+", type=not_negative, metavar="S",
         help="delays in seconds of the features in continuous designs",
     )  # fmt: skip
 
@@ -171,7 +202,7 @@ class Encoding:
     """The encoding models."""
 
     n_folds: int | None = option(
-        None, type=positive_int, metavar="N",
+        None, type=number_of_folds, metavar="N",
         help="folds of the cross-validation (default: one per session or run, at most 10)",
     )  # fmt: skip
     nested: bool = option(
@@ -192,11 +223,11 @@ class Resources:
         help="folder for intermediate files, shared by participants",
     )  # fmt: skip
     nprocs: int = option(
-        1, "--nprocs", "--n-cpus", type=positive_int, metavar="N", changes_results=False,
+        1, "--nprocs", "--n-cpus", type=whole_number, metavar="N", changes_results=False,
         help="participants worked on at once",
     )  # fmt: skip
     omp_nthreads: int | None = option(
-        None, type=positive_int, metavar="N", changes_results=False,
+        None, type=whole_number, metavar="N", changes_results=False,
         help="threads of each process (default: the cores, shared out)",
     )  # fmt: skip
     mem: float | None = option(
@@ -382,44 +413,50 @@ def _option(path: Path, section: str, key: str) -> dataclasses.Field:
 def _checked(path: Path, section: str, key: str, value: Any, item: dataclasses.Field) -> Any:
     """Turn a TOML value into the option's type, or say what is wrong with it."""
     hint = typing.get_type_hints(SECTIONS[section])[key]
-    kinds = typing.get_args(hint) if typing.get_origin(hint) is not tuple else ()
-    kind = next((k for k in kinds if k is not type(None)), hint)
+    several = typing.get_origin(hint) is tuple
+    kinds = [kind for kind in typing.get_args(hint) if kind not in (type(None), ...)] or [hint]
     convert = item.metadata["keywords"].get("type")
     choices = item.metadata["keywords"].get("choices")
+    problem = "The configuration file has a value of the wrong kind."
+    expected = f"a list of {_KINDS[kinds[0]][1]}" if several else _KINDS[kinds[0]][0]
     try:
-        if typing.get_origin(hint) is tuple:
+        if several:
             if not isinstance(value, list):
                 raise ValueError
-            element = typing.get_args(hint)[0]
-            return tuple(_of_type(element, entry) for entry in value)
-        if convert is not None and isinstance(value, str):
-            return convert(value)
-        value = _of_type(kind, value)
+            return tuple(_of_type(kinds[0], entry, convert) for entry in value)
+        value = _of_type(kinds[0], value, convert)
+        if not choices or value in choices:
+            return value
+        problem = "The configuration file has a value that is not among the choices."
+        expected = ", ".join(choices)
+    except _UnfitError as error:
+        problem, expected = "The configuration file has a value that cannot be.", error
     except ValueError:
-        raise DataError(
-            "The configuration file has a value of the wrong kind.",
-            file=path,
-            place=f"[{section}] {key}",
-            found=repr(value),
-            expected=str(hint).replace("typing.", ""),
-        ) from None
-    if choices and value not in choices:
-        raise DataError(
-            "The configuration file has a value that is not among the choices.",
-            file=path,
-            place=f"[{section}] {key}",
-            found=repr(value),
-            expected=", ".join(choices),
-        )
-    return value
+        pass
+    raise DataError(
+        problem, file=path, place=f"[{section}] {key}", found=repr(value), expected=expected
+    )
 
 
-def _of_type(kind: type, value: Any) -> Any:
+_KINDS = {
+    str: ("a text in quotes", "texts in quotes"),
+    Path: ("a path in quotes", "paths in quotes"),
+    float: ("a number", "numbers"),
+    int: ("a whole number", "whole numbers"),
+    bool: ("true or false", "true or false"),
+}
+
+
+def _of_type(kind: type, value: Any, convert: Callable[[str], Any] | None = None) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and kind is float:
+        value = float(value)
+    fits = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+    # An amount of memory may be a number or a text such as "8GB".
+    if convert is not None and (fits or isinstance(value, str)):
+        return convert(str(value))
+    if fits:
         return value
     raise ValueError
 
