@@ -27,6 +27,8 @@ class BidsEncoderError(Exception):
     """
 
     exit_code = 70
+    # Whether every participant would end like this, so that there is no use in trying the others.
+    everybody = False
 
     def __init__(
         self,
@@ -50,12 +52,11 @@ class BidsEncoderError(Exception):
         ]
         super().__init__("\n".join(lines))
         self.problem = problem
-        # BaseException pickles its arguments only; errors cross process borders.
-        self._state = (problem, parts)
+        self.parts = parts
 
     def __reduce__(self):
-        problem, parts = self._state
-        return _rebuild, (type(self), problem, parts)
+        # BaseException pickles its arguments only; errors cross process borders.
+        return _rebuild, (type(self), self.problem, self.parts)
 
 
 def _rebuild(kind, problem, parts):
@@ -72,12 +73,14 @@ class UsageError(BidsEncoderError):
     """Options that do not go together, or that name what does not exist."""
 
     exit_code = 2
+    everybody = True
 
 
 class InvalidDatasetError(BidsEncoderError):
     """The folder is not a BIDS dataset."""
 
     exit_code = 16
+    everybody = True
 
 
 class NothingSelectedError(BidsEncoderError):
@@ -102,3 +105,4 @@ class OutputError(BidsEncoderError):
     """The output cannot be written."""
 
     exit_code = 73
+    everybody = True

@@ -7,10 +7,10 @@ import signal
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 from bids_encoder import console
 from bids_encoder.errors import BidsEncoderError, ParticipantError
@@ -26,75 +26,112 @@ class Outcome:
     """What became of one participant, or of the group level."""
 
     name: str
-    exit_code: int
-    summary: str
+    exit_code: int | None  # None: not begun
+    summary: str = ""
     seconds: float = 0.0
+    ends_all: bool = False  # the others would end in the same way
+
+    @property
+    def word(self) -> str:
+        """Say it in a word or two."""
+        if self.exit_code is None:
+            return "not begun"
+        return f"failed ({self.exit_code})" if self.exit_code else "done"
 
 
 def run(settings: Settings) -> int:
     """Do what the settings ask for and return the worst exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcomes: list[Outcome] = []
     try:
         if settings.analysis_level == "group":
-            outcomes.append(_attempt(settings, None))
+            outcomes = [_attempt(settings, None)]
         else:
-            from bids_encoder.participant import select_participants
+            from bids_encoder.participant import check_options, select_participants
 
+            check_options(settings)
             labels = select_participants(settings)
-            for outcome in _participants(settings, labels):
-                outcomes.append(outcome)
-                if outcome.exit_code and settings.flow.stop_on_first_crash:
-                    break
+            outcomes = sorted(_participants(settings, labels), key=lambda outcome: outcome.name)
     except BidsEncoderError as error:
         logger.error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         logger.error("Interrupted. What is finished is kept; the same command goes on from there.")
         return INTERRUPTED
-    rows = [
-        (o.name, "done" if o.exit_code == 0 else f"failed ({o.exit_code})",
-         console.duration(o.seconds), o.summary)
-        for o in sorted(outcomes, key=lambda outcome: outcome.name)
-    ]  # fmt: skip
+    rows = [(o.name, o.word, console.duration(o.seconds), o.summary) for o in outcomes]
     logger.info("\n" + console.table(("", "outcome", "took", ""), rows))
-    return max(outcome.exit_code for outcome in outcomes)
+    return max(outcome.exit_code or 0 for outcome in outcomes)
 
 
 def _participants(settings: Settings, labels: list[str]) -> Iterator[Outcome]:
-    if settings.resources.nprocs == 1 or len(labels) == 1:
-        for label in labels:
-            yield _attempt(settings, label)
+    """Try one participant after the other, or several at once, until one ends it for all."""
+
+    def is_last(outcome: Outcome) -> bool:
+        return outcome.ends_all or bool(outcome.exit_code and settings.flow.stop_on_first_crash)
+
+    if settings.resources.nprocs > 1 and len(labels) > 1:
+        yield from _in_pool(settings, labels, is_last)
         return
+    for number, label in enumerate(labels, start=1):
+        outcome = _attempt(settings, label)
+        yield outcome
+        if is_last(outcome):
+            yield from (Outcome(f"sub-{label}", None) for label in labels[number:])
+            return
+
+
+def _in_pool(settings: Settings, labels: list[str], is_last) -> Iterator[Outcome]:
     # Spawned, not forked: forked children deadlock in the numerical libraries' threads.
-    with ProcessPoolExecutor(
-        min(settings.resources.nprocs, len(labels)), mp_context=get_context("spawn")
-    ) as pool:
-        futures = {pool.submit(_attempt_in_pool, settings, label): label for label in labels}
-        try:
-            for future in as_completed(futures):
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    yield Outcome(
-                        f"sub-{futures[future]}",
-                        ParticipantError.exit_code,
-                        "its process was killed, most likely for want of memory: "
-                        "use a smaller --nprocs or --mem",
-                    )
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ProcessPoolExecutor(
+        min(settings.resources.nprocs, len(labels)),
+        mp_context=get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(settings.flow.verbose,),
+    )
+    futures = {pool.submit(_attempt_in_pool, settings, label): f"sub-{label}" for label in labels}
+    try:
+        for future in as_completed(futures):
+            name = futures[future]
+            try:
+                outcome = future.result()
+            except CancelledError:
+                outcome = Outcome(name, None)
+            except BrokenProcessPool:
+                outcome = Outcome(
+                    name,
+                    ParticipantError.exit_code,
+                    "its process was killed, most likely for want of memory: "
+                    "use a smaller --nprocs or --mem",
+                )
+            yield outcome
+            if is_last(outcome):
+                for other in futures:
+                    other.cancel()
+    except BaseException:  # Ctrl-C, or a signal to this process alone
+        for process in active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(verbose: int) -> None:
+    # The parent passes on what ends it; a worker then takes away its half-written files.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console.start_logging(verbose)
 
 
 def _attempt_in_pool(settings: Settings, label: str) -> Outcome:
     console.start_logging(settings.flow.verbose, prefix=f"[sub-{label}]")
-    return _attempt(settings, label)
+    return _attempt(settings, label, prefix="")
 
 
-def _attempt(settings: Settings, label: str | None) -> Outcome:
+def _attempt(settings: Settings, label: str | None, prefix: str | None = None) -> Outcome:
     """Run one participant (or the group, None); no exception but Ctrl-C comes out."""
     start = time.monotonic()
     name = "group" if label is None else f"sub-{label}"
+    prefix = f"{name}: " if prefix is None else prefix
+    ends_all = False
     try:
         if label is None:
             from bids_encoder.group import run_group
@@ -105,15 +142,15 @@ def _attempt(settings: Settings, label: str | None) -> Outcome:
 
             code, summary = 0, run_participant(settings, label)
     except BidsEncoderError as error:
-        logger.error(f"{name}: {error}")
-        code, summary = error.exit_code, error.problem
+        logger.error(f"{prefix}{error}")
+        code, summary, ends_all = error.exit_code, error.problem, error.everybody
     except MemoryError:
         code, summary = ParticipantError.exit_code, "out of memory: give a smaller --mem"
-        logger.error(f"{name}: {summary}")
+        logger.error(f"{prefix}{summary}")
     except Exception as error:  # our own bug: say so, and keep what is needed to mend it
         code, summary = BidsEncoderError.exit_code, f"a bug of this program: {error!r}"
-        logger.error(f"{name}: {summary}\n{_kept_traceback(settings, name)}")
-    return Outcome(name, code, summary, time.monotonic() - start)
+        logger.error(f"{prefix}{summary}\n{_kept_traceback(settings, name)}")
+    return Outcome(name, code, summary, time.monotonic() - start, ends_all)
 
 
 def _kept_traceback(settings: Settings, name: str) -> str:

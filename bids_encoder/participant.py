@@ -9,11 +9,20 @@ import time
 from bids_encoder import console
 from bids_encoder.analysis import analyse
 from bids_encoder.bids import atomic, outputs
-from bids_encoder.bids.dataset import Dataset, list_participants, open_dataset
+from bids_encoder.bids.checks import read_description, require_folder
+from bids_encoder.bids.dataset import (
+    Dataset,
+    list_participants,
+    locate_derivatives,
+    open_dataset,
+)
 from bids_encoder.bids.description import add_descriptions, init_dataset
+from bids_encoder.bids.filters import load_filter_file
+from bids_encoder.features.external import require_file
 from bids_encoder.networks.devices import resolve_device
 from bids_encoder.plan import Plan, make_plans
 from bids_encoder.report.participant import write_report
+from bids_encoder.responses.confounds import parse_strategy
 from bids_encoder.settings import Settings, to_toml
 from bids_encoder.source import open_source
 
@@ -23,6 +32,26 @@ logger = logging.getLogger(__name__)
 def select_participants(settings: Settings) -> list[str]:
     """Labels of the participants to work on."""
     return list_participants(settings.bids_dir, settings.selection.participant_label)
+
+
+def check_options(settings: Settings) -> None:
+    """Check what the options name, once for all participants.
+
+    Raises
+    ------
+    BidsEncoderError
+        The dataset is not valid; a file or folder is not there; a value is not known.
+    """
+    selection = settings.selection
+    require_folder(settings.bids_dir, "dataset")
+    if not selection.skip_bids_validation:
+        read_description(settings.bids_dir)
+    if selection.bids_filter_file:
+        load_filter_file(selection.bids_filter_file)
+    locate_derivatives(settings.bids_dir, selection.derivatives)
+    parse_strategy(settings.responses.confounds)
+    if settings.network.features:
+        require_file(settings.network.features)
 
 
 def run_participant(settings: Settings, participant: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_encoder.bids.outputs import check_layer_labels
+from bids_encoder.errors import BidsEncoderError
 from bids_encoder.features.cache import layout_of
 from bids_encoder.features.external import ExternalFeatures, open_features
 from bids_encoder.features.extract import extract
@@ -71,15 +72,19 @@ def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> Sour
         file = open_features(chosen.features, list(stimuli), chosen.layers or None)
         check_layer_labels(file.network, file.layers)
         return Source(file.network, file.layers, file.identity, f"file {file.path.name}", file)
-    network = load_network(
-        chosen.network,
-        layers=chosen.layers,
-        untrained=chosen.untrained,
-        seed=chosen.network_seed,
-        weights_dir=chosen.weights_dir,
-        allow_downloads=chosen.allow_downloads,
-        device=device,
-    )
+    try:
+        network = load_network(
+            chosen.network,
+            layers=chosen.layers,
+            untrained=chosen.untrained,
+            seed=chosen.network_seed,
+            weights_dir=chosen.weights_dir,
+            allow_downloads=chosen.allow_downloads,
+            device=device,
+        )
+    except BidsEncoderError as error:
+        error.everybody = True
+        raise
     check_layer_labels(network.name, network.layers)
     name = f"{network.name}_untrained" if chosen.untrained else network.name
     return Source(name, network.layers, layout_of(network).key, network.citation, network)

@@ -127,7 +127,7 @@ def open_dataset(
     if database_dir is not None:
         database_dir = _absolute(database_dir)
         _require_outside(database_dir, root)
-    located = _locate_derivatives(root, derivatives)
+    located = locate_derivatives(root, derivatives)
     return Dataset(
         root,
         description,
@@ -201,7 +201,24 @@ def find_runs(
     return found
 
 
-def _locate_derivatives(root: Path, derivatives: Iterable[str | Path]) -> dict[str, Path]:
+def locate_derivatives(bids_dir: str | Path, derivatives: Iterable[str | Path]) -> dict[str, Path]:
+    """Find the folders of derivatives, by name.
+
+    Parameters
+    ----------
+    bids_dir : path
+        The raw dataset; what does not exist is also looked for in its ``derivatives``.
+    derivatives : iterable of str or path
+        ``path`` or ``name=path``.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        There is no such folder, or a file.
+    UsageError
+        Two have the same name.
+    """
+    root = _absolute(bids_dir)
     located: dict[str, Path] = {}
     for given in derivatives:
         name, folder = _name_and_folder(root, given)

@@ -56,7 +56,7 @@ def load_filter_file(path: str | Path) -> dict[str, dict]:
     filters = {}
     for kind, query in read_json(path).items():
         if kind in _NOT_USED_HERE:
-            logger.info("Filters for %r in %s are not used here.", kind, path)
+            logger.debug("Filters for %r in %s are not used here.", kind, path)
             continue
         if kind not in KINDS:
             raise UsageError(

@@ -108,10 +108,7 @@ def open_features(
         A layer that the file does not have.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingInputError(
-            "The file of features is missing.", file=path, remedy="correct --features"
-        )
+    require_file(path)
     with _opened(path) as file:
         rows = _stimulus_rows(file, path, stimuli)
         found = _layers(file, path, layers)
@@ -120,6 +117,14 @@ def open_features(
             _check_layer(file, layer, path, n_rows, rows)
         sizes = {layer: int(file[layer].shape[1]) for layer in found}
     return ExternalFeatures(path, found, rows, sizes, _identity(path, found, rows))
+
+
+def require_file(path: Path) -> None:
+    """Raise MissingInputError unless there is such a file."""
+    if not path.is_file():
+        raise MissingInputError(
+            "The file of features is missing.", file=path, remedy="correct --features"
+        )
 
 
 def _opened(path: Path) -> h5py.File:
