@@ -77,9 +77,10 @@ def analyse(
     if is_done(analysis, "scores"):
         logger.info(f"{title}: all is there already, with the same input and settings")
         return f"{title}: done before"
-    store = _features(settings, plan, source)
+    # The BOLD first: it takes minutes, and features may take hours, before a fault comes out.
     mask, measured = _responses(settings, plan)
     responses = measured.responses
+    store = _features(settings, plan, source)
     samples = _samples(settings, plan, responses)
     folds = make_folds(
         responses.groups,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -25,7 +26,7 @@ from bids_encoder.features.cache import (
 )
 from bids_encoder.features.reduction import reduce_activations
 from bids_encoder.networks.network import Network, activations
-from bids_encoder.stimuli.images import GREY, blank_image, decode_image, read_bytes
+from bids_encoder.stimuli.images import GREY, blank_image, check_image, decode_image, read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,9 @@ def extract(
             if open_entry(entry_path(folder, digest), layout.total) is None
         ]
         done, total = len(by_content) - len(wanted), len(by_content)
-        log.info("Features of %d pictures: %d are in the cache.", total, done)
+        log.debug("Features of %d pictures: %d are in the cache.", total, done)
+        # All of them before the first is computed: that may take hours.
+        deque(pool.map(lambda item: item[1] and check_image(item[1]), wanted), maxlen=0)
         report = on_progress or (lambda done, total: None)
         report(done, total)
         size = batch_size or _BATCH[network.device]

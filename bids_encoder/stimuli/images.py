@@ -98,11 +98,28 @@ def read_bytes(path: str | Path) -> bytes:
     return data
 
 
-def decode_image(data: bytes, path: str | Path) -> np.ndarray:
-    """Decode the content of a picture file; as `read_image`, `path` is for messages."""
+def check_image(path: str | Path) -> None:
+    """Find out whether a picture can be read, several times as fast for a JPEG as reading it.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        As `read_image`.
+    """
+    decode_image(read_bytes(path), path, draft=True)
+
+
+def decode_image(data: bytes, path: str | Path, *, draft: bool = False) -> np.ndarray:
+    """Decode the content of a picture file; as `read_image`, `path` is for messages.
+
+    With `draft` a JPEG is decoded at an eighth of its size: the whole file is read, but less
+    is computed.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _refuse_what_is_no_single_picture(image, path)
+            if draft:
+                image.draft(None, (1, 1))
             image.load()
             return np.array(_to_rgb(ImageOps.exif_transpose(image), path))
     except DataError:
