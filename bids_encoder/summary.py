@@ -51,8 +51,9 @@ def warn_of_edges(scores: Sequence[LayerScores]) -> None:
         low = np.count_nonzero(_at(score.penalty, 0) & predicted)
         if predicted.any() and low > 0.05 * np.count_nonzero(predicted):
             logger.warning(
-                f"layer {score.layer}: {low} predicted voxels chose the smallest penalty of the "
-                "grid; their models may be too smooth"
+                f"layer {score.layer}: the best penalty of {low} of "
+                f"{np.count_nonzero(predicted)} predicted voxels is the smallest of the grid; "
+                "a smaller one might predict them better"
             )
 
 

@@ -102,9 +102,7 @@ def _read(root: Path) -> dict:
     except DataError as error:
         raise InvalidDatasetError(
             f"{DESCRIPTION} cannot be read.",
-            file=path,
-            found=str(error),
-            remedy="correct it; a JSON checker shows where",
+            **{**error.parts, "found": error.parts["found"] or error.problem},
         ) from error
 
 

@@ -55,6 +55,8 @@ def collect_runs(dataset: Dataset, selection: Selection) -> list[Run]:
     if found is not None:
         sources = choose_preprocessed(dataset, selection, found, raw)
     else:
+        if selection.space is not None:
+            raise _no_space(dataset, selection)
         sources = _choose_raw(dataset, selection, raw)
         logger.warning(
             "No preprocessed BOLD of sub-%s: the raw BOLD is analysed, without correction for "
@@ -100,6 +102,18 @@ def _no_bold(dataset: Dataset, participant: str) -> NothingSelectedError:
         file=folder,
         found="an empty folder" if empty else "no file that ends in _bold.nii.gz or _bold.nii",
         remedy=f"datalad get -n {folder}" if empty else "choose another participant",
+    )
+
+
+def _no_space(dataset: Dataset, selection: Selection) -> NothingSelectedError:
+    where = ", ".join(str(derivative.root) for derivative in dataset.derivatives)
+    return NothingSelectedError(
+        f"There is no preprocessed BOLD in the space {selection.space!r}.",
+        file=dataset.root / f"sub-{selection.participant}",
+        place="--space",
+        found=f"no BOLD in {where}" if where else "raw BOLD only: no derivatives were given",
+        expected=f"preprocessed BOLD with space-{selection.space}",
+        remedy="give the folder of the preprocessing with -d, or leave --space out",
     )
 
 

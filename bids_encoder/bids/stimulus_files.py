@@ -169,7 +169,7 @@ class StimulusFolder:
         )
         hint = f"; is {near[0]} meant?" if near else ""
         return MissingInputError(
-            f"{len(counts)} stimul{'us has' if len(counts) == 1 else 'i have'} no file.",
+            f"{_count(len(counts))} {'has' if len(counts) == 1 else 'have'} no file.",
             file=mentions[0].file,
             place=mentions[0].place,
             found=", ".join([*shown, *more]),
@@ -301,11 +301,15 @@ def _candidates(relative: str) -> list[str]:
     return list(dict.fromkeys([relative, relative.removeprefix("stimuli/") or relative]))
 
 
+def _count(number: int) -> str:
+    return f"{number} stimul{'us' if number == 1 else 'i'}"
+
+
 def _require_content(files: dict[str, Path], first: dict[str, Mention]) -> None:
     unfetched = [path for path in files.values() if lacks_content(path)]
     if unfetched:
         raise MissingInputError(
-            f"The content of {len(unfetched)} stimuli is not here: "
+            f"The content of {_count(len(unfetched))} is not here: "
             "git-annex keeps only a link until it is fetched.",
             file=unfetched[0],
             remedy=get_command(unfetched),

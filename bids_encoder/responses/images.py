@@ -46,7 +46,7 @@ def open_image(path: str | Path) -> nib.Nifti1Image:
             "This image cannot be opened as NIfTI.",
             file=path,
             place="header",
-            found=f"{path.stat().st_size} bytes; {_one_line(trouble)}",
+            found=_without_path(trouble, path) if path.stat().st_size else "an empty file",
             expected="a NIfTI image (.nii or .nii.gz)",
             remedy=_ANOTHER_COPY,
         ) from trouble
@@ -137,6 +137,12 @@ def _check_present(path: Path) -> None:
             expected="a NIfTI image",
             remedy="check the path, or leave this run out",
         )
+
+
+def _without_path(trouble: BaseException, path: Path) -> str:
+    """What nibabel says, which names the file a second time."""
+    words = _one_line(trouble).replace(f'"{path}"', "it").replace(str(path), "it")
+    return words.removeprefix("File ")
 
 
 def _one_line(trouble: BaseException) -> str:

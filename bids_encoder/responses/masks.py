@@ -62,6 +62,9 @@ def common_mask(runs: Sequence[Run], infos: Sequence[BoldInfo]) -> nib.Nifti1Ima
     else:
         layers = [_computed_mask(info) for info in infos]
         source = "the masks computed from the runs"
+    for path, layer in zip(dict.fromkeys(masks) or [i.path for i in infos], layers, strict=True):
+        if not layer.any():
+            raise _empty(path, bool(masks))
     inside = np.logical_and.reduce(layers)
     if not inside.any():
         raise DataError(
@@ -82,6 +85,24 @@ def common_mask(runs: Sequence[Run], infos: Sequence[BoldInfo]) -> nib.Nifti1Ima
     header.set_data_dtype(np.uint8)
     header.set_xyzt_units("mm")
     return nib.Nifti1Image(inside.astype(np.uint8), infos[0].affine, header)
+
+
+def _empty(path: Path, is_mask: bool) -> DataError:
+    if is_mask:
+        return DataError(
+            "This brain mask is empty.",
+            file=path,
+            found="no voxel above 0.5",
+            expected="1 inside the brain",
+            remedy="preprocess the run again, or leave it out",
+        )
+    return DataError(
+        "No voxel of this run can be used.",
+        file=path,
+        found=f"all voxels are constant or not finite over the first {_N_VOLUMES} volumes",
+        expected="voxels whose signal changes over time",
+        remedy="leave this run out, or give preprocessed data with -d",
+    )
 
 
 def _check_grids(infos: Sequence[BoldInfo]) -> None:
