@@ -20,6 +20,7 @@ from bids_encoder.bids.events import Presentation, check_onsets, read_presentati
 from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.encoding.memory import make_plan as make_fit_plan
 from bids_encoder.encoding.ridge import PENALTIES
+from bids_encoder.regions import RegionFiles, find_regions
 from bids_encoder.responses.bold import BoldInfo, describe_bold, open_image
 from bids_encoder.responses.design import DesignChoice, choose_design
 from bids_encoder.settings import Settings
@@ -44,6 +45,8 @@ class Plan:
     stimuli_stamp : str
         Changes when the content of a stimulus does.
     design : DesignChoice
+    regions : tuple of RegionFiles
+        Where regions of interest are.
     """
 
     participant: str
@@ -54,6 +57,7 @@ class Plan:
     stimuli: dict[str, Path]
     stimuli_stamp: str
     design: DesignChoice
+    regions: tuple[RegionFiles, ...] = ()
 
     @property
     def names(self) -> dict[str, str | None]:
@@ -103,6 +107,7 @@ class Plan:
             ("voxels", str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
             ("stimuli", f"{len(self.stimuli)} pictures, shown {shown} times"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
+            ("regions", ", ".join(one.source for one in self.regions) or "none"),
             ("network", f"{network}: {', '.join(layers)}"),
             ("memory", self._memory(n_voxels, exact, mem)),
         ]  # fmt: skip
@@ -167,9 +172,10 @@ def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[P
         )
         runs = [run for run in runs if run.events in shown]
         for task in dict.fromkeys(run.task for run in runs):
-            plans.append(
-                _plan_task(settings, participant, [r for r in runs if r.task == task], shown, files)
-            )
+            ours = [run for run in runs if run.task == task]
+            plan = _plan_task(settings, participant, ours, shown, files)
+            regions = find_regions(settings, dataset, participant, ours)
+            plans.append(replace(plan, regions=regions))
     return plans
 
 

@@ -215,6 +215,21 @@ class Encoding:
 
 
 @dataclass(frozen=True)
+class Regions:
+    """Regions of interest, besides those among the derivatives."""
+
+    atlas: tuple[str, ...] = option(
+        (), nargs="+", metavar="FILE_OR_NAME", changes_results=False,
+        help="label images or probabilistic atlases in the space of the BOLD, or names of "
+        "atlases in TemplateFlow such as Schaefer2018:desc-400Parcels7Networks",
+    )  # fmt: skip
+    atlas_labels: tuple[Path, ...] = option(
+        (), nargs="+", metavar="FILE", changes_results=False,
+        help="tables that name the labels of the atlas files (default: looked for beside them)",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Resources:
     """Where and with how much."""
 
@@ -276,6 +291,7 @@ class Settings:
     network: Network = Network()
     responses: Responses = Responses()
     encoding: Encoding = Encoding()
+    regions: Regions = Regions()
     resources: Resources = Resources()
     flow: Flow = Flow()
 
@@ -286,6 +302,7 @@ SECTIONS: dict[str, type] = {
     "network": Network,
     "responses": Responses,
     "encoding": Encoding,
+    "regions": Regions,
     "resources": Resources,
     "flow": Flow,
 }

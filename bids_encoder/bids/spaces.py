@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 PREFERRED = ("T1w", "MNI152NLin2009cAsym")
 # fMRIPrep's words for the grid of the BOLD itself, which file names do not mention.
 NATIVE = ("func", "bold", "boldref", "run", "sbref", "native")
+# Spaces in which voxels of different participants have nothing to do with each other.
+_OWN = frozenset({*NATIVE, "T1w", "T2w", "fsnative", "individual", "orig", "scanner"})
 
 
 def choose_space(files: Sequence[BidsFile], space: str | None) -> list[BidsFile]:
@@ -91,3 +93,8 @@ def _preferred(files, there) -> str:
 
 def _space(file: BidsFile) -> str:
     return file.entities.get("space", "native")
+
+
+def is_own(space: str | None) -> bool:
+    """Does each participant have a grid of its own in this space?"""
+    return space is None or space in _OWN

@@ -1,0 +1,149 @@
+"""Regions of interest: from what the user and the derivatives have to labels of voxels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import nibabel
+import numpy as np
+from nibabel.affines import apply_affine
+
+from bids_encoder.bids.atlases import OTHER_SPACE, open_atlases
+from bids_encoder.bids.labels import from_one
+from bids_encoder.bids.records import Dataset, Run
+from bids_encoder.bids.regions import RegionFiles, find_region_files
+from bids_encoder.errors import DataError, UsageError
+from bids_encoder.responses.atlas import (
+    Regions,
+    join_masks,
+    label_values,
+    mask_values,
+    to_regions,
+)
+from bids_encoder.responses.images import open_image
+from bids_encoder.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["RegionFiles", "Regions", "find_regions", "load_regions"]
+
+
+def find_regions(
+    settings: Settings, dataset: Dataset, participant: str, runs: Sequence[Run]
+) -> tuple[RegionFiles, ...]:
+    """Find the files of regions of one analysis; tables are read, images are not.
+
+    Parameters
+    ----------
+    settings : Settings
+    dataset : Dataset
+    participant : str
+        Label without ``sub-``.
+    runs : sequence of Run
+        All in one space.
+
+    Raises
+    ------
+    MissingInputError, DataError, UsageError
+        As :func:`bids_encoder.bids.atlases.open_atlases` raises them; and two atlases
+        of one name.
+    """
+    found = find_region_files(dataset, participant, runs)
+    try:
+        found += open_atlases(
+            settings.regions.atlas,
+            settings.regions.atlas_labels,
+            space=runs[0].space,
+            resolution=runs[0].resolution,
+            allow_downloads=settings.network.allow_downloads,
+        )
+    except UsageError as error:
+        # With several spaces an atlas need not fit all of them.
+        if len(settings.selection.space) < 2 or error.problem != OTHER_SPACE:
+            raise
+        logger.warning(f"Space {runs[0].space}: {error.problem} No fingerprints of its regions.")
+    seen: dict[str, RegionFiles] = {}
+    for one in found:
+        other = seen.setdefault(one.atlas.casefold(), one)
+        if other is not one:
+            raise UsageError(
+                "Two atlases would have the same name in the results.",
+                found=f"{other.source} and {one.source} both become atlas-{one.atlas}",
+                expected="names that differ in letters and digits",
+                remedy="rename one of the files, or leave it out",
+            )
+    return tuple(found)
+
+
+def load_regions(files: Sequence[RegionFiles], mask: nibabel.Nifti1Image) -> tuple[Regions, ...]:
+    """Say which region each analysed voxel is in, atlas by atlas.
+
+    Parameters
+    ----------
+    files : sequence of RegionFiles
+        As :func:`find_regions` returns them.
+    mask : Nifti1Image
+        3D, V voxels of it non-zero: the voxels that are analysed.
+
+    Returns
+    -------
+    tuple of Regions
+        Atlases found among the derivatives that have no region there are left out, with
+        a warning.
+
+    Raises
+    ------
+    DataError
+        An image cannot be read or holds no labels, or an atlas that the user named has
+        no region there.
+    """
+    loaded = []
+    for one in files:
+        regions = _load(one, mask)
+        if regions.names:
+            loaded.append(regions)
+            logger.info(f"Atlas {one.atlas}: {len(regions.names)} regions ({one.source}).")
+        elif one.asked:
+            raise DataError(
+                f"No region of the atlas {one.atlas} lies in the voxels that are analysed.",
+                file=one.images[0],
+                found=f"atlas: {_extent(open_image(one.images[0]))}; analysed: {_extent(mask)}",
+                expected="an atlas in the space of the BOLD",
+                remedy="bring the atlas into the space of the BOLD, or choose BOLD in the atlas' "
+                "space with --space",
+            )
+        else:
+            logger.warning(
+                f"Atlas {one.atlas} ({one.source}) is left out: none of its regions lies in the "
+                "voxels that are analysed."
+            )
+    return tuple(loaded)
+
+
+def _load(one: RegionFiles, mask: nibabel.Nifti1Image) -> Regions:
+    names = one.names
+    if one.masks:
+        labels, overlap = join_masks([mask_values(path, mask) for path in one.images])
+        if overlap:
+            logger.warning(
+                f"Atlas {one.atlas}: {overlap} voxels are in several masks; they count for the "
+                "smallest."
+            )
+    else:
+        [path] = one.images
+        labels = label_values(path, mask)
+        shape = open_image(path).shape
+        if names and len(shape) == 4 and shape[3] > 1:
+            names = from_one(names, shape[3])
+    return to_regions(one.atlas, labels, names, one.source)
+
+
+def _extent(image: nibabel.Nifti1Image) -> str:
+    """The corners of an image in millimetres."""
+    ends = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]])).reshape(3, -1).T
+    corners = apply_affine(image.affine, ends)
+    return " to ".join(
+        "(" + ", ".join(f"{value:.0f}" for value in corner) + ")"
+        for corner in (corners.min(axis=0), corners.max(axis=0))
+    )
