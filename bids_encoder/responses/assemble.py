@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -127,22 +127,10 @@ def event_matrix(
         )
     values = np.zeros((len(row_of), runs[0].betas.shape[1]), dtype=np.float32)
     repeats = np.zeros(len(row_of), dtype=int)
-    for name, members in _standardization_units(runs, standardize).items():
-        rows = [row_of[stimulus] for run in members for stimulus in run.stimuli]
-        betas = np.concatenate([run.betas for run in members])
-        if name is not None:
-            if len(betas) < 2:
-                raise DataError(
-                    "A single estimate cannot be z-scored.",
-                    place=name,
-                    found=f"1 stimulus in {name}",
-                    expected="at least two",
-                    remedy="--standardize none, or leave this run out",
-                )
-            betas = zscore(betas)
-        for row, beta in zip(rows, betas, strict=True):
-            values[row] += beta
-            repeats[row] += 1
+    for names, betas in standardized_estimates(runs, standardize):
+        for stimulus, beta in zip(names, betas, strict=True):
+            values[row_of[stimulus]] += beta
+            repeats[row_of[stimulus]] += 1
     values /= repeats[:, None].astype(np.float32)
     groups, names = _event_groups(runs, row_of)
     return Responses(_whole_columns(values), mask, groups, names, tuple(row_of), repeats)
@@ -166,6 +154,38 @@ def continuous_matrix(runs: Sequence[ContinuousRun], mask: nib.Nifti1Image) -> R
     groups, names = _continuous_groups(runs)
     values = _whole_columns(np.concatenate([run.values for run in runs]))
     return Responses(values, mask, groups, names, None)
+
+
+def standardized_estimates(
+    runs: Sequence[EventRun], standardize: str
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Estimates of all runs in the units of the response matrix, unit after unit.
+
+    Yields
+    ------
+    stimuli : list of str
+        Of the rows.
+    betas : (rows, V) array
+        Z-scored within the session (or run), unless that is not wanted.
+
+    Raises
+    ------
+    DataError
+        A session (run) has a single estimate, which cannot be z-scored.
+    """
+    for name, members in _standardization_units(runs, standardize).items():
+        betas = np.concatenate([run.betas for run in members])
+        if name is not None:
+            if len(betas) < 2:
+                raise DataError(
+                    "A single estimate cannot be z-scored.",
+                    place=name,
+                    found=f"1 stimulus in {name}",
+                    expected="at least two",
+                    remedy="--standardize none, or leave this run out",
+                )
+            betas = zscore(betas)
+        yield [stimulus for run in members for stimulus in run.stimuli], betas
 
 
 def _standardization_units(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from bids_encoder.responses.bold import BoldInfo, load_bold
 from bids_encoder.responses.confounds import load_confounds
 from bids_encoder.responses.continuous import continuous_responses
 from bids_encoder.responses.events_design import event_responses
+from bids_encoder.responses.repeats import Halves, split_halves
 
 if TYPE_CHECKING:
     from bids_encoder.bids.dataset import Run
@@ -38,10 +39,13 @@ class Measured:
     responses : Responses
     mean_bold : (V,) float32
         Mean over volumes and runs, in the units of the images; a background for maps.
+    halves : Halves or None
+        Two independent measurements of stimuli that are repeated across runs.
     """
 
     responses: Responses
     mean_bold: np.ndarray
+    halves: Halves | None = None
 
 
 def measure(
@@ -55,6 +59,7 @@ def measure(
     high_pass: float = 0.01,
     confounds: str = "none",
     standardize: str = "session",
+    halves_of: Collection[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Read the runs one after the other and estimate what the voxels did.
@@ -68,6 +73,8 @@ def measure(
         One row per stimulus, or one per volume.
     hrf, high_pass, confounds, standardize
         See :func:`event_responses`, :func:`load_confounds`, :func:`event_matrix`.
+    halves_of : collection of str
+        Stimuli that are also wanted as two measurements, where runs repeat them.
     on_progress : callable, optional
         Called with the numbers of runs done and of all runs.
 
@@ -106,8 +113,10 @@ def measure(
     if separate:  # one line for all runs, which are mostly alike
         also = f" (and {len(separate) - 1} more runs likewise)" if len(separate) > 1 else ""
         logger.warning(separate[0] + also)
+    background = mean_bold.astype(np.float32)
     if kind == "continuous":
-        responses = continuous_matrix(estimated, mask)
-    else:
-        responses = event_matrix(estimated, mask, standardize=standardize)
-    return Measured(responses, mean_bold.astype(np.float32))
+        return Measured(continuous_matrix(estimated, mask), background)
+    responses = event_matrix(estimated, mask, standardize=standardize)
+    return Measured(
+        responses, background, split_halves(estimated, halves_of, standardize=standardize)
+    )
