@@ -1,0 +1,1 @@
+"""The neural code: similarity of representations, coding schemes, a simulated scanner."""
