@@ -40,13 +40,13 @@ def linear_kernel(features: np.ndarray, others: np.ndarray | None = None) -> np.
     kernel = np.zeros((len(features), len(reference)))
     for start in range(0, features.shape[1], STRIP_OF_FEATURES):
         some = slice(start, start + STRIP_OF_FEATURES)
-        z = np.asarray(reference[:, some])
-        mean = z.mean(0, dtype=np.float64)
-        z = (z - mean).astype(np.float32)
+        z = np.asarray(reference[:, some], dtype=np.float32)
+        mean = z.mean(0)
+        z = z - mean
         # NumPy does half the work where both factors are the same.
-        x = z if others is None else (features[:, some] - mean).astype(np.float32)
+        x = z if others is None else np.asarray(features[:, some], dtype=np.float32) - mean
         kernel += x @ z.T
-        kernel += (x @ mean)[:, None] + z @ mean + mean @ mean
+        kernel += (x @ mean)[:, None] + (z @ mean).astype(np.float64) + float(mean @ mean)
     return kernel
 
 

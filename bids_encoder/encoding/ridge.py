@@ -37,6 +37,8 @@ from bids_encoder.encoding.inputs import (
     voxels_first,
 )
 from bids_encoder.encoding.memory import DEFAULT_MEMORY, Plan, make_plan
+from bids_encoder.encoding.systems import Solver
+from bids_encoder.errors import DataError
 
 __all__ = ["PENALTIES", "Fit", "fit", "linear_kernel", "predict"]
 
@@ -161,7 +163,8 @@ def fit(
     Raises
     ------
     DataError
-        Features or kernel are not finite, or all samples have the same features.
+        Features or kernel are not finite, all samples have the same features, or a penalty is too
+        small for the precision of the kernel.
     """
     place = torch.device(device)
     memory = mem_bytes or _default_memory(place)
@@ -271,9 +274,19 @@ def _nested_scores(
 
 def _cached(system: System, grid: np.ndarray, size: int, *, weights: bool = False) -> Solvers:
     """Solvers by their place in the grid, of which the last `size` are remembered."""
-    return lru_cache(maxsize=size)(
-        lambda j: system.solver(float(grid[j] * system.unit), weights=weights)
-    )
+
+    def solver(j: int) -> Solver:
+        try:
+            return system.solver(float(grid[j] * system.unit), weights=weights)
+        except torch.linalg.LinAlgError as error:
+            raise DataError(
+                "A penalty is too small for the precision of the kernel.",
+                found=f"{grid[j]:.3g} times the mean diagonal of the kernel",
+                expected="a kernel without negative eigenvalues, or larger penalties",
+                remedy="leave out the smallest penalties",
+            ) from error
+
+    return lru_cache(maxsize=size)(solver)
 
 
 def _weights(system: System, solvers: Solvers, block: Block, best: Best):

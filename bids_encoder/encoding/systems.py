@@ -145,15 +145,15 @@ class KernelSystem:
 
     def _intercept(self, inverse: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         """c (n,) with c'y the mean over folds of ȳ_(t) - m_t'a_t, m_t a mean row of the kernel."""
-        total = torch.zeros(len(h), dtype=h.dtype, device=h.device)
+        left, right = torch.zeros_like(h[0]), torch.zeros_like(h[0])
         for t, (start, stop) in enumerate(self.folds):
             mean, average = (m[:, t].to(h.dtype) for m in (self.training_kernel, self.training))
             # a_t = G (y - [e_t]), and the same matrix, which is symmetric, acts on m_t.
             mean = mean - average @ mean
-            held_out = mean[start:stop] - h[start:stop] @ mean
-            mean[start:stop] -= held_out
-            total += average - inverse @ mean
-        return (total / len(self.folds)).float()
+            mean[start:stop] = h[start:stop] @ mean
+            left += average
+            right += mean
+        return ((left - inverse @ right) / len(self.folds)).float()
 
 
 class FeatureSystem:

@@ -262,6 +262,14 @@ def test_useless_features_are_refused(data, value):
     assert "remedy" in str(caught.value)
 
 
+def test_a_penalty_below_the_precision_of_the_kernel_is_refused(data):
+    features, responses, folds = data
+    kernel = features @ features.T - 5 * np.eye(N)
+    with pytest.raises(DataError, match="too small") as caught:
+        fit(None, responses, folds, kernel=kernel, penalties=[1e-9, 1])
+    assert "leave out the smallest penalties" in str(caught.value)
+
+
 def test_folds_that_do_not_hold_every_row_once_are_refused(data):
     features, responses, folds = data
     with pytest.raises(ValueError, match="exactly once"):
