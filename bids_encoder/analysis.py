@@ -27,6 +27,7 @@ from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.masks import common_mask
 from bids_encoder.responses.measure import Measured, measure
 from bids_encoder.settings import Settings, result_settings
+from bids_encoder.similarity import sampled_stimuli, tables_are_done, write_neural_code
 from bids_encoder.source import Source
 from bids_encoder.summary import LayerScores, warn_of_edges, write_summary
 
@@ -74,7 +75,7 @@ def analyse(
         sources=plan.sources,
     )
     title = f"task {plan.task}"
-    if is_done(analysis, "scores"):
+    if is_done(analysis, "scores") and tables_are_done(settings.neural_code, analysis):
         logger.info(f"{title}: all is there already, with the same input and settings")
         return f"{title}: done before"
     # The BOLD first: it takes minutes, and features may take hours, before a fault comes out.
@@ -91,6 +92,7 @@ def analyse(
     write_statmap(analysis, "boldref", measured.mean_bold, mask)
     scores = _fit_layers(settings, analysis, store, samples, responses, folds, device)
     warn_of_edges(scores)
+    write_neural_code(settings.neural_code, analysis, plan, store, measured, scores)
     write_summary(analysis, plan, source, responses, folds, scores, warnings)
     top = np.fmax.reduce([s.r for s in scores])
     return (
@@ -125,6 +127,7 @@ def _responses(settings: Settings, plan: Plan) -> tuple[nibabel.Nifti1Image, Mea
             high_pass=chosen.high_pass,
             confounds=chosen.confounds,
             standardize=chosen.standardize,
+            halves_of=sampled_stimuli(settings.neural_code, list(plan.stimuli)),
             on_progress=bar,
         )
         n, voxels = measured.responses.values.shape

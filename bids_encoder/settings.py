@@ -68,7 +68,7 @@ def not_negative(text: str) -> float:
     return number
 
 
-def whole_number(text: str, least: int = 1) -> int:
+def _whole_number(text: str, least: int) -> int:
     """Read a whole number of at least ``least``."""
     try:
         number = int(text)
@@ -79,14 +79,19 @@ def whole_number(text: str, least: int = 1) -> int:
     return number
 
 
+def positive_int(text: str) -> int:
+    """Read a whole number of at least 1."""
+    return _whole_number(text, least=1)
+
+
 def seed(text: str) -> int:
     """Read the seed of a random number generator."""
-    return whole_number(text, least=0)
+    return _whole_number(text, least=0)
 
 
 def number_of_folds(text: str) -> int:
     """Read how often the data are split: at least twice."""
-    return whole_number(text, least=2)
+    return _whole_number(text, least=2)
 
 
 @dataclass(frozen=True)
@@ -230,6 +235,27 @@ class Regions:
 
 
 @dataclass(frozen=True)
+class NeuralCode:
+    """Similarity of pictures in layers and regions."""
+
+    no_neural_code: bool = option(
+        False, action="store_true", changes_results=False,
+        help="leave out functional smoothness and similarity analysis",
+    )  # fmt: skip
+    similarity_items: int = option(
+        300, type=positive_int, metavar="N", changes_results=False,
+        help="pictures whose pairs are compared; of more, a sample is drawn",
+    )  # fmt: skip
+    similarity_permutations: int = option(
+        1000, type=positive_int, metavar="N", changes_results=False,
+        help="permutations of pictures behind each p",
+    )  # fmt: skip
+    similarity_seed: int = option(
+        0, type=seed, metavar="N", changes_results=False, help="seed of sample and permutations"
+    )
+
+
+@dataclass(frozen=True)
 class Resources:
     """Where and with how much."""
 
@@ -238,11 +264,11 @@ class Resources:
         help="folder for intermediate files, shared by participants",
     )  # fmt: skip
     nprocs: int = option(
-        1, "--nprocs", "--n-cpus", type=whole_number, metavar="N", changes_results=False,
+        1, "--nprocs", "--n-cpus", type=positive_int, metavar="N", changes_results=False,
         help="participants worked on at once",
     )  # fmt: skip
     omp_nthreads: int | None = option(
-        None, type=whole_number, metavar="N", changes_results=False,
+        None, type=positive_int, metavar="N", changes_results=False,
         help="threads of each process (default: the cores, shared out)",
     )  # fmt: skip
     mem: float | None = option(
@@ -292,6 +318,7 @@ class Settings:
     responses: Responses = Responses()
     encoding: Encoding = Encoding()
     regions: Regions = Regions()
+    neural_code: NeuralCode = NeuralCode()
     resources: Resources = Resources()
     flow: Flow = Flow()
 
@@ -303,6 +330,7 @@ SECTIONS: dict[str, type] = {
     "responses": Responses,
     "encoding": Encoding,
     "regions": Regions,
+    "neural_code": NeuralCode,
     "resources": Resources,
     "flow": Flow,
 }

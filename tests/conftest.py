@@ -38,6 +38,10 @@ def extended_schema() -> dict:
         "groupscores",
         "weights",
         "smoothness",
+        "similarity",
+        "similarities",
+        "neighbours",
+        "groupsimilarity",
         "precisionrecall",
         "boldref",
     ):
@@ -50,11 +54,14 @@ def extended_schema() -> dict:
     ours = {
         "statmap": (["statmap"], [".nii.gz", ".json"], ["contrast", "stat"]),
         "table": (
-            ["fingerprint", "scores", "groupscores", "smoothness", "precisionrecall"],
+            [
+                *("fingerprint", "scores", "groupscores", "smoothness", "similarity"),
+                *("neighbours", "groupsimilarity", "precisionrecall"),
+            ],
             [".tsv", ".json"],
             ["atlas", "contrast"],
         ),
-        "weights": (["weights"], [".h5", ".json"], []),
+        "weights": (["weights", "similarities"], [".h5", ".json"], ["atlas"]),
         "boldref": (["boldref"], [".nii.gz", ".json"], []),
     }
     common = {"task": "required", "space": "optional", "resolution": "optional"}

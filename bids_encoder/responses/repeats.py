@@ -45,6 +45,7 @@ def split_halves(
     Halves or None
         None where fewer than four of the stimuli are repeated.
     """
+    stimuli = frozenset(stimuli)
     shown = Counter(stimulus for run in runs for stimulus in run.stimuli)
     repeated = [name for name, times in shown.items() if times > 1 and name in stimuli]
     if len(repeated) < 4:

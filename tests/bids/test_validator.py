@@ -45,7 +45,9 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
             derivatives.write_weights(one, "weights", arrays, {"layer": layer}, layer=layer)
         derivatives.write_statmap(one, "slope", values, mask)
         derivatives.write_dseg(one, "bestlayer", np.arange(12) % 3, mask, LAYERS)
-        derivatives.write_table(one, "scores", TABLE, MEANINGS)
+        for kind in ("scores", "smoothness", "similarity", "neighbours"):
+            derivatives.write_table(one, kind, TABLE, MEANINGS)
+        derivatives.write_weights(one, "similarities", {"stimuli": ["a.png"]}, {})
         derivatives.write_table(one, "fingerprint", TABLE, MEANINGS, atlas="visual")
         group = derivatives.start_analysis(
             datasets, {**names, "tpl": space or "study"}, settings={}, sources=[bold]
@@ -55,6 +57,7 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
             derivatives.write_statmap(group, "group_mean", values, mask, **more)
             derivatives.write_statmap(group, "group_t", values, mask, dof=3, **more)
         derivatives.write_table(group, "group_scores", TABLE, MEANINGS)
+        derivatives.write_table(group, "group_similarity", TABLE, MEANINGS)
         atomic.write_text(one.path("figure", layer="r"), "png")
         atomic.write_text(group.path("group_figure", layer="r"), "png")
     atomic.write_text(one.path("report"), "html")

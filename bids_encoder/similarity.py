@@ -1,0 +1,304 @@
+"""The neural code in the data of one analysis.
+
+Three tables: how smoothly the layers follow the pictures (functional smoothness),
+which layers agree with which regions on what is alike (similarity analysis), and how
+alike neighbouring voxels are (super-voxel smoothness).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_encoder import console
+from bids_encoder.bids.derivatives import Analysis, is_done, write_table, write_weights
+from bids_encoder.features.store import FeatureStore
+from bids_encoder.networks.preprocess import fit_to_square
+from bids_encoder.neural_code.analysis import (
+    correlations,
+    crossvalidated_distances,
+    noise_ceiling,
+    noise_variance,
+    permutation_p,
+    ranked,
+)
+from bids_encoder.neural_code.similarity import (
+    bootstrap_interval,
+    gini,
+    pairs,
+    pearson,
+    sample_items,
+    similarity_matrix,
+)
+from bids_encoder.neural_code.voxels import neighbour_similarity
+from bids_encoder.plan import Plan
+from bids_encoder.responses.atlas import Regions
+from bids_encoder.responses.measure import Measured
+from bids_encoder.settings import NeuralCode
+from bids_encoder.similarity_columns import FAR, NEIGHBOURS, SIMILARITY, SMOOTHNESS
+from bids_encoder.stimuli.images import read_image
+from bids_encoder.summary import LayerScores
+
+PIXELS = "pixels"  # what the layer before the first is called
+PREDICTED = "predicted"  # the region of the best-predicted voxels
+_SIDE = 32
+_BEST = 0.25
+_FEWEST = 5  # voxels of a region, and stimuli
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The sampled pictures, and how alike they are in each layer.
+
+    Attributes
+    ----------
+    items : tuple of n str
+    layers : tuple of str
+        "pixels" first.
+    matrices : (L, n, n) float32
+    """
+
+    items: tuple[str, ...]
+    layers: tuple[str, ...]
+    matrices: np.ndarray
+
+
+def sampled_stimuli(chosen: NeuralCode, stimuli: Sequence[str]) -> list[str]:
+    """The stimuli whose similarities are looked at; none when they are not wanted."""
+    if chosen.no_neural_code:
+        return []
+    return sample_items(sorted(stimuli), chosen.similarity_items, chosen.similarity_seed)
+
+
+def tables_are_done(chosen: NeuralCode, analysis: Analysis) -> bool:
+    """Whether there is nothing left for :func:`write_neural_code` to do."""
+    own = _own(chosen, analysis)
+    return chosen.no_neural_code or all(is_done(own, k) for k in ("smoothness", "neighbours"))
+
+
+def write_neural_code(
+    chosen: NeuralCode,
+    analysis: Analysis,
+    plan: Plan,
+    store: FeatureStore,
+    measured: Measured,
+    scores: Sequence[LayerScores],
+    atlases: Sequence[Regions] = (),
+) -> None:
+    """Compute the tables of the neural code and write them.
+
+    Parameters
+    ----------
+    chosen : NeuralCode
+    analysis : Analysis
+    plan : Plan
+    store : FeatureStore
+    measured : Measured
+    scores : sequence of LayerScores
+        They choose the best-predicted voxels, which are the region ``predicted``.
+    atlases : sequence of Regions
+    """
+    items = sampled_stimuli(chosen, list(plan.stimuli))
+    if tables_are_done(chosen, analysis) or len(items) < _FEWEST:
+        return
+    own = _own(chosen, analysis)
+    with console.stage("similarity") as words:
+        extra = {
+            "NumberOfStimuli": len(plan.stimuli),
+            "NumberOfSampledStimuli": len(items),
+            "NumberOfPairs": len(items) * (len(items) - 1) // 2,
+            "SamplingSeed": chosen.similarity_seed if len(items) < len(plan.stimuli) else None,
+        }
+        pictures = _write_smoothness(own, store, {i: plan.stimuli[i] for i in items}, extra)
+        groups: dict[str | None, dict[str, np.ndarray]] = {None: _predicted(scores)}
+        for atlas in atlases:
+            groups[atlas.atlas] = _members(atlas, measured)
+        for name, regions in groups.items():
+            if regions and plan.design.kind == "events":
+                found = _similarities(chosen, pictures, measured, scores, regions)
+                _write_similarity(own, pictures, found, extra, name)
+            _write_neighbours(own, measured, regions, name, chosen.similarity_seed)
+        words += [f"{len(items)} pictures", f"{sum(map(len, groups.values()))} regions"]
+        if plan.design.kind != "events":
+            words.append("no similarity analysis of regions: responses overlap in time")
+
+
+def _own(chosen: NeuralCode, analysis: Analysis) -> Analysis:
+    return analysis.with_settings(
+        similarity_items=chosen.similarity_items,
+        similarity_permutations=chosen.similarity_permutations,
+        similarity_seed=chosen.similarity_seed,
+    )
+
+
+def pixel_values(paths: Sequence[Path], side: int = _SIDE) -> np.ndarray:
+    """Pictures as a network sees them (whole, on grey), scaled down: (n, side² × 3) float32."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # decoding lets go of the lock
+        squares = list(pool.map(lambda path: fit_to_square(read_image(path), side), paths))
+    return np.stack(squares).reshape(len(paths), -1).astype(np.float32)
+
+
+def _write_smoothness(
+    own: Analysis, store: FeatureStore, files: Mapping[str, Path], extra: Mapping[str, object]
+) -> _Pictures:
+    items = tuple(files)
+    matrices = [similarity_matrix(pixel_values(list(files.values())))]
+    rows = []
+    for layer in store.layers:
+        values = store.load(layer, items).values
+        matrices.append(similarity_matrix(values))
+        here, before, pixels = matrices[-1], matrices[-2], matrices[0]
+        low, high = bootstrap_interval(here, pixels)
+        to_pixels = pearson(pairs(here), pairs(pixels))
+        to_previous = pearson(pairs(here), pairs(before))
+        sparse = float(np.mean([gini(row) for row in values]))
+        rows.append((layer, values.shape[1], to_pixels, low, high, to_previous, sparse))
+    extra = {
+        **extra,
+        "Pixels": f"Pictures scaled to fit {_SIDE} x {_SIDE} pixels, margins grey, RGB.",
+        "Features": "As the encoding models use them: smoothed, subsampled, log-compressed.",
+    }
+    write_table(own, "smoothness", _columns(SMOOTHNESS, rows), SMOOTHNESS, extra=extra)
+    return _Pictures(items, (PIXELS, *store.layers), np.stack(matrices))
+
+
+def _predicted(scores: Sequence[LayerScores]) -> dict[str, np.ndarray]:
+    top = np.fmax.reduce([score.r for score in scores])
+    scored = np.isfinite(top)
+    if np.count_nonzero(scored) < _FEWEST:
+        return {}
+    best = np.zeros(top.shape, bool)
+    best[scored] = top[scored] >= np.quantile(top[scored], 1 - _BEST)
+    return {PREDICTED: best}
+
+
+def _members(atlas: Regions, measured: Measured) -> dict[str, np.ndarray]:
+    """Voxels of each region that have usable responses; tiny regions are left out."""
+    usable = np.isfinite(measured.responses.values[0])
+    found = {name: (atlas.labels == number) & usable for number, name in atlas.names.items()}
+    return {name: there for name, there in found.items() if there.sum() >= _FEWEST}
+
+
+@dataclass(frozen=True)
+class _Found:
+    rows: list[tuple]
+    regions: tuple[str, ...]
+    similarity: np.ndarray  # (R, pairs)
+
+
+def _similarities(
+    chosen: NeuralCode,
+    pictures: _Pictures,
+    measured: Measured,
+    scores: Sequence[LayerScores],
+    regions: Mapping[str, np.ndarray],
+) -> _Found:
+    """Compare each region's similarities with each layer's."""
+    row_of = {name: row for row, name in enumerate(measured.responses.stimuli)}
+    rows = [row_of[item] for item in pictures.items]
+    responses = measured.responses.values
+    matrices = np.stack([similarity_matrix(responses[rows][:, v]) for v in regions.values()])
+    models, data = pairs(pictures.matrices), pairs(matrices)
+    whole = np.isfinite(models).all(axis=0) & np.isfinite(data).all(axis=0)
+    if not whole.all():
+        # A uniform picture is similar to nothing: its correlations are not defined.
+        models, data = np.nan_to_num(models), np.nan_to_num(data)
+    r = correlations(models, data)
+    rho = correlations(ranked(models), ranked(data))
+    p = permutation_p(
+        models, data, number=chosen.similarity_permutations, seed=chosen.similarity_seed
+    )
+    found = []
+    for k, (region, voxels) in enumerate(regions.items()):
+        half = _across_halves(pictures, measured, voxels)
+        for i, layer in enumerate(pictures.layers):
+            interval = bootstrap_interval(pictures.matrices[i], matrices[k])
+            encoding = np.nan if i == 0 else _mean(scores[i - 1].r[voxels])
+            found.append(
+                (region, int(voxels.sum()), layer, r[i, k], *interval, rho[i, k], p[i, k])
+                + (half.pearson[i], *half.ceiling, half.crossvalidated[i], encoding)
+            )
+    return _Found(found, tuple(regions), data.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Halves:
+    pearson: np.ndarray
+    ceiling: tuple[float, float]
+    crossvalidated: np.ndarray
+
+
+def _across_halves(pictures: _Pictures, measured: Measured, voxels: np.ndarray) -> _Halves:
+    """What two measurements of the same pictures allow; NaN without repeats."""
+    none = np.full(len(pictures.layers), np.nan)
+    if measured.halves is None:
+        return _Halves(none, (np.nan, np.nan), none)
+    place = {name: i for i, name in enumerate(pictures.items)}
+    kept = [place[name] for name in measured.halves.stimuli]
+    models = pairs(pictures.matrices[:, kept][:, :, kept])
+    first, second = (half[:, voxels] for half in (measured.halves.first, measured.halves.second))
+    halves = np.stack([pairs(similarity_matrix(half)) for half in (first, second)])
+    distances = pairs(crossvalidated_distances(first, second, noise_variance(first, second)))
+    return _Halves(
+        correlations(models, halves).mean(axis=1),
+        noise_ceiling(halves),
+        correlations(1 - models, distances[None])[:, 0],
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _write_similarity(own, pictures, found: _Found, extra, atlas: str | None) -> None:
+    chosen = f"The {_BEST:.0%} of voxels with the highest held-out r of any layer"
+    circular = "; chosen by the same data, so that absolute values are somewhat too high"
+    extra = {
+        **extra,
+        "RegionChoice": f"{chosen}{circular}." if atlas is None else f"Atlas {atlas}.",
+        "Patterns": "Responses z-scored per voxel, averaged over repeats; their similarity is "
+        "the Pearson correlation over the voxels of the region.",
+    }
+    columns = _columns(SIMILARITY, found.rows)
+    arrays = {
+        "stimuli": list(pictures.items),
+        "layers": list(pictures.layers),
+        "layer_similarity": pairs(pictures.matrices).astype(np.float32),
+        "regions": list(found.regions),
+        "region_similarity": found.similarity,
+    }
+    about = {"pairs": "above the diagonal, row after row", "order": "as stimuli"}
+    write_weights(own, "similarities", arrays, about, atlas=atlas)
+    write_table(own, "similarity", columns, SIMILARITY, extra=extra, atlas=atlas)
+
+
+def _write_neighbours(own, measured: Measured, regions, atlas: str | None, seed: int) -> None:
+    places = np.argwhere(np.asarray(measured.responses.mask.dataobj) != 0)
+    usable = np.isfinite(measured.responses.values[0])
+    rows = []
+    everywhere = {"all voxels": usable} if atlas is None else {}
+    for name, voxels in {**everywhere, **regions}.items():
+        there = voxels & usable
+        values = measured.responses.values[:, there]
+        plain = neighbour_similarity(values, places[there], distance=FAR, seed=seed)
+        crossed = None
+        if measured.halves is not None:
+            first, second = measured.halves.first[:, there], measured.halves.second[:, there]
+            crossed = neighbour_similarity(first, places[there], second, distance=FAR, seed=seed)
+        rows.append(
+            (name, int(there.sum()), plain.near, plain.far)
+            + ((crossed.near, crossed.far) if crossed else (np.nan, np.nan))
+            + (plain.near_pairs, plain.far_pairs)
+        )
+    extra = {"Profiles": "Over stimuli (events) or volumes (continuous designs)."}
+    write_table(own, "neighbours", _columns(NEIGHBOURS, rows), NEIGHBOURS, extra=extra, atlas=atlas)
+
+
+def _columns(meanings: Mapping[str, str], rows: Sequence[tuple]) -> dict[str, list]:
+    return {name: [row[i] for row in rows] for i, name in enumerate(meanings)}

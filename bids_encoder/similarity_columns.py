@@ -1,0 +1,49 @@
+"""What the columns of the tables of the neural code mean."""
+
+from __future__ import annotations
+
+FAR = 4.0  # voxels
+
+SMOOTHNESS = {
+    "layer": "Layer of the network, from shallow to deep.",
+    "units": "Number of features of the layer.",
+    "to_pixels": "Functional smoothness: Pearson correlation, over pairs of pictures, of their "
+    "similarity in this layer with their similarity as pixels.",
+    "to_pixels_low": "Low end of its 95 % bootstrap interval over pictures.",
+    "to_pixels_high": "High end of that interval.",
+    "to_previous": "The same with similarity in the layer before (for the first layer: pixels).",
+    "gini": "Gini coefficient of the layer's features, mean over pictures: 0 where all features "
+    "are equally active, towards 1 where few are.",
+}
+SIMILARITY = {
+    "region": "Region of the brain.",
+    "voxels": "Number of its voxels.",
+    "layer": "Layer of the network, from shallow to deep; pixels: the pictures themselves.",
+    "pearson": "Pearson correlation, over pairs of pictures, of the similarity of the region's "
+    "response patterns with the similarity in the layer.",
+    "pearson_low": "Low end of its 95 % bootstrap interval over pictures.",
+    "pearson_high": "High end of that interval.",
+    "spearman": "The same with ranks of the similarities (Spearman).",
+    "p": "Permutation p of the Pearson correlation over shuffled pictures, one-sided, "
+    "(1 + as good) / (1 + permutations); not corrected for the number of layers and regions.",
+    "pearson_half": "Mean of the Pearson correlations with the similarities measured in each of "
+    "two halves of the runs: to be compared with the noise ceiling.",
+    "ceiling_low": "Noise ceiling of a half, lower bound: correlation of the two halves.",
+    "ceiling_high": "Noise ceiling of a half, upper bound: mean correlation of the halves with "
+    "their mean.",
+    "crossvalidated": "Pearson correlation of the layer's dissimilarities (1 - similarity) with "
+    "cross-validated squared distances of the response patterns of the two halves.",
+    "encoding_r": "Mean over the region's voxels of the correlation r of held-out responses with "
+    "their prediction from the layer (the encoding model).",
+}
+NEIGHBOURS = {
+    "region": "Region of the brain.",
+    "voxels": "Number of its voxels.",
+    "near_r": "Mean Pearson correlation of the response profiles of voxels that share a face.",
+    "far_r": f"The same of voxels at least {FAR:g} voxels apart.",
+    "near_r_crossed": "As near_r, one voxel's profile from one half of the runs, the other's from "
+    "the other half, so that noise that voxels share does not count.",
+    "far_r_crossed": "As far_r, across the halves.",
+    "near_pairs": "Number of pairs of voxels that share a face.",
+    "far_pairs": "Number of pairs of voxels far from each other.",
+}
