@@ -21,8 +21,10 @@ from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.encoding.memory import make_plan as make_fit_plan
 from bids_encoder.encoding.ridge import PENALTIES
 from bids_encoder.regions import RegionFiles, find_regions
-from bids_encoder.responses.bold import BoldInfo, describe_bold, open_image
+from bids_encoder.responses.bold import BoldInfo, describe_bold
 from bids_encoder.responses.design import DesignChoice, choose_design
+from bids_encoder.responses.grouping import Grouping, continuous_groups, event_groups
+from bids_encoder.responses.masks import read_mask
 from bids_encoder.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -87,10 +89,22 @@ class Plan:
     @property
     def n_voxels(self) -> tuple[int, bool]:
         """Voxels to be analysed, and whether that is exact (else: at most)."""
-        masks = [run.mask for run in self.runs if run.mask is not None]
+        masks = dict.fromkeys(run.mask for run in self.runs if run.mask is not None)
         if not masks:
             return int(np.prod(self.infos[0].shape)), False
-        return min(int(np.count_nonzero(open_image(mask).dataobj)) for mask in masks), True
+        return min(int(read_mask(mask, self.infos[0]).sum()) for mask in masks), True
+
+    @property
+    def grouping(self) -> Grouping:
+        """What cross-validation leaves out together."""
+        names, sessions = zip(*((run.name, run.session) for run in self.runs), strict=True)
+        if self.design.kind == "events":
+            stimuli = [[one.stimulus for one in seen] for seen in self.presentations]
+            return event_groups(names, sessions, stimuli)
+        n_volumes, times = zip(
+            *((info.n_volumes, info.repetition_time) for info in self.infos), strict=True
+        )
+        return continuous_groups(names, sessions, self.presentations, n_volumes, times)
 
     def describe(self, network: str, layers: Sequence[str], mem: float | None) -> str:
         """The plan in words, for ``--dry-run`` and the log."""
@@ -98,6 +112,7 @@ class Plan:
         n_voxels, exact = self.n_voxels
         sessions = {r.session for r in self.runs if r.session is not None}
         shown = sum(map(len, self.presentations))
+        groups = self.grouping.names
         rows = [
             ("BOLD", f"{len(self.runs)} run{'s' * (len(self.runs) > 1)}"
              + (f" in {len(sessions)} session{'s' * (len(sessions) > 1)}" if sessions else "")
@@ -107,6 +122,7 @@ class Plan:
             ("voxels", str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
             ("stimuli", f"{len(self.stimuli)} pictures, shown {shown} times"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
+            ("groups", f"{len(groups)} for cross-validation: {listed(groups)}"),
             ("regions", ", ".join(one.source for one in self.regions) or "none"),
             ("network", f"{network}: {', '.join(layers)}"),
             ("memory", self._memory(n_voxels, exact, mem)),
@@ -135,6 +151,11 @@ class Plan:
             f"{'about' if exact else 'at most'} {total / memory.GB:.1f} GB "
             f"of the {budget / memory.GB:.1f} GB that may be used"
         )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Name up to six groups, or the first and the last."""
+    return ", ".join(names) if len(names) <= 6 else f"{names[0]} to {names[-1]}"
 
 
 def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[Plan]:

@@ -11,22 +11,13 @@ import nibabel as nib
 import numpy as np
 
 from bids_encoder.errors import DataError, UsageError
-from bids_encoder.responses.groups import (
-    N_BLOCKS,
-    block_names,
-    blocks,
-    join,
-    merge_tiny,
-    units_of,
-)
+from bids_encoder.responses.grouping import Grouping, continuous_groups, event_groups
 from bids_encoder.responses.standardize import zscore
 
 if TYPE_CHECKING:
     from bids_encoder.bids.events import Presentation
 
 log = logging.getLogger(__name__)
-
-_JUMPS = 3  # mean changes of block per run and block beyond which aligned blocks are in shreds
 
 
 @dataclass(frozen=True)
@@ -87,10 +78,7 @@ def event_matrix(
     """One row per stimulus, from the estimates of all runs.
 
     Estimates are z-scored per voxel within each session (or run), then averaged over the
-    repeats of a stimulus. The average belongs to the group where the stimulus was first
-    shown. Groups that this leaves with less than half the mean number of stimuli are merged;
-    where only one group is left (all runs show the same stimuli), and where there is a single
-    run, the stimuli are cut into five contiguous blocks in the order of their first showing.
+    repeats of a stimulus. Groups: see :func:`grouping.event_groups`.
 
     Parameters
     ----------
@@ -132,28 +120,35 @@ def event_matrix(
             values[row_of[stimulus]] += beta
             repeats[row_of[stimulus]] += 1
     values /= repeats[:, None].astype(np.float32)
-    groups, names = _event_groups(runs, row_of)
-    return Responses(_whole_columns(values), mask, groups, names, tuple(row_of), repeats)
+    grouping = event_groups(
+        [run.name for run in runs], [run.session for run in runs], [run.stimuli for run in runs]
+    )
+    _say(grouping)
+    return Responses(
+        _whole_columns(values), mask, grouping.groups, grouping.names, tuple(row_of), repeats
+    )
 
 
 def continuous_matrix(runs: Sequence[ContinuousRun], mask: nib.Nifti1Image) -> Responses:
     """One row per volume, the runs one after the other.
 
-    Groups are sessions where there are at least three, else runs; those that show the same
-    stimuli are joined. Where all runs are joined so, the stimuli themselves are cut into five
-    stretches, each of which is held out from all runs at once. Where the stimuli
-    recur in such disorder that stretches would be torn to shreds, runs (sessions) stay the
-    groups, and a warning says that the same pictures are on both sides. A single run is cut
-    into five blocks, with a warning.
+    Groups: see :func:`grouping.continuous_groups`.
 
     Parameters
     ----------
     runs : sequence of ContinuousRun
     mask : Nifti1Image
     """
-    groups, names = _continuous_groups(runs)
+    grouping = continuous_groups(
+        [run.name for run in runs],
+        [run.session for run in runs],
+        [run.presentations for run in runs],
+        [len(run.values) for run in runs],
+        [run.repetition_time for run in runs],
+    )
+    _say(grouping)
     values = _whole_columns(np.concatenate([run.values for run in runs]))
-    return Responses(values, mask, groups, names, None)
+    return Responses(values, mask, grouping.groups, grouping.names, None)
 
 
 def standardized_estimates(
@@ -200,107 +195,9 @@ def _standardization_units(
     return units
 
 
-def _event_groups(
-    runs: Sequence[EventRun], row_of: dict[str, int]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    units, names = units_of([run.name for run in runs], [run.session for run in runs])
-    first_shown = np.full(len(row_of), -1)
-    for run, unit in zip(runs, units, strict=True):
-        rows = np.array([row_of[stimulus] for stimulus in run.stimuli], dtype=int)
-        rows = rows[first_shown[rows] < 0]
-        first_shown[rows] = unit
-    groups, merged = merge_tiny(first_shown, names)
-    if len(merged) >= 2:
-        if len(merged) < len(names):
-            log.info("Groups for cross-validation, after merging small ones: %s.", len(merged))
-        return groups, merged
-    folds = blocks(len(row_of))
-    fold_names = block_names(folds[-1] + 1)
-    if len(names) > 1:
-        log.info(
-            "The runs show largely the same stimuli, so that leaving one out would leave nothing "
-            "new to predict: folds are made by stimulus, in %d blocks.",
-            len(fold_names),
-        )
-    else:
-        log.warning(
-            "There is one run only: cross-validation leaves out contiguous blocks of its stimuli "
-            "(%d), which share the noise of the run; scores are somewhat too high.",
-            len(fold_names),
-        )
-    return folds, fold_names
-
-
-def _continuous_groups(runs: Sequence[ContinuousRun]) -> tuple[np.ndarray, tuple[str, ...]]:
-    lengths = [len(run.values) for run in runs]
-    if len(runs) == 1:
-        log.warning(
-            "There is one run only: cross-validation leaves out contiguous blocks of it (%d). "
-            "Neighbouring blocks are not independent; scores are somewhat too high.",
-            N_BLOCKS,
-        )
-        folds = blocks(lengths[0])
-        return folds, block_names(folds[-1] + 1)
-    units, names = units_of([run.name for run in runs], [run.session for run in runs])
-    shown = [set() for _ in names]
-    for run, unit in zip(runs, units, strict=True):
-        shown[unit] |= {presentation.stimulus for presentation in run.presentations}
-    joined = join(shown)
-    n_groups = int(joined.max()) + 1
-    if n_groups >= 2:
-        if n_groups < len(names):
-            log.info("Runs that show the same stimuli are left out together: %d groups.", n_groups)
-        joint_names = tuple(
-            "+".join(name for name, group in zip(names, joined, strict=True) if group == k)
-            for k in range(n_groups)
-        )
-        return np.repeat(joined[units], lengths), joint_names
-    folds = _stretches(runs)
-    if folds is not None:
-        log.info(
-            "All runs show the same stimuli: cross-validation leaves out the same stretch of "
-            "them from all runs at once, in %d blocks.",
-            N_BLOCKS,
-        )
-        return folds, block_names(folds.max() + 1)
-    log.warning(
-        "The same stimuli recur throughout the runs: no split keeps each on one side. "
-        "Cross-validation leaves out whole runs or sessions (%d), with some pictures in both "
-        "training and test.",
-        len(names),
-    )
-    return np.repeat(units, lengths), names
-
-
-def _stretches(runs: Sequence[ContinuousRun]) -> np.ndarray | None:
-    """Cut what was shown, in the order of its first showing, into blocks held by all runs.
-
-    The content of a volume is the stimulus at its time and the time within it, in volumes;
-    volumes between stimuli belong to what went before. None where the same content recurs in
-    other orders, so that blocks would change more than three times as often as they must.
-    """
-    contents = [_contents(run) for run in runs]
-    order = {key: k for k, key in enumerate(dict.fromkeys(sum(contents, [])))}
-    block = blocks(len(order))
-    folds = [block[[order[key] for key in keys]] for keys in contents]
-    jumps = sum(int(np.count_nonzero(np.diff(fold))) for fold in folds)
-    if jumps > _JUMPS * N_BLOCKS * len(runs) or len(order) < 2 * N_BLOCKS:
-        return None
-    return np.concatenate(folds)
-
-
-def _contents(run: ContinuousRun) -> list[tuple[str, int]]:
-    """What was on the screen in the middle of each volume of a run."""
-    shown = sorted(run.presentations, key=lambda p: p.onset)
-    onsets = [p.onset for p in shown]
-    times = (np.arange(len(run.values)) + 0.5) * run.repetition_time
-    if not shown:
-        return [("", k) for k in range(len(times))]
-    current = np.clip(np.searchsorted(onsets, times, side="right") - 1, 0, None)
-    return [
-        (shown[k].stimulus, max(0, int((time - onsets[k]) // run.repetition_time)))
-        for k, time in zip(current, times, strict=True)
-    ]
+def _say(grouping: Grouping) -> None:
+    if grouping.remark:
+        log.log(logging.WARNING if grouping.is_doubtful else logging.INFO, grouping.remark)
 
 
 def _whole_columns(values: np.ndarray) -> np.ndarray:

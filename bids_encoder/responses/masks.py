@@ -57,7 +57,7 @@ def common_mask(runs: Sequence[Run], infos: Sequence[BoldInfo]) -> nib.Nifti1Ima
                 len(runs),
             )
         # Sessions often share one mask file.
-        layers = [_read_mask(path, infos[0]) for path in dict.fromkeys(masks)]
+        layers = [read_mask(path, infos[0]) for path in dict.fromkeys(masks)]
         source = "the masks of the runs"
     else:
         layers = [_computed_mask(info) for info in infos]
@@ -128,8 +128,14 @@ def _grid(info: BoldInfo) -> str:
     return f"{' × '.join(map(str, info.shape))} voxels of {sizes} mm at ({origin})"
 
 
-def _read_mask(path: Path, info: BoldInfo) -> np.ndarray:
-    """One brain mask as booleans on the grid of the BOLD."""
+def read_mask(path: Path, info: BoldInfo) -> np.ndarray:
+    """Read one brain mask as booleans on the grid of the BOLD.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        It is not there, not one volume, or damaged.
+    """
     image = open_image(path)
     if image.ndim == 4 and image.shape[3] == 1:
         image = image.slicer[..., 0]
