@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import json
 import os
 import re
@@ -82,6 +83,9 @@ def make_folder(path: Path) -> None:
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path to write to; on success it becomes ``path``.
 
+    Where ``path`` has the same bytes already it is left alone, so that its time says when it
+    was last changed.
+
     The temporary file lies in the same folder (a rename cannot cross file
     systems) and has the same extension (nibabel and h5py go by it). Whatever
     ends the block early, Ctrl-C included, removes it and leaves what was at
@@ -99,6 +103,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.parent / name
     try:
         yield temporary
+        if _is_same(temporary, path):
+            temporary.unlink()
+            return
         _flush_to_disk(temporary)
         os.replace(temporary, path)
     except BaseException as error:
@@ -107,6 +114,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise output_error(path, error) from error
         raise
+
+
+def _is_same(new: Path, old: Path) -> bool:
+    try:
+        return filecmp.cmp(new, old, shallow=False)
+    except OSError:  # most often: nothing is there yet
+        return False
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -232,3 +232,16 @@ def test_a_lock_that_nobody_gives_back_stops_nobody(tmp_path):
         pass
     with pytest.raises(OutputError, match="nowhere"), atomic.locked(tmp_path / "nowhere"):
         pass
+
+
+def test_a_file_with_the_same_bytes_is_left_alone(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    atomic.write_nifti(path, image())
+    os.utime(path, ns=(1, 1))
+    atomic.write_nifti(path, image())
+    assert path.stat().st_mtime_ns == 1
+    changed = image()
+    changed.dataobj[0, 0, 0] += 1
+    atomic.write_nifti(path, changed)
+    assert path.stat().st_mtime_ns > 1
+    assert os.listdir(tmp_path) == ["a.nii.gz"]
