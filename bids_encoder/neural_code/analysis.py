@@ -136,10 +136,11 @@ def permutation_p(
     place = np.zeros((items, items), dtype=np.intp)
     place[upper] = np.arange(data.shape[1])
     place += place.T
+    place = place.ravel()
     columns = np.ascontiguousarray(data.T)  # (pairs, R): one gather serves all regions
     as_good = np.zeros(true.shape)
     for _ in range(number):
         order = random.permutation(items)
-        moved = columns[place[np.ix_(order, order)][upper]]
-        as_good += models @ moved >= true
+        moved = place.take(items * order[upper[0]] + order[upper[1]])
+        as_good += models @ columns.take(moved, axis=0) >= true
     return np.where(np.isfinite(true), (1 + as_good) / (1 + number), np.nan)

@@ -127,8 +127,8 @@ def gini(values: np.ndarray) -> np.ndarray:
         0: all units are equally active; towards 1: one unit alone is. 0 where
         all are silent.
     """
-    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
-    ordered = ordered - np.minimum(ordered[..., :1], 0)
+    ordered = np.sort(values, axis=-1).astype(np.float64)  # sorting float32 is much faster
+    ordered -= np.minimum(ordered[..., :1], 0)
     count = ordered.shape[-1]
     total = ordered.sum(axis=-1)
     weighted = ordered @ (2 * np.arange(1, count + 1) - count - 1)

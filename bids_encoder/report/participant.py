@@ -14,7 +14,7 @@ from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written, find_analyses
 from bids_encoder.errors import MissingInputError
-from bids_encoder.report import figures
+from bids_encoder.report import figures, neural_code
 from bids_encoder.report.page import Figure, Section, Table, render
 
 
@@ -51,7 +51,7 @@ def write_report(root: Path, participant: str) -> Path:
     page = render(
         f"sub-{participant}",
         f"Which layer of a network predicts which voxel. bids_encoder {__version__}.",
-        [_section(one) for one in analyses],
+        [part for one in analyses for part in (_section(one), *neural_code.sections(one))],
     )
     path = outputs.output_path(root, "report", {"sub": participant})
     atomic.write_text(path, page)

@@ -1,0 +1,181 @@
+"""Sections and figures of the neural code, in the reports of participants and of the group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_encoder.bids import outputs
+from bids_encoder.bids.sidecars import read_json
+from bids_encoder.bids.written import Written
+from bids_encoder.report import code_figures, figures
+from bids_encoder.report.page import Figure, Section, Table
+
+if TYPE_CHECKING:
+    import pandas
+
+_MANY = 12  # regions drawn of one atlas
+
+
+def sections(written: Written) -> list[Section]:
+    """The part of a participant's page about the neural code; none where it was left out.
+
+    Parameters
+    ----------
+    written : Written
+
+    Returns
+    -------
+    list of Section
+        One or none.
+    """
+    path = written.path("smoothness")
+    if not path.exists():
+        return []
+    side = read_json(path.with_suffix(".json"))
+    smoothness = _table(path)
+    similar = _all_atlases(written, "similarity")
+    title = f"Neural code, task {written.names['task']}"
+    if written.names["space"]:
+        title += f", {written.names['space']}"
+    return [
+        Section(
+            title=title,
+            anchor=outputs.label(title + (written.names["network"] or "")),
+            paragraphs=(_sampled(side), *_compared(similar, written)),
+            tables=tuple(_neighbours(_all_atlases(written, "neighbours"))),
+            figures=(_smoothness_figure(written, smoothness), *_profiles(written, similar)),
+        )
+    ]
+
+
+def _table(path: Path) -> pandas.DataFrame:
+    import pandas
+
+    return pandas.read_table(path, na_values="n/a", keep_default_na=False)
+
+
+def _all_atlases(written: Written, kind: str) -> dict[str | None, pandas.DataFrame]:
+    """Tables of one kind by atlas; None: the best-predicted voxels."""
+    names = written.names
+    plain = outputs.output_path(written.root, kind, names)
+    found = {None: plain} if plain.exists() else {}
+    suffix = plain.name.rpartition("_")[2]
+    network = outputs.label(names["network"])
+    for path in sorted(plain.parent.glob(f"*_atlas-*_desc-{network}_{suffix}")):
+        atlas = path.name.partition("_atlas-")[2].partition("_")[0]
+        if outputs.output_path(written.root, kind, {**names, "atlas": atlas}) == path:
+            found[atlas] = path
+    return {atlas: _table(path) for atlas, path in found.items()}
+
+
+def _sampled(side: Mapping) -> str:
+    shown, all_ = side["NumberOfSampledStimuli"], side["NumberOfStimuli"]
+    sample = (
+        f"all {all_} pictures"
+        if shown == all_
+        else f"a sample of {shown} of {all_} pictures (seed {side['SamplingSeed']})"
+    )
+    return (
+        f"Are pictures that are alike also alike in the layers, and in the brain? Looked at: "
+        f"{sample}, {side['NumberOfPairs']} pairs. Likeness is the Pearson correlation of pixels, "
+        "features or response patterns (Guest and Love 2017)."
+    )
+
+
+def _compared(similar: Mapping, written: Written) -> list[str]:
+    if not similar:
+        if written.sidecar["Design"] == "events":
+            return []
+        return [
+            "Layers are not compared with regions of the brain: in a continuous design the "
+            "responses to successive pictures overlap, so that pictures shown one after the "
+            "other would look alike whatever they show."
+        ]
+    text = (
+        "The region “predicted” holds the quarter of voxels with the highest held-out r of any "
+        "layer; it was chosen by the same data."
+    )
+    if all(table["ceiling_low"].isna().all() for table in similar.values()):
+        text += " There is no noise ceiling: no picture is repeated across runs."
+    return [text]
+
+
+def _neighbours(tables: Mapping[str | None, pandas.DataFrame]) -> list[Table]:
+    made = []
+    for atlas, table in tables.items():
+        crossed = table["near_r_crossed"].notna().any()
+        header = ["region", "voxels", "r, touching", "r, far apart"]
+        columns = ["near_r", "far_r"]
+        if crossed:
+            header += ["touching, across halves", "far apart, across halves"]
+            columns += ["near_r_crossed", "far_r_crossed"]
+        rows = tuple(
+            (row["region"], str(row["voxels"]), *(f"{row[c]:.3f}" for c in columns))
+            for _, row in table.iterrows()
+        )
+        title = "How alike neighbouring voxels are" + (f", atlas {atlas}" if atlas else "")
+        made.append(Table(title, tuple(header), rows))
+    return made
+
+
+def _smoothness_figure(written: Written, table: pandas.DataFrame) -> Figure:
+    path = _save(written, "smoothness", code_figures.smoothness(table))
+    return Figure(
+        "Functional smoothness of the layers",
+        path,
+        "Left: correlation, over pairs of pictures, of their likeness in a layer with their "
+        "likeness as pixels (band: 95 % bootstrap interval over pictures) and in the layer "
+        "before. Right: how unequally activity is spread over the features of a layer.",
+    )
+
+
+def _profiles(written: Written, tables: Mapping) -> list[Figure]:
+    made = []
+    for atlas, table in tables.items():
+        regions = list(dict.fromkeys(table["region"]))
+        strength = table.groupby("region")["pearson"].max()
+        shown = sorted(regions, key=lambda name: -strength[name])[:_MANY]
+        kept = table[table["region"].isin(shown)]
+        figure = code_figures.similarity_profiles(kept)
+        path = _save(written, f"similarity{outputs.label(atlas) if atlas else ''}", figure)
+        caption = (
+            "Correlation, over pairs of pictures, of the likeness of response patterns with the "
+            "likeness in each layer; bars: 95 % bootstrap intervals over pictures; filled: "
+            "permutation p < 0.05, not corrected; grey band: noise ceiling, where pictures are "
+            "repeated (for half of the data)."
+        )
+        if len(shown) < len(regions):
+            caption += f" The {_MANY} of {len(regions)} regions that agree most are drawn."
+        title = "Where the layers and the brain agree" + (f", atlas {atlas}" if atlas else "")
+        made.append(Figure(title, path, caption))
+    return made
+
+
+def _save(written: Written, name: str, figure) -> Path:
+    path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
+    figures.save(figure, path)
+    return path
+
+
+def group_figure(root: Path, names: Mapping, table: pandas.DataFrame) -> Figure:
+    """Where along the network each region peaks: similarity analysis beside encoding.
+
+    Parameters
+    ----------
+    root : Path
+    names : mapping
+        Of the group's files.
+    table : DataFrame
+        As :func:`bids_encoder.group_similarity.summarise` writes it.
+    """
+    path = outputs.output_path(root, "group_figure", {**names, "layer": "similarity"})
+    figures.save(code_figures.peaks(table), path)
+    return Figure(
+        "Where along the network each region peaks",
+        path,
+        "Mean over participants, each curve divided by its maximum; bands: 95 % t intervals "
+        "over participants. Similarity analysis: agreement of likeness between region and layer. "
+        "Encoding: held-out correlation r, mean over the region's voxels. Dots mark the peaks.",
+    )
