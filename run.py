@@ -1,4 +1,5 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 from bids_encoder.cli import main
 
-raise SystemExit(main())
+if __name__ == "__main__":  # the processes of --nprocs import this file again
+    raise SystemExit(main())
