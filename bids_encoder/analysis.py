@@ -22,14 +22,21 @@ from bids_encoder.encoding.folds import MAX_FOLDS, Fold, make_folds
 from bids_encoder.encoding.ridge import fit
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.features.store import FeatureStore
+from bids_encoder.inference import inference_is_done, write_inference, write_noise_ceiling
 from bids_encoder.plan import Plan
+from bids_encoder.regions import load_regions
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.masks import common_mask
 from bids_encoder.responses.measure import Measured, measure
 from bids_encoder.settings import Settings, result_settings
 from bids_encoder.similarity import sampled_stimuli, tables_are_done, write_neural_code
 from bids_encoder.source import Source
-from bids_encoder.summary import LayerScores, warn_of_edges, write_summary
+from bids_encoder.summary import (
+    LayerScores,
+    warn_of_edges,
+    write_region_fingerprints,
+    write_summary,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +82,19 @@ def analyse(
         sources=plan.sources,
     )
     title = f"task {plan.task}"
-    if is_done(analysis, "scores") and tables_are_done(settings.neural_code, analysis):
+    if (
+        is_done(analysis, "scores")
+        and inference_is_done(settings.inference, analysis)
+        and tables_are_done(settings.neural_code, analysis)
+    ):
         logger.info(f"{title}: all is there already, with the same input and settings")
+        regions = load_regions(plan.regions, nibabel.load(analysis.path("mask")))
+        write_region_fingerprints(datasets, analysis, source.layers, regions)
         return f"{title}: done before"
     # The BOLD first: it takes minutes, and features may take hours, before a fault comes out.
     mask, measured = _responses(settings, plan)
     responses = measured.responses
+    regions = load_regions(plan.regions, mask)
     store = _features(settings, plan, source)
     samples = _samples(settings, plan, responses)
     folds = make_folds(
@@ -92,8 +106,16 @@ def analyse(
     write_statmap(analysis, "boldref", measured.mean_bold, mask)
     scores = _fit_layers(settings, analysis, store, samples, responses, folds, device)
     warn_of_edges(scores)
+    write_noise_ceiling(analysis, responses, scores)
+    write_inference(
+        settings.inference, analysis, plan, store, samples, responses, folds, scores,
+        nested=settings.encoding.nested,
+        mem_bytes=_spare_memory(settings, responses),
+        device=device,
+    )  # fmt: skip
     write_neural_code(settings.neural_code, analysis, plan, store, measured, scores)
     write_summary(analysis, plan, source, responses, folds, scores, warnings)
+    write_region_fingerprints(datasets, analysis, source.layers, regions)
     top = np.fmax.reduce([s.r for s in scores])
     return (
         f"{title}: {len(scores)} layers, {np.isfinite(scores[0].r).sum()} voxels, "
@@ -164,10 +186,7 @@ def _fit_layers(
 ) -> list[LayerScores]:
     """Fit layer after layer; a layer whose files are there already is read back."""
     n_voxels = responses.values.shape[1]
-    budget = settings.resources.mem
-    spare = memory.fit_budget(
-        len(samples), n_voxels, int(budget * memory.GB) if budget else memory.available()
-    )
+    spare = _spare_memory(settings, responses)
     scores = []
     with console.stage("encoding") as words, console.progress("encoding", "voxels") as bar:
         for number, layer in enumerate(store.layers):
@@ -184,6 +203,14 @@ def _fit_layers(
             f"{len(samples)} samples in {len(folds)} folds",
         ]
     return scores
+
+
+def _spare_memory(settings: Settings, responses: Responses) -> int:
+    """Bytes that a fit may work in."""
+    budget = settings.resources.mem
+    return memory.fit_budget(
+        *responses.values.shape, int(budget * memory.GB) if budget else memory.available()
+    )
 
 
 def _shifted(bar: Callable, number: int, layers: int, n_voxels: int) -> Callable[[float], None]:

@@ -188,7 +188,7 @@ def write_dataset(folder: Path, cache_dir: Path, seed: int = 0) -> Truth:
     folder : Path
         Becomes the dataset; ``derivatives/preproc`` in it holds what a
         preprocessing pipeline would have made: BOLD in a standard space, brain
-        masks and confounds.
+        masks, confounds, and a segmentation with the regions of `REGIONS`.
     cache_dir : Path
         Where the features are kept, so that the analysis finds them there.
     seed : int
@@ -213,6 +213,7 @@ def write_dataset(folder: Path, cache_dir: Path, seed: int = 0) -> Truth:
     onsets = 6.0 + SECONDS_BETWEEN * np.arange(PICTURES_PER_RUN)
     n_volumes = int(np.ceil((onsets[-1] + 18) / REPETITION_TIME))
     for participant in PARTICIPANTS:
+        _write_regions(derivatives, participant, labels, template)
         random = np.random.default_rng([seed, int(participant)])
         responses = simulate_responses(features, labels[mask], random)
         order = random.permutation(len(pictures)).reshape(len(SESSIONS), len(RUNS), -1)
@@ -269,9 +270,29 @@ def _describe(folder: Path, derivatives: Path) -> None:
         "A simulated dataset: real photographs, simulated BOLD. Voxels near V1, LO and the\n"
         "fusiform gyrus follow an early, a middle and a late layer of EfficientNet-lite0.\n"
     )
+    (derivatives / "README").write_text(
+        "What a preprocessing pipeline would have made of the demo: BOLD in a standard space,\n"
+        "brain masks, confounds, and a segmentation with the regions that follow each layer.\n"
+    )
+    # fMRIPrep's name, which the standard does not have yet.
+    (derivatives / ".bidsignore").write_text("*_desc-confounds_timeseries.*\n")
     rows = "".join(f"sub-{participant}\n" for participant in PARTICIPANTS)
     (folder / "participants.tsv").write_text(f"participant_id\n{rows}")
     _json(folder / f"task-{TASK}_bold.json", {"TaskName": TASK, "RepetitionTime": REPETITION_TIME})
+
+
+def _write_regions(folder: Path, participant: str, labels: np.ndarray, like) -> None:
+    """A segmentation as other programs write it: the image, and what its labels stand for."""
+    name = f"sub-{participant}/anat/sub-{participant}_space-{SPACE}_desc-visual_dseg"
+    path = folder / f"{name}.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _nifti(path, labels, like)
+    rows = "".join(f"{number}\t{region}\n" for number, region in enumerate(REGIONS, start=1))
+    (folder / f"{name}.tsv").write_text(f"index\tname\n{rows}")
+    _json(
+        folder / f"{name}.json",
+        {"Description": "Voxels that were simulated to follow one layer.", "Manual": False},
+    )
 
 
 def _write_run(folder: Path, name: str, bold: np.ndarray, like, events: list[tuple]) -> None:

@@ -1,18 +1,37 @@
-"""What all layers together say of one analysis: maps, and the table of scores."""
+"""What all layers together say of one analysis: maps, the table of scores, fingerprints."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import nibabel
 import numpy as np
 
-from bids_encoder.bids.derivatives import Analysis, write_dseg, write_statmap, write_table
+from bids_encoder.bids.derivatives import (
+    Analysis,
+    is_done,
+    start_analysis,
+    write_dseg,
+    write_statmap,
+    write_table,
+)
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.ridge import PENALTIES
-from bids_encoder.fingerprints.profile import best_layer, slope
+from bids_encoder.fingerprints.components import Component, first_component, well_predicted
+from bids_encoder.fingerprints.profile import best_layer, normalized, slope
+from bids_encoder.fingerprints.regions import (
+    BEST_SHARE,
+    CONFIDENCE,
+    DRAWS,
+    Fingerprint,
+    region_fingerprint,
+)
 from bids_encoder.plan import Plan
+from bids_encoder.regions import Regions
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.source import Source
 
@@ -30,6 +49,22 @@ _COLUMNS = {
     "penalty_median": "Median of log10 of the penalty, in units of the mean kernel diagonal.",
     "penalty_at_low_edge": "Number of voxels whose penalty is the smallest of the grid.",
     "penalty_at_high_edge": "Number of voxels whose penalty is the largest of the grid.",
+}
+
+_FINGERPRINT_COLUMNS = {
+    "region": "Name of the region.",
+    "index": "Its number in the atlas.",
+    "voxels": "Number of its voxels with a score.",
+    "best_voxels": f"Number of those that were averaged: the best {BEST_SHARE:.0%} by the highest "
+    "score over layers.",
+    "layer": "Layer of the network, from shallow to deep.",
+    "score": "Mean held-out correlation r over these voxels.",
+    "fingerprint": "The score divided by its maximum over layers.",
+    "low": f"Lower end of the {CONFIDENCE:.0%} bootstrap interval of the fingerprint, over voxels "
+    f"({DRAWS} draws). It says how much the fingerprint hangs on single voxels of this "
+    "participant, not what other participants or stimuli would show.",
+    "high": "Upper end of that interval.",
+    "highest": "Share of the bootstrap draws in which this layer has the highest score.",
 }
 
 
@@ -74,9 +109,15 @@ def write_summary(
     """Write what all layers together say; the table comes last and means: done."""
     layers = [score.layer for score in scores]
     inside = np.asarray(responses.mask.dataobj) != 0
-    best = best_layer(np.stack([s.r for s in scores]), inside)
+    r = np.stack([score.r for score in scores])
+    best = best_layer(r, inside)
     write_dseg(analysis, "bestlayer", best, responses.mask, layers)
-    write_statmap(analysis, "slope", slope(np.stack([s.r for s in scores])), responses.mask)
+    write_statmap(analysis, "slope", slope(r), responses.mask)
+    for layer, values in zip(layers, normalized(r), strict=True):
+        write_statmap(analysis, "fingerprint_map", values, responses.mask, layer=layer)
+    component = first_component(r, well_predicted(r))
+    if component is not None:
+        write_statmap(analysis, "pc1", component.values, responses.mask)
     rows = [_row(score, np.count_nonzero(best == i)) for i, score in enumerate(scores, start=1)]
     extra = {
         "Network": source.name,
@@ -92,10 +133,91 @@ def write_summary(
         "NumberOfFolds": len(folds),
         "Groups": list(responses.group_names),
         "VoxelsWithoutScore": int(np.count_nonzero(~np.isfinite(scores[0].r))),
+        "FirstComponent": _described(component, layers),
         "Warnings": list(warnings),
     }
     columns = {name: [row[name] for row in rows] for name in _COLUMNS}
     write_table(analysis, "scores", columns, _COLUMNS, extra=extra)
+
+
+def _described(component: Component | None, layers: Sequence[str]) -> dict[str, object] | None:
+    """The first principal component of the fingerprints, as the sidecar has it."""
+    if component is None:
+        return None
+    return {
+        "Voxels": component.n_voxels,
+        "ShareOfVariance": round(component.variance_share, 4),
+        "CorrelationWithTrend": round(component.trend_correlation, 4),
+        "CorrelationWithSlope": round(component.slope_correlation, 4),
+        "Loadings": dict(zip(layers, component.loadings.round(4).tolist(), strict=True)),
+    }
+
+
+def write_region_fingerprints(
+    datasets: Mapping[str, Path],
+    analysis: Analysis,
+    layers: Sequence[str],
+    regions: Sequence[Regions],
+) -> None:
+    """Write the fingerprints of all regions, one table an atlas, from the maps of scores.
+
+    Parameters
+    ----------
+    datasets : mapping of str to Path
+        As :func:`bids_encoder.bids.description.init_dataset` returns them.
+    analysis : Analysis
+        Whose maps are there.
+    layers : sequence of str
+    regions : sequence of Regions
+        On the voxels of the analysis.
+    """
+    paths = [analysis.path("r", layer=layer) for layer in layers]
+    scores = None
+    for one in regions:
+        content = repr(one.names).encode() + one.labels.tobytes()
+        ours = start_analysis(
+            datasets,
+            analysis.names,
+            settings={
+                "scores": analysis.hash,
+                "regions": hashlib.sha256(content).hexdigest(),
+                "best_share": BEST_SHARE,
+                "draws": DRAWS,
+                "seed": 0,
+            },
+            sources=paths,
+        )
+        if is_done(ours, "fingerprint", atlas=one.atlas):
+            continue
+        if scores is None:
+            inside = np.asarray(nibabel.load(analysis.path("mask")).dataobj) != 0
+            scores = np.stack([np.asarray(nibabel.load(path).dataobj)[inside] for path in paths])
+        found = {
+            number: region_fingerprint(scores[:, one.labels == number], seed=(0, number))
+            for number in one.names
+        }
+        write_table(
+            ours,
+            "fingerprint",
+            _fingerprint_rows(one, found, layers),
+            _FINGERPRINT_COLUMNS,
+            extra={"Atlas": one.atlas, "AtlasSource": one.source},
+            atlas=one.atlas,
+        )
+
+
+def _fingerprint_rows(
+    regions: Regions, found: Mapping[int, Fingerprint], layers: Sequence[str]
+) -> dict[str, list]:
+    rows = [
+        (
+            regions.names[number], number, one.n_voxels, one.n_best, layer, one.score[i],
+            one.values[i], one.low[i], one.high[i], one.winners[i],
+        )
+        for number, one in found.items()
+        for i, layer in enumerate(layers)
+    ]  # fmt: skip
+    return dict(zip(_FINGERPRINT_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def _row(score: LayerScores, voxels_best: int) -> dict[str, object]:

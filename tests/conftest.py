@@ -55,8 +55,8 @@ def extended_schema() -> dict:
         "statmap": (["statmap"], [".nii.gz", ".json"], ["contrast", "stat"]),
         "table": (
             [
-                *("fingerprint", "scores", "groupscores", "smoothness", "similarity"),
-                *("neighbours", "groupsimilarity", "precisionrecall"),
+                *("fingerprint", "groupfingerprint", "scores", "groupscores", "smoothness"),
+                *("similarity", "neighbours", "groupsimilarity", "precisionrecall"),
             ],
             [".tsv", ".json"],
             ["atlas", "contrast"],

@@ -39,11 +39,12 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
         derivatives.write_mask(one, mask)
         derivatives.write_statmap(one, "boldref", values, mask)
         for layer in LAYERS:
-            for kind in ("r2", "r", "penalty"):
+            for kind in ("r2", "r", "penalty", "fingerprint_map"):
                 derivatives.write_statmap(one, kind, values, mask, layer=layer)
             arrays = {"dual": np.ones((5, 12), np.float32), "stimuli": ["a.png", "b.png"]}
             derivatives.write_weights(one, "weights", arrays, {"layer": layer}, layer=layer)
-        derivatives.write_statmap(one, "slope", values, mask)
+        for kind in ("slope", "pc1"):
+            derivatives.write_statmap(one, kind, values, mask)
         derivatives.write_dseg(one, "bestlayer", np.arange(12) % 3, mask, LAYERS)
         for kind in ("scores", "smoothness", "similarity", "neighbours"):
             derivatives.write_table(one, kind, TABLE, MEANINGS)
@@ -56,6 +57,11 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
             more = {"measure": measure, "layer": layer}
             derivatives.write_statmap(group, "group_mean", values, mask, **more)
             derivatives.write_statmap(group, "group_t", values, mask, dof=3, **more)
+            derivatives.write_statmap(group, "group_p", values, mask, **more)
+        for measure in ("slope", "bestlayer"):
+            derivatives.write_statmap(group, "group_consistency", values, mask, measure=measure)
+        derivatives.write_dseg(group, "group_bestlayer", np.arange(12) % 3, mask, LAYERS)
+        derivatives.write_table(group, "group_fingerprint", TABLE, MEANINGS, atlas="visual")
         derivatives.write_table(group, "group_scores", TABLE, MEANINGS)
         derivatives.write_table(group, "group_similarity", TABLE, MEANINGS)
         atomic.write_text(one.path("figure", layer="r"), "png")
@@ -157,5 +163,5 @@ def test_pybids_reads_our_names(output):
     )  # fmt: skip
     # pybids has no word for stat- yet; it tells the maps apart by their names.
     stats = sorted(file.filename.split("_stat-")[1].split("_")[0] for file in found)
-    assert stats == ["penalty", "r", "r2"]
+    assert stats == ["fingerprint", "penalty", "r", "r2"]
     assert all(file.get_metadata()["Settings"] == {"nested": False} for file in found)
