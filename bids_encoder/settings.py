@@ -89,6 +89,14 @@ def seed(text: str) -> int:
     return _whole_number(text, least=0)
 
 
+def proportion(text: str) -> float:
+    """Read a number between 0 and 1."""
+    number = not_negative(text)
+    if not 0 < number < 1:
+        raise _UnfitError(f"{text!r} is not a number between 0 and 1")
+    return number
+
+
 def number_of_folds(text: str) -> int:
     """Read how often the data are split: at least twice."""
     return _whole_number(text, least=2)
@@ -220,6 +228,23 @@ class Encoding:
 
 
 @dataclass(frozen=True)
+class Inference:
+    """Which voxels count."""
+
+    n_permutations: int = option(
+        20_000, type=seed, metavar="N", changes_results=False,
+        help="permutations behind the p-values; 0: no p-values",
+    )  # fmt: skip
+    fdr: float = option(
+        0.01, type=proportion, metavar="Q", changes_results=False,
+        help="false discovery rate at which voxels count",
+    )  # fmt: skip
+    permutation_seed: int = option(
+        0, type=seed, metavar="N", changes_results=False, help="seed of the permutations"
+    )
+
+
+@dataclass(frozen=True)
 class Regions:
     """Regions of interest, besides those among the derivatives."""
 
@@ -317,6 +342,7 @@ class Settings:
     network: Network = Network()
     responses: Responses = Responses()
     encoding: Encoding = Encoding()
+    inference: Inference = Inference()
     regions: Regions = Regions()
     neural_code: NeuralCode = NeuralCode()
     resources: Resources = Resources()
@@ -329,6 +355,7 @@ SECTIONS: dict[str, type] = {
     "network": Network,
     "responses": Responses,
     "encoding": Encoding,
+    "inference": Inference,
     "regions": Regions,
     "neural_code": NeuralCode,
     "resources": Resources,

@@ -55,15 +55,57 @@ def noise_ceiling(responses: np.ndarray, stimuli: Sequence, *, averaged: float =
     """
     y = np.asarray(responses, dtype=np.float64)
     code, counts = _code(stimuli, len(y))
-    n, s = len(y), len(counts)
     y = y - y.mean(0)
-    sums = np.zeros((s, y.shape[1]))
+    sums = np.zeros((len(counts), y.shape[1]))
     np.add.at(sums, code, y)
     means = sums / counts[:, None]
-    between = (counts[:, None] * np.square(means)).sum(0) / (s - 1)
-    within = np.square(y - means[code]).sum(0) / (n - s)
-    signal = (between - within) / ((n - np.square(counts).sum() / n) / (s - 1))
-    return _share(signal, within / averaged)
+    return _from_variances(means, counts, np.square(y - means[code]).sum(0), averaged)
+
+
+def ceiling_from_means(means: np.ndarray, repeats: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """The same ceiling from what is left when single responses have been averaged.
+
+    The ceiling is that of the means themselves: m is the harmonic mean of the repeats.
+
+    Parameters
+    ----------
+    means : (S, V) array
+        Mean response to each stimulus.
+    repeats : (S,) int array
+        How many responses each is the mean of.
+    squares : (V,) float64 array
+        Sum of squares of all single responses.
+
+    Returns
+    -------
+    (V,) float64 array
+        As for `noise_ceiling`.
+
+    Raises
+    ------
+    DataError
+        There are fewer than two stimuli, or none is repeated.
+    """
+    means = np.asarray(means, dtype=np.float64)
+    repeats = np.asarray(repeats)
+    if len(repeats) < 2 or repeats.max() < 2:
+        raise _too_few(f"{len(repeats)} stimuli in {repeats.sum()} responses")
+    within = squares - (repeats[:, None] * np.square(means)).sum(0)
+    within = np.where(within > 1e-6 * squares, within, np.nan)  # no noise: nothing to estimate
+    return _from_variances(means, repeats, within, 1 / np.mean(1 / repeats))
+
+
+def _from_variances(
+    means: np.ndarray, counts: np.ndarray, within: np.ndarray, averaged: float
+) -> np.ndarray:
+    """Analysis of variance of S means (S, V), with the sum of squares within stimuli (V,)."""
+    n, s = counts.sum(), len(counts)
+    weights = counts[:, None]
+    centred = means - (weights * means).sum(0) / n
+    between = (weights * np.square(centred)).sum(0) / (s - 1)
+    noise = within / (n - s)
+    signal = (between - noise) / ((n - np.square(counts).sum() / n) / (s - 1))
+    return _share(signal, noise / averaged)
 
 
 def split_half_ceiling(

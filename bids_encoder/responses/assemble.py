@@ -41,6 +41,8 @@ class Responses:
     repeats : (n,) int or None
         How many estimates (one per run that shows the stimulus) each row is the mean of; None
         for continuous designs.
+    squares : (V,) float64 or None
+        Sum over all estimates of their squares, from which the noise of repeats follows.
     """
 
     values: np.ndarray
@@ -49,6 +51,7 @@ class Responses:
     group_names: tuple[str, ...]
     stimuli: tuple[str, ...] | None
     repeats: np.ndarray | None = None
+    squares: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,9 @@ def event_matrix(
         )
     values = np.zeros((len(row_of), runs[0].betas.shape[1]), dtype=np.float32)
     repeats = np.zeros(len(row_of), dtype=int)
+    squares = np.zeros(values.shape[1])
     for names, betas in standardized_estimates(runs, standardize):
+        squares += np.einsum("ij,ij->j", betas, betas, dtype=np.float64)
         for stimulus, beta in zip(names, betas, strict=True):
             values[row_of[stimulus]] += beta
             repeats[row_of[stimulus]] += 1
@@ -125,7 +130,13 @@ def event_matrix(
     )
     _say(grouping)
     return Responses(
-        _whole_columns(values), mask, grouping.groups, grouping.names, tuple(row_of), repeats
+        _whole_columns(values),
+        mask,
+        grouping.groups,
+        grouping.names,
+        tuple(row_of),
+        repeats,
+        squares,
     )
 
 

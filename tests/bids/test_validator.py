@@ -39,7 +39,7 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
         derivatives.write_mask(one, mask)
         derivatives.write_statmap(one, "boldref", values, mask)
         for layer in LAYERS:
-            for kind in ("r2", "r", "penalty", "fingerprint_map"):
+            for kind in ("r2", "r", "penalty", "normalizedr2", "fingerprint_map"):
                 derivatives.write_statmap(one, kind, values, mask, layer=layer)
             arrays = {"dual": np.ones((5, 12), np.float32), "stimuli": ["a.png", "b.png"]}
             derivatives.write_weights(one, "weights", arrays, {"layer": layer}, layer=layer)

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_encoder.encoding.ceiling import noise_ceiling, normalise, reliable, split_half_ceiling
+from bids_encoder.encoding.ceiling import (
+    ceiling_from_means,
+    noise_ceiling,
+    normalise,
+    reliable,
+    split_half_ceiling,
+)
 from bids_encoder.encoding.scores import r2_score
 from bids_encoder.errors import DataError
 
@@ -82,3 +88,19 @@ def test_no_repeats_is_refused(estimate, stimuli):
     with pytest.raises(DataError, match="repeats") as caught:
         estimate(np.zeros((3, 2)), stimuli)
     assert "remedy" in str(caught.value)
+
+
+def test_ceiling_from_means_is_that_of_the_single_responses():
+    rng = np.random.default_rng(5)
+    stimuli = np.repeat(np.arange(30), rng.integers(1, 5, 30))
+    single = rng.normal(size=(30, 7))[stimuli] + rng.normal(size=(len(stimuli), 7))
+    repeats = np.bincount(stimuli)
+    means = np.stack([single[stimuli == s].mean(0) for s in range(30)])
+    found = ceiling_from_means(means, repeats, np.square(single).sum(0))
+    expected = noise_ceiling(single, stimuli, averaged=1 / np.mean(1 / repeats))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_ceiling_from_means_needs_repeats():
+    with pytest.raises(DataError, match="repeats"):
+        ceiling_from_means(np.ones((5, 2)), np.ones(5, int), np.full(2, 5.0))

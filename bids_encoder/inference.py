@@ -1,0 +1,157 @@
+"""Which voxels are predicted better than chance, and how well they could be predicted at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_encoder import console
+from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
+from bids_encoder.encoding.ceiling import SMALLEST_CEILING, ceiling_from_means, normalise
+from bids_encoder.encoding.folds import Fold
+from bids_encoder.encoding.null import (
+    N_VOXELS,
+    false_discovery_rate,
+    null_distribution,
+    p_values,
+    spread_voxels,
+)
+from bids_encoder.features.samples import Samples
+from bids_encoder.features.store import FeatureStore
+from bids_encoder.plan import Plan
+from bids_encoder.responses.assemble import Responses
+from bids_encoder.settings import Inference
+from bids_encoder.summary import LayerScores
+
+logger = logging.getLogger(__name__)
+
+# Neighbouring volumes are alike for as long as a haemodynamic response lasts.
+BLOCK_SECONDS = 30.0
+LEAST_REPEATED = 10  # stimuli with repeats; of fewer no ceiling is worth having
+
+
+def inference_is_done(chosen: Inference, analysis: Analysis) -> bool:
+    """Whether the p-values that are asked for are there."""
+    ours = _with_settings(chosen, analysis)
+    return chosen.n_permutations == 0 or all(is_done(ours, kind) for kind in ("p", "q"))
+
+
+def write_inference(
+    chosen: Inference,
+    analysis: Analysis,
+    plan: Plan,
+    store: FeatureStore,
+    samples: Samples,
+    responses: Responses,
+    folds: Sequence[Fold],
+    scores: Sequence[LayerScores],
+    *,
+    nested: bool,
+    mem_bytes: int,
+    device: str,
+) -> None:
+    """Write p- and q-maps, unless they are there or none are asked for.
+
+    Parameters
+    ----------
+    chosen : settings.Inference
+    analysis, plan, store, samples, responses, folds, scores
+        Of the analysis; the null is made as the scores were.
+    nested, mem_bytes, device
+        As for :func:`bids_encoder.encoding.ridge.fit`.
+    """
+    if inference_is_done(chosen, analysis):
+        return
+    highest = np.max([score.r2 for score in scores], axis=0)
+    block = 1
+    if responses.stimuli is None:
+        block = int(np.ceil(BLOCK_SECONDS / plan.infos[0].repetition_time))
+    voxels = spread_voxels(np.isfinite(highest))
+    if not voxels.size:
+        return
+    with console.stage("p-values") as words:
+        null = null_distribution(
+            _Kernels(samples, store),
+            responses.values[:, voxels],
+            folds,
+            n_permutations=chosen.n_permutations,
+            block=block,
+            nested=nested,
+            mem_bytes=mem_bytes,
+            device=device,
+            seed=chosen.permutation_seed,
+        )
+        p = p_values(highest, null)
+        q = false_discovery_rate(p)
+        passed = int(np.count_nonzero(q <= chosen.fdr))
+        words += [
+            f"{passed} voxels at a false discovery rate of {chosen.fdr:g}",
+            f"{chosen.n_permutations} permutations",
+        ]
+    extra = {
+        "Statistic": "highest r2 over layers",
+        "Permutations": chosen.n_permutations,
+        "PermutedVoxels": min(N_VOXELS, len(voxels)),
+        "PermutedBlock": block,
+        "FalseDiscoveryRate": chosen.fdr,
+        "VoxelsPassed": passed,
+        "Threshold": float(highest[q <= chosen.fdr].min()) if passed else None,
+        "NullQuantiles": {
+            str(share): float(np.quantile(null, share)) for share in (0.5, 0.95, 0.99, 0.999)
+        },
+    }
+    ours = _with_settings(chosen, analysis)
+    write_statmap(ours, "p", p, responses.mask, extra=extra)
+    write_statmap(ours, "q", q, responses.mask, extra=extra)
+
+
+def write_noise_ceiling(
+    analysis: Analysis, responses: Responses, scores: Sequence[LayerScores]
+) -> None:
+    """Write the noise ceiling and the scores in its units, where stimuli have repeats."""
+    repeats = responses.repeats
+    if repeats is None or np.count_nonzero(repeats > 1) < LEAST_REPEATED:
+        return
+    ceiling = ceiling_from_means(responses.values, repeats, responses.squares)
+    extra = {
+        "RepeatedStimuli": int(np.count_nonzero(repeats > 1)),
+        "Repeats": {"mean": float(repeats.mean()), "highest": int(repeats.max())},
+    }
+    write_statmap(analysis, "noiseceiling", ceiling, responses.mask, extra=extra)
+    for score in scores:
+        write_statmap(
+            analysis,
+            "normalizedr2",
+            normalise(score.r2, ceiling),
+            responses.mask,
+            extra={"SmallestCeiling": SMALLEST_CEILING},
+            layer=score.layer,
+        )
+    reliable = np.count_nonzero(ceiling >= SMALLEST_CEILING)
+    logger.info(
+        f"{extra['RepeatedStimuli']} stimuli were repeated: {reliable} voxels have a noise "
+        f"ceiling of at least {SMALLEST_CEILING:g}"
+    )
+
+
+def _with_settings(chosen: Inference, analysis: Analysis) -> Analysis:
+    return analysis.with_settings(
+        n_permutations=chosen.n_permutations,
+        fdr=chosen.fdr,
+        permutation_seed=chosen.permutation_seed,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Kernels:
+    """The kernels of all layers, one in memory at a time, as often as they are asked for."""
+
+    samples: Samples
+    store: FeatureStore
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for layer in self.store.layers:
+            yield self.samples.kernel(self.store.load(layer, self.samples.stimuli).values)
