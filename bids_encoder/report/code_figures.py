@@ -124,7 +124,7 @@ def distortions(levels: np.ndarray, curves: Mapping[str, np.ndarray]) -> plt.Fig
     levels : (20,) array
         Standard deviations of the noise.
     curves : mapping of scheme to (20,) array
-        The first eleven are numbered 1 to 11; what comes after is drawn dashed.
+        The first eleven are numbered 1 to 11; what comes after, at 0, is drawn dashed.
     """
     figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
     names = list(curves)[:11]
@@ -137,13 +137,14 @@ def distortions(levels: np.ndarray, curves: Mapping[str, np.ndarray]) -> plt.Fig
     heights = _apart(list(ends.values()), 0.036)
     for text, height, color in zip(ends, heights, shown, strict=True):
         axes.text(levels[-1] + 0.012, height, text, color=color, va="center", fontsize=9)
-    for (name, curve), style in zip(list(curves.items())[11:], (":", "--"), strict=False):
-        axes.plot(levels, curve, style, color=ORANGE, linewidth=1.6, label=name)
+    rest = list(curves)[11:]
+    for name in rest:
+        axes.plot(levels, curves[name], "--", color=ORANGE, linewidth=1.6)
+    axes.text(levels[1] + 0.01, -0.022, " · ".join(rest), color=ORANGE, fontsize=9, va="top")
     axes.set_xlim(levels[0], levels[-1] + 0.085)
-    axes.set_ylim(-0.06, 1.03)
+    axes.set_ylim(-0.09, 1.03)
     axes.set_xlabel("distortion (standard deviation of the noise)")
     axes.set_ylabel("similarity to the prototype, r")
-    axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0.0, 0.05))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
