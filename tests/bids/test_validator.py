@@ -163,5 +163,5 @@ def test_pybids_reads_our_names(output):
     )  # fmt: skip
     # pybids has no word for stat- yet; it tells the maps apart by their names.
     stats = sorted(file.filename.split("_stat-")[1].split("_")[0] for file in found)
-    assert stats == ["fingerprint", "penalty", "r", "r2"]
+    assert stats == ["fingerprint", "normalizedr2", "penalty", "r", "r2"]
     assert all(file.get_metadata()["Settings"] == {"nested": False} for file in found)
