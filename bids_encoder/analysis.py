@@ -207,9 +207,9 @@ def _fit_layers(
 
 def _spare_memory(settings: Settings, responses: Responses) -> int:
     """Bytes that a fit may work in."""
-    budget = settings.resources.mem
+    resources = settings.resources
     return memory.fit_budget(
-        *responses.values.shape, int(budget * memory.GB) if budget else memory.available()
+        *responses.values.shape, memory.budget(resources.mem, resources.nprocs)
     )
 
 

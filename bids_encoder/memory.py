@@ -28,6 +28,11 @@ def available() -> int:
     return int(_SHARE * min(limits))
 
 
+def budget(gigabytes: float | None, n_processes: int = 1) -> int:
+    """Bytes for one process, of what the user allows or of what is free."""
+    return (int(gigabytes * GB) if gigabytes else available()) // n_processes
+
+
 def needed(*, n_samples: int, n_voxels: int, n_volumes: int, n_stimuli: int, fit: int) -> int:
     """Estimate the largest number of bytes that an analysis holds at once.
 

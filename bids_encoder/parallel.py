@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context
 
 from bids_encoder import console
@@ -71,6 +71,7 @@ def _participants(settings: Settings, labels: list[str]) -> Iterator[Outcome]:
     if settings.resources.nprocs > 1 and len(labels) > 1:
         yield from _in_pool(settings, labels, is_last)
         return
+    settings = replace(settings, resources=replace(settings.resources, nprocs=1))
     for number, label in enumerate(labels, start=1):
         outcome = _attempt(settings, label)
         yield outcome
@@ -81,8 +82,11 @@ def _participants(settings: Settings, labels: list[str]) -> Iterator[Outcome]:
 
 def _in_pool(settings: Settings, labels: list[str], is_last) -> Iterator[Outcome]:
     # Spawned, not forked: forked children deadlock in the numerical libraries' threads.
+    n_processes = min(settings.resources.nprocs, len(labels))
+    # Memory is shared out among as many as there really are.
+    settings = replace(settings, resources=replace(settings.resources, nprocs=n_processes))
     pool = ProcessPoolExecutor(
-        min(settings.resources.nprocs, len(labels)),
+        n_processes,
         mp_context=get_context("spawn"),
         initializer=_start_worker,
         initargs=(settings.flow.verbose,),

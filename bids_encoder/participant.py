@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 
-from bids_encoder import console
+from bids_encoder import console, memory
 from bids_encoder.analysis import analyse
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.checks import read_description, require_folder
@@ -82,7 +82,8 @@ def run_participant(settings: Settings, participant: str) -> str:
             source = open_source(settings, {id_ for plan in plans for id_ in plan.stimuli}, device)
             words += [source.name, f"{len(source.layers)} layers", device]
         for plan in plans:
-            logger.info(plan.describe(source.name, source.layers, settings.resources.mem))
+            budget = memory.budget(settings.resources.mem, settings.resources.nprocs)
+            logger.info(plan.describe(source.name, source.layers, budget))
         if settings.flow.dry_run:
             return "planned, nothing written"
         datasets = init_dataset(

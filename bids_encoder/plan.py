@@ -106,8 +106,8 @@ class Plan:
         )
         return continuous_groups(names, sessions, self.presentations, n_volumes, times)
 
-    def describe(self, network: str, layers: Sequence[str], mem: float | None) -> str:
-        """The plan in words, for ``--dry-run`` and the log."""
+    def describe(self, network: str, layers: Sequence[str], budget: int) -> str:
+        """The plan in words, for ``--dry-run`` and the log; ``budget``: bytes to be used."""
         run = self.runs[0]
         n_voxels, exact = self.n_voxels
         sessions = {r.session for r in self.runs if r.session is not None}
@@ -125,13 +125,12 @@ class Plan:
             ("groups", f"{len(groups)} for cross-validation: {listed(groups)}"),
             ("regions", ", ".join(one.source for one in self.regions) or "none"),
             ("network", f"{network}: {', '.join(layers)}"),
-            ("memory", self._memory(n_voxels, exact, mem)),
+            ("memory", self._memory(n_voxels, exact, budget)),
         ]  # fmt: skip
         title = f"sub-{self.participant}, task {self.task}"
         return "\n".join([title, *(f"  {name:<9}{text}" for name, text in rows)])
 
-    def _memory(self, n_voxels: int, exact: bool, mem: float | None) -> str:
-        budget = int(mem * memory.GB) if mem else memory.available()
+    def _memory(self, n_voxels: int, exact: bool, budget: int) -> str:
         fit = make_fit_plan(
             self.n_samples,
             None,

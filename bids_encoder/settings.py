@@ -298,7 +298,8 @@ class Resources:
     )  # fmt: skip
     mem: float | None = option(
         None, type=gigabytes, metavar="GB", changes_results=False,
-        help="memory to stay under, such as 8GB (default: most of what is free)",
+        help="memory to stay under, of all participants worked on at once, such as 8GB "
+        "(default: most of what is free)",
     )  # fmt: skip
     device: str = option(
         "auto", choices=("auto", "cpu", "cuda"), changes_results=False, help="where to compute"
