@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,11 +67,85 @@ class Written:
                 remedy="remove the folder of this participant and run it again",
             ) from None
 
+    def matching_sidecar(self, kind: str) -> dict | None:
+        """The sidecar of a file that was made with the same settings, or None.
+
+        An earlier run may have left a file that this one was not asked for.
+        """
+        path = outputs.output_path(self.root, kind, self.names, ".json")
+        if not path.exists():
+            return None
+        sidecar = read_json(path)
+        settings = sidecar.get("Settings", {})
+        same = all(settings.get(key) == value for key, value in self.sidecar["Settings"].items())
+        return sidecar if same else None
+
     def table(self) -> pandas.DataFrame:
         """Read its table of scores."""
         import pandas
 
         return pandas.read_table(self.path("scores"))
+
+    def unfinished(self, files: Iterable[tuple[str, str | None]] = ()) -> Path | None:
+        """The first of its files that is missing, cut short, or of other settings.
+
+        Parameters
+        ----------
+        files : iterable of (kind, layer)
+            Besides the table of scores.
+        """
+        for kind, layer in (("scores", None), *files):
+            path = self.path(kind, layer)
+            side = _sidecar(path)
+            if side.get("SettingsHash") != self.sidecar.get("SettingsHash") or not _whole(
+                path, side
+            ):
+                return path
+        return None
+
+    def fingerprints(self) -> dict[str, Path]:
+        """Tables of region fingerprints that were made of these scores, by atlas."""
+        ours = {key: value for key, value in self.names.items() if key in _ENTITIES and value}
+        ours["desc"] = outputs.label(self.names["network"])
+        found = {}
+        for path in sorted((self.path("scores")).parent.glob("*_fingerprint.tsv")):
+            entities = dict(parse_name(path).entities)
+            atlas = entities.pop("atlas", None)
+            side = _sidecar(path)
+            made_of = (side.get("Settings") or {}).get("scores")
+            if (
+                atlas
+                and entities == ours
+                and made_of == self.sidecar.get("SettingsHash")
+                and _whole(path, side)
+            ):
+                found[atlas] = path
+        return found
+
+
+def read_fingerprints(path: Path) -> pandas.DataFrame:
+    """Read a table of region fingerprints; regions may be called NA or None."""
+    import pandas
+
+    return pandas.read_table(path, na_values=["n/a"], keep_default_na=False, dtype={"region": str})
+
+
+def _sidecar(path: Path) -> dict:
+    """The sidecar of a file, empty where there is none that can be read."""
+    try:
+        content = json.loads(path.with_name(f"{path.name.partition('.')[0]}.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _whole(path: Path, sidecar: dict) -> bool:
+    """Has the file the size that its sidecar says?"""
+    extension = path.name[path.name.index(".") :]
+    try:
+        return path.stat().st_size == sidecar["FileSizes"][extension]
+    except (OSError, KeyError, TypeError):
+        return False
 
 
 def find_analyses(root: Path, participants: Sequence[str] | None = None) -> list[Written]:

@@ -1,0 +1,126 @@
+"""The maps of one analysis, drawn for the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nibabel
+import numpy as np
+
+from bids_encoder.bids import outputs
+from bids_encoder.bids.written import Written
+from bids_encoder.report import figures
+from bids_encoder.report.page import Figure
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The maps of one analysis as arrays (x, y, z), NaN where there is no value."""
+
+    r: dict[str, np.ndarray]
+    highest: np.ndarray  # over layers
+    best: np.ndarray
+    slope: np.ndarray
+    background: np.ndarray
+    inside: np.ndarray
+    passed: np.ndarray
+    rule: str  # which voxels passed, in words
+    view: figures.View
+    vmax: float
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        """The values of the voxels that are worth drawing."""
+        return np.where(self.passed, values, np.nan)
+
+
+def _read_maps(written: Written) -> Maps:
+    r = {layer: _volume(written.image("r", layer)) for layer in written.layers}
+    mask = written.image("mask")
+    inside = np.asarray(mask.dataobj) != 0
+    highest = np.full(inside.shape, np.nan)
+    highest[inside] = np.fmax.reduce([volume[inside] for volume in r.values()])
+    scores = highest[inside & np.isfinite(highest)]
+    vmax = max(float(np.quantile(scores, 0.9995)), 0.05) if scores.size else 1.0
+    side = written.matching_sidecar("q")
+    if side is not None and side["VoxelsPassed"]:
+        passed = _volume(written.image("q")) <= side["FalseDiscoveryRate"]
+        rule = "voxels that some layer predicts better than chance"
+    else:
+        passed = np.nan_to_num(highest) > 0.2 * vmax
+        rule = f"voxels whose highest r exceeds {0.2 * vmax:.2f}"
+    return Maps(
+        r=r,
+        highest=highest,
+        best=_volume(written.image("bestlayer")),
+        slope=_volume(written.image("slope")),
+        background=_volume(written.image("boldref")),
+        inside=inside,
+        passed=passed,
+        rule=rule,
+        view=figures.view_of(mask, np.where(passed, np.nan_to_num(highest).clip(0) ** 2, 0)),
+        vmax=vmax,
+    )
+
+
+def _volume(image: nibabel.Nifti1Image) -> np.ndarray:
+    return np.asarray(image.dataobj, dtype=np.float32)
+
+
+def map_figures(written: Written) -> tuple[Figure, ...]:
+    """Draw the maps of an analysis and the profile over layers; write them as PNG.
+
+    Voxels that are predicted better than chance are drawn; where there are no
+    p-values, those whose score is above a fifth of the scale.
+    """
+    layers, maps = written.layers, _read_maps(written)
+    scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
+    limit = max(float(np.nanmax(np.abs(maps.shown(maps.slope)), initial=0)), 1e-3)
+    drawn = [
+        (
+            "r",
+            "Where each layer predicts",
+            figures.map_rows(
+                [(layer, maps.shown(volume.clip(0))) for layer, volume in maps.r.items()],
+                maps.background, maps.view, vmin=0.0, vmax=maps.vmax, colors="inferno",
+                label="correlation r of prediction and held-out response",
+            ),
+            f"Mean over folds; one scale for all layers; {maps.rule}. "
+            "Axial slices of the analysed voxels over their mean BOLD, z in mm, left is left.",
+        ),
+        (
+            "profile",
+            "Scores over layers",
+            figures.profile(layers, scores, maps.best[maps.inside].astype(int)),
+            "Left: mean over the voxels with the highest score in any layer (chosen by the "
+            "same scores, so that heights are optimistic and shapes count). Right: voxels in "
+            "the best-layer map.",
+        ),
+        (
+            "bestlayer",
+            "Which layer predicts best",
+            figures.map_rows(
+                [("best layer", maps.shown(np.where(maps.best > 0, maps.best, np.nan)))],
+                maps.background, maps.view, vmin=0.5, vmax=len(layers) + 0.5,
+                colors=figures.layer_colors(len(layers)),
+                ticks=list(enumerate(layers, start=1)),
+            ),
+            f"Argmax over layers after smoothing by one voxel; {maps.rule}.",
+        ),
+        (
+            "slope",
+            "Early or late",
+            figures.map_rows(
+                [("slope", maps.shown(maps.slope))], maps.background, maps.view,
+                vmin=-limit, vmax=limit, colors="PuOr_r",
+                label="early layers predict better  ←  →  late layers predict better",
+            ),
+            "Inner product of the normalised profile with a trend from −1 (first layer) to 1 "
+            "(last layer); the same voxels as above.",
+        ),
+    ]  # fmt: skip
+    pages = []
+    for name, title, figure, caption in drawn:
+        path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
+        figures.save(figure, path)
+        pages.append(Figure(title, path, caption))
+    return tuple(pages)
