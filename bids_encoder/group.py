@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from bids_encoder import console
 from bids_encoder.bids.dataset import list_participants
-from bids_encoder.bids.derivatives import (
-    Analysis,
-    is_done,
-    start_analysis,
-    write_statmap,
-    write_table,
-)
+from bids_encoder.bids.derivatives import Analysis, is_done, start_analysis, write_table
 from bids_encoder.bids.description import init_dataset
-from bids_encoder.bids.written import Written, find_analyses
+from bids_encoder.bids.names import without_prefix
+from bids_encoder.bids.spaces import NATIVE, is_own
+from bids_encoder.bids.written import Written, find_analyses, read_fingerprints
 from bids_encoder.errors import DataError, MissingInputError
+from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
+from bids_encoder.group_maps import N_PERMUTATIONS, how_tested, source_maps, write_maps
 from bids_encoder.report.group import write_group_report
 from bids_encoder.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Spaces in which each participant has a grid of its own.
-_OWN_SPACES = (None, "T1w", "T2w", "fsnative", "individual", "orig", "scanner", "func", "boldref")
+_FINGERPRINT_COLUMNS = {
+    "region": "Name of the region.",
+    "layer": "Layer of the network, from shallow to deep.",
+    "participants": "Number of participants who have a fingerprint of the region.",
+    "mean": "Mean over participants of the fingerprint: the score of the layer in the best "
+    "voxels of the region, divided by its maximum over layers.",
+    "low": f"Lower end of the {CONFIDENCE:.0%} bootstrap interval of the mean, over participants "
+    f"(n/a with fewer than {MIN_PARTICIPANTS}).",
+    "high": "Upper end of that interval.",
+}
 
 
 def run_group(settings: Settings) -> str:
     """Summarise the participants whose results are in the output folder.
 
-    Participants without results are named, and the others go on, so that the
-    group level can be run while participants are still being added.
+    Participants without results, or whose results are being written, are named, and the
+    others go on, so that the group level can be run while participants are still being
+    added.
 
     Parameters
     ----------
@@ -49,28 +56,15 @@ def run_group(settings: Settings) -> str:
     MissingInputError
         No participant has results.
     DataError
-        Participants were analysed with different layers, or their maps in a
-        common space lie on different grids.
+        Participants were analysed with different layers or in different spaces, or
+        their maps in a common space lie on different grids.
     OutputError
         The results cannot be written.
     """
     wanted = list_participants(settings.bids_dir, settings.selection.participant_label)
-    found = find_analyses(settings.output_dir, wanted)
-    if not found:
-        raise MissingInputError(
-            "No participant has results to summarise.",
-            file=settings.output_dir,
-            found=f"no sub-*/func/*_scores.json of {len(wanted)} participants",
-            remedy="run the participant level first",
-        )
-    there = {one.names["sub"] for one in found}
-    missing = [label for label in wanted if label not in there]
-    if missing:
-        logger.warning(
-            f"{len(missing)} of {len(wanted)} participants have no results yet and are left out: "
-            f"{', '.join(missing[:20])}{', …' if len(missing) > 20 else ''}"
-        )
+    found = _finished(settings, wanted)
     groups = _alike(found)
+    _check_spaces(groups)
     for members in groups.values():
         _check_layers(members)
     if settings.flow.dry_run:
@@ -82,16 +76,84 @@ def run_group(settings: Settings) -> str:
                 words += _summarise(datasets, members)
     with console.stage("report") as words:
         words.append(str(write_group_report(settings.output_dir, list(groups.values()))))
-    return f"{len(there)} participants"
+    return f"{len({one.names['sub'] for one in found})} participants"
+
+
+def _finished(settings: Settings, wanted: Sequence[str]) -> list[Written]:
+    """The analyses that were asked for and are all there; the others are named."""
+    found = [one for one in find_analyses(settings.output_dir, wanted) if _asked(settings, one)]
+    whole = []
+    for one in found:
+        lacking = one.unfinished([*source_maps(one.layers), ("mask", None)])
+        if lacking is None:
+            whole.append(one)
+        else:
+            logger.warning(
+                f"sub-{one.names['sub']}, task {one.names['task']}: left out, as it is being "
+                f"worked on or was interrupted ({lacking.name} is not finished)."
+            )
+    without = [label for label in wanted if label not in {one.names["sub"] for one in found}]
+    if not whole:
+        raise MissingInputError(
+            "No participant has results to summarise.",
+            file=settings.output_dir,
+            found=f"no finished sub-*/func/*_scores.json of {len(wanted)} participants",
+            remedy="run the participant level first",
+        )
+    if without:
+        logger.warning(
+            f"{len(without)} of {len(wanted)} participants have no results yet and are left out: "
+            f"{', '.join(without[:20])}{', …' if len(without) > 20 else ''}"
+        )
+    return whole
+
+
+def _asked(settings: Settings, one: Written) -> bool:
+    """Is it of a task and a space that the options name?"""
+    chosen = settings.selection
+    labels = [space.split(":")[0] for space in chosen.space]
+    spaces = {None if label in NATIVE else label for label in labels}
+    return (not chosen.task_id or one.names["task"] in without_prefix(chosen.task_id, "task")) and (
+        not spaces or one.names["space"] in spaces
+    )
 
 
 def _alike(found: Sequence[Written]) -> dict[tuple, list[Written]]:
     """Analyses that can be compared: the same task, space, resolution and network."""
     groups: dict[tuple, list[Written]] = {}
     for one in found:
-        key = tuple(one.names[name] for name in ("task", "space", "res", "network"))
+        key = tuple(one.names[name] for name in ("task", "network", "space", "res"))
         groups.setdefault(key, []).append(one)
     return groups
+
+
+def _check_spaces(groups: Mapping[tuple, Sequence[Written]]) -> None:
+    """Refuse participants who have no space in common; warn of spaces that some lack."""
+    by_task: dict[tuple, dict[str, list[str]]] = {}
+    for (task, network, space, res), members in groups.items():
+        name = (space or "as acquired") + (f" (res-{res})" if res else "")
+        people = [f"sub-{one.names['sub']}" for one in members]
+        by_task.setdefault((task, network), {})[name] = people
+    for (task, network), spaces in by_task.items():
+        everybody = {one for people in spaces.values() for one in people}
+        lacking = {space: sorted(everybody - set(people)) for space, people in spaces.items()}
+        if all(lacking.values()):
+            first = next(iter(groups.values()))[0]
+            raise DataError(
+                "Participants were analysed in different spaces, which cannot be summarised.",
+                file=first.root,
+                place=f"task {task}, network {network}",
+                found="; ".join(f"{', '.join(who)}: {space}" for space, who in spaces.items()),
+                expected="one space that all of them have",
+                remedy="run the participants again with the same --space, or choose with --space "
+                "or --participant-label which are to be summarised",
+            )
+        for space, who in lacking.items():
+            if who:
+                logger.warning(
+                    f"Task {task}: {', '.join(who)} {'have' if len(who) > 1 else 'has'} no "
+                    f"results in the space {space}, which is summarised without."
+                )
 
 
 def _check_layers(members: Sequence[Written]) -> None:
@@ -110,69 +172,70 @@ def _check_layers(members: Sequence[Written]) -> None:
         )
 
 
-def _summarise(datasets, members: Sequence[Written]) -> list[str]:
-    """Write the table of all participants and, in a common space, maps."""
+def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list[str]:
+    """Write the tables of all participants and, in a common space, maps."""
     first = members[0]
     names = {key: first.names[key] for key in ("task", "space", "res", "network")}
-    sources = [one.path(kind, layer) for one in members for kind, layer in _maps(first.layers)]
+    tables = [one.fingerprints() for one in members]
+    sources = [one.path(kind, layer) for one in members for kind, layer in source_maps(one.layers)]
+    sources += [path for table in tables for path in table.values()]
     analysis = start_analysis(
-        datasets, {**names, "tpl": names["space"]}, settings={}, sources=sources
+        datasets,
+        {**names, "tpl": names["space"]},
+        settings={"flips": N_PERMUTATIONS, "seed": 0},
+        sources=sources,
     )
     said = [f"task {names['task']}", f"{len(members)} participants"]
     if is_done(analysis, "group_scores"):
         return [*said, "all is there already"]
-    if names["space"] in _OWN_SPACES:
+    for atlas in sorted({atlas for table in tables for atlas in table}):
+        paths = {
+            f"sub-{one.names['sub']}": table.get(atlas)
+            for one, table in zip(members, tables, strict=True)
+        }
+        said.append(f"{_write_fingerprints(analysis, atlas, paths, first.layers)} regions: {atlas}")
+    if is_own(names["space"]):
         said.append("no maps: the participants have no space in common")
     else:
-        for kind, layer in _maps(first.layers):
-            _write_maps(analysis, members, kind, layer)
+        write_maps(analysis, members)
+        logger.info(how_tested(len(members)))
         said.append(f"maps in {names['space']}")
     _write_scores(analysis, members)
     return said
 
 
-def _maps(layers: Sequence[str]) -> list[tuple[str, str | None]]:
-    return [*(("r", layer) for layer in layers), ("slope", None)]
-
-
-def _write_maps(
-    analysis: Analysis, members: Sequence[Written], kind: str, layer: str | None
-) -> None:
-    """Mean and Student's t over participants, where all of them have a value."""
-    images = [one.image(kind, layer) for one in members]
-    _check_grids(members, images, kind, layer)
-    values = np.stack([np.asarray(image.dataobj, dtype=np.float64) for image in images])
-    everywhere = np.isfinite(values).all(axis=0)
-    mask = nibabel.Nifti1Image(everywhere.astype(np.uint8), images[0].affine, images[0].header)
-    mask.set_data_dtype(np.uint8)
-    inside = values[:, everywhere]
-    n = len(inside)
-    extra = {"NumberOfParticipants": n}
-    names = {"measure": kind, "layer": layer}
-    mean = inside.mean(axis=0)
-    write_statmap(analysis, "group_mean", mean, mask, extra=extra, **names)
-    if n > 1:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = mean / (inside.std(axis=0, ddof=1) / np.sqrt(n))
-        t[~np.isfinite(t)] = np.nan
-        write_statmap(analysis, "group_t", t, mask, dof=n - 1, extra=extra, **names)
-
-
-def _check_grids(members, images, kind, layer) -> None:
-    first = images[0]
-    for one, image in zip(members, images, strict=True):
-        if image.shape != first.shape or not np.allclose(image.affine, first.affine, atol=1e-3):
-            raise DataError(
-                "Participants' maps lie on different grids and cannot be averaged.",
-                file=one.path(kind, layer),
-                found=f"{image.shape} voxels, origin {np.round(image.affine[:3, 3], 1)}",
-                expected=f"{first.shape} voxels, origin {np.round(first.affine[:3, 3], 1)}, "
-                f"as sub-{members[0].names['sub']} has",
-                remedy="preprocess all participants into the same space and resolution",
-            )
+def _write_fingerprints(
+    analysis: Analysis, atlas: str, paths: Mapping[str, Path | None], layers: Sequence[str]
+) -> int:
+    """Write the fingerprints of one atlas; participants' regions are matched by name."""
+    lacking = [name for name, path in paths.items() if path is None]
+    if lacking:
+        logger.warning(f"Atlas {atlas}: {', '.join(lacking)} without region fingerprints.")
+    values: dict[str, dict[str, np.ndarray]] = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        for region, rows in read_fingerprints(path).groupby("region", sort=False):
+            found = rows.set_index("layer")["fingerprint"].reindex(list(layers))
+            values.setdefault(str(region), {})[name] = found.to_numpy(float)
+    nothing = np.full(len(layers), np.nan)
+    rows = []
+    for region, found in values.items():
+        each = np.stack([found.get(name, nothing) for name in paths])
+        mean, low, high = mean_interval(each)
+        n = int(np.isfinite(each).all(axis=1).sum())
+        rows += [
+            (region, layer, n, mean[i], low[i], high[i], *each[:, i])
+            for i, layer in enumerate(layers)
+        ]
+    meanings = {**_FINGERPRINT_COLUMNS, **{name: f"Fingerprint of {name}." for name in paths}}
+    columns = dict(zip(meanings, map(list, zip(*rows, strict=True)), strict=True))
+    write_table(analysis, "group_fingerprint", columns, meanings, atlas=atlas)
+    return len(values)
 
 
 def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
+    """The table of all scores comes last and means: done."""
     import pandas
 
     tables = []
@@ -186,4 +249,8 @@ def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
         for name in table.columns
     }
     columns = {name: table[name].tolist() for name in table.columns}
-    write_table(analysis, "group_scores", columns, meanings)
+    extra = {
+        "Participants": [f"sub-{one.names['sub']}" for one in members],
+        "Test": None if is_own(analysis.names["space"]) else how_tested(len(members)),
+    }
+    write_table(analysis, "group_scores", columns, meanings, extra=extra)
