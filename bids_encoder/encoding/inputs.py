@@ -87,16 +87,21 @@ def make_system(features, kernel, order, bounds, device, *, by_features: bool) -
         k = linear_kernel(features) if kernel is None else np.array(kernel, dtype=np.float64)
         k = torch.from_numpy(reorder(reorder(k, order).T, order))
         system = KernelSystem(k.to(device), bounds)
-    if not np.isfinite(system.unit) or system.unit <= 0:
+    check_features_vary(system.unit)
+    return system
+
+
+def check_features_vary(unit: float) -> None:
+    """DataError where the mean diagonal of a centred kernel is not a positive number."""
+    if not np.isfinite(unit) or unit <= 0:
         raise DataError(
             "The features cannot be used for ridge regression.",
             found="values that are not finite"
-            if not np.isfinite(system.unit)
+            if not np.isfinite(unit)
             else "the same features for every sample",
             expected="finite features that differ among samples",
             remedy="look at the stimuli and the layer; leave this layer out",
         )
-    return system
 
 
 def usable(responses: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:

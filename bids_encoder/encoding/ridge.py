@@ -37,6 +37,7 @@ from bids_encoder.encoding.inputs import (
     voxels_first,
 )
 from bids_encoder.encoding.memory import DEFAULT_MEMORY, Plan, make_plan
+from bids_encoder.encoding.steps import Steps
 from bids_encoder.encoding.systems import Solver
 from bids_encoder.errors import DataError
 
@@ -218,7 +219,7 @@ def _fit(
     solvers = _cached(system, grid, plan.solvers, weights=keep_weights)
     result = _empty(n, n_voxels, keep_weights)
     chosen = np.zeros(n_voxels, dtype=np.int64)
-    steps = _Steps(on_progress, (1 + nested * len(folds)) * len(columns))
+    steps = Steps(on_progress, (1 + nested * len(folds)) * len(columns))
     for some in _split(columns, plan.block):
         y = voxels_first(responses, some, order, system.device)
         mean = y.mean(1)
@@ -250,7 +251,7 @@ def _fit(
 
 
 def _nested_scores(
-    system: System, solvers: Solvers, responses, columns, order, grid, plan: Plan, steps: _Steps
+    system: System, solvers: Solvers, responses, columns, order, grid, plan: Plan, steps: Steps
 ) -> np.ndarray:
     """r2 and r, (2, V), where the penalty of a fold was chosen inside its training rows."""
     k = len(system.folds)
@@ -308,18 +309,6 @@ def _by_penalty(index: np.ndarray):
 
 def _split(columns: np.ndarray, size: int) -> list[np.ndarray]:
     return [columns[start : start + size] for start in range(0, len(columns), size)]
-
-
-class _Steps:
-    """Tells `on_progress` which share of `total` steps is done."""
-
-    def __init__(self, on_progress: Callable[[float], None] | None, total: int):
-        self._tell, self._total, self._done = on_progress, total, 0
-
-    def add(self, count: int) -> None:
-        self._done += count
-        if self._tell is not None:
-            self._tell(self._done / self._total)
 
 
 def _empty(n: int, n_voxels: int, keep_weights: bool) -> dict[str, np.ndarray | None]:
