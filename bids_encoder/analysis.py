@@ -22,7 +22,12 @@ from bids_encoder.encoding.folds import MAX_FOLDS, Fold, make_folds
 from bids_encoder.encoding.ridge import fit
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.features.store import FeatureStore
-from bids_encoder.inference import inference_is_done, write_inference, write_noise_ceiling
+from bids_encoder.inference import (
+    inference_is_done,
+    passed_voxels,
+    write_inference,
+    write_noise_ceiling,
+)
 from bids_encoder.plan import Plan
 from bids_encoder.regions import load_regions
 from bids_encoder.responses.assemble import Responses
@@ -82,15 +87,12 @@ def analyse(
         sources=plan.sources,
     )
     title = f"task {plan.task}"
-    if (
-        is_done(analysis, "scores")
-        and inference_is_done(settings.inference, analysis)
-        and tables_are_done(settings.neural_code, analysis)
-    ):
-        logger.info(f"{title}: all is there already, with the same input and settings")
+    if is_done(analysis, "scores") and inference_is_done(settings.inference, analysis):
         regions = load_regions(plan.regions, nibabel.load(analysis.path("mask")))
-        write_region_fingerprints(datasets, analysis, source.layers, regions)
-        return f"{title}: done before"
+        if tables_are_done(settings.neural_code, analysis, regions):
+            logger.info(f"{title}: all is there already, with the same input and settings")
+            write_region_fingerprints(datasets, analysis, source.layers, regions)
+            return f"{title}: done before"
     # The BOLD first: it takes minutes, and features may take hours, before a fault comes out.
     mask, measured = _responses(settings, plan)
     responses = measured.responses
@@ -113,8 +115,9 @@ def analyse(
         mem_bytes=_spare_memory(settings, responses),
         device=device,
     )  # fmt: skip
-    write_neural_code(settings.neural_code, analysis, plan, store, measured, scores)
-    write_summary(analysis, plan, source, responses, folds, scores, warnings)
+    write_neural_code(settings.neural_code, analysis, plan, store, measured, scores, regions)
+    passed = passed_voxels(settings.inference, analysis, responses.mask)
+    write_summary(analysis, plan, source, responses, folds, scores, warnings, passed)
     write_region_fingerprints(datasets, analysis, source.layers, regions)
     top = np.fmax.reduce([s.r for s in scores])
     return (

@@ -7,6 +7,7 @@ alike neighbouring voxels are (super-voxel smoothness).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +20,7 @@ from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, is_done, write_table, write_weights
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.networks.preprocess import fit_to_square
-from bids_encoder.neural_code.analysis import (
-    correlations,
-    crossvalidated_distances,
-    noise_ceiling,
-    noise_variance,
-    permutation_p,
-    ranked,
-)
+from bids_encoder.neural_code.compare import Halves, compare, compare_halves
 from bids_encoder.neural_code.similarity import (
     bootstrap_interval,
     gini,
@@ -40,15 +34,22 @@ from bids_encoder.plan import Plan
 from bids_encoder.responses.atlas import Regions
 from bids_encoder.responses.measure import Measured
 from bids_encoder.settings import NeuralCode
-from bids_encoder.similarity_columns import FAR, NEIGHBOURS, SIMILARITY, SMOOTHNESS
+from bids_encoder.similarity_columns import (
+    BEST,
+    CHOICE,
+    FAR,
+    NEIGHBOURS,
+    PATTERNS,
+    SIMILARITY,
+    SMOOTHNESS,
+)
 from bids_encoder.stimuli.images import read_image
 from bids_encoder.summary import LayerScores
 
 PIXELS = "pixels"  # what the layer before the first is called
 PREDICTED = "predicted"  # the region of the best-predicted voxels
 _SIDE = 32
-_BEST = 0.25
-_FEWEST = 5  # voxels of a region, and stimuli
+_FEWEST = 5  # voxels of a region
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,15 @@ def sampled_stimuli(chosen: NeuralCode, stimuli: Sequence[str]) -> list[str]:
     return sample_items(sorted(stimuli), chosen.similarity_items, chosen.similarity_seed)
 
 
-def tables_are_done(chosen: NeuralCode, analysis: Analysis) -> bool:
+def tables_are_done(
+    chosen: NeuralCode, analysis: Analysis, atlases: Sequence[Regions] = ()
+) -> bool:
     """Whether there is nothing left for :func:`write_neural_code` to do."""
-    own = _own(chosen, analysis)
-    return chosen.no_neural_code or all(is_done(own, k) for k in ("smoothness", "neighbours"))
+    # The neighbours' table is the last one that is written of each.
+    return chosen.no_neural_code or all(
+        is_done(_own(chosen, analysis, atlas), "neighbours", atlas=atlas and atlas.atlas)
+        for atlas in (None, *atlases)
+    )
 
 
 def write_neural_code(
@@ -102,37 +108,42 @@ def write_neural_code(
     scores : sequence of LayerScores
         They choose the best-predicted voxels, which are the region ``predicted``.
     atlases : sequence of Regions
+        On the voxels of the analysis; each gets tables of its own.
     """
-    items = sampled_stimuli(chosen, list(plan.stimuli))
-    if tables_are_done(chosen, analysis) or len(items) < _FEWEST:
+    if tables_are_done(chosen, analysis, atlases):
         return
-    own = _own(chosen, analysis)
     with console.stage("similarity") as words:
+        items = sampled_stimuli(chosen, list(plan.stimuli))
         extra = {
             "NumberOfStimuli": len(plan.stimuli),
             "NumberOfSampledStimuli": len(items),
             "NumberOfPairs": len(items) * (len(items) - 1) // 2,
             "SamplingSeed": chosen.similarity_seed if len(items) < len(plan.stimuli) else None,
         }
-        pictures = _write_smoothness(own, store, {i: plan.stimuli[i] for i in items}, extra)
-        groups: dict[str | None, dict[str, np.ndarray]] = {None: _predicted(scores)}
-        for atlas in atlases:
-            groups[atlas.atlas] = _members(atlas, measured)
-        for name, regions in groups.items():
+        files = {item: plan.stimuli[item] for item in items}
+        pictures = _write_smoothness(_own(chosen, analysis, None), store, files, extra)
+        words.append(f"{len(items)} pictures")
+        for atlas in (None, *atlases):
+            own, name = _own(chosen, analysis, atlas), atlas and atlas.atlas
+            regions = _predicted(scores) if atlas is None else _members(atlas, measured)
             if regions and plan.design.kind == "events":
-                found = _similarities(chosen, pictures, measured, scores, regions)
-                _write_similarity(own, pictures, found, extra, name)
+                about = {**extra, "RegionChoice": atlas.source if atlas else CHOICE, **PATTERNS}
+                _write_similarity(own, chosen, pictures, measured, scores, regions, about, name)
             _write_neighbours(own, measured, regions, name, chosen.similarity_seed)
-        words += [f"{len(items)} pictures", f"{sum(map(len, groups.values()))} regions"]
+            if atlas is not None:
+                words.append(f"{len(regions)} regions of {name}")
         if plan.design.kind != "events":
-            words.append("no similarity analysis of regions: responses overlap in time")
+            words.append("layers only: responses to single pictures overlap in time")
 
 
-def _own(chosen: NeuralCode, analysis: Analysis) -> Analysis:
+def _own(chosen: NeuralCode, analysis: Analysis, atlas: Regions | None) -> Analysis:
+    """The analysis with the settings that only these tables depend on."""
+    regions = b"" if atlas is None else repr(atlas.names).encode() + atlas.labels.tobytes()
     return analysis.with_settings(
         similarity_items=chosen.similarity_items,
         similarity_permutations=chosen.similarity_permutations,
         similarity_seed=chosen.similarity_seed,
+        regions=hashlib.sha256(regions).hexdigest() if regions else None,
     )
 
 
@@ -173,7 +184,7 @@ def _predicted(scores: Sequence[LayerScores]) -> dict[str, np.ndarray]:
     if np.count_nonzero(scored) < _FEWEST:
         return {}
     best = np.zeros(top.shape, bool)
-    best[scored] = top[scored] >= np.quantile(top[scored], 1 - _BEST)
+    best[scored] = top[scored] >= np.quantile(top[scored], 1 - BEST)
     return {PREDICTED: best}
 
 
@@ -184,98 +195,61 @@ def _members(atlas: Regions, measured: Measured) -> dict[str, np.ndarray]:
     return {name: there for name, there in found.items() if there.sum() >= _FEWEST}
 
 
-@dataclass(frozen=True)
-class _Found:
-    rows: list[tuple]
-    regions: tuple[str, ...]
-    similarity: np.ndarray  # (R, pairs)
-
-
-def _similarities(
-    chosen: NeuralCode,
-    pictures: _Pictures,
-    measured: Measured,
-    scores: Sequence[LayerScores],
-    regions: Mapping[str, np.ndarray],
-) -> _Found:
-    """Compare each region's similarities with each layer's."""
-    row_of = {name: row for row, name in enumerate(measured.responses.stimuli)}
-    rows = [row_of[item] for item in pictures.items]
-    responses = measured.responses.values
-    matrices = np.stack([similarity_matrix(responses[rows][:, v]) for v in regions.values()])
-    models, data = pairs(pictures.matrices), pairs(matrices)
-    whole = np.isfinite(models).all(axis=0) & np.isfinite(data).all(axis=0)
-    if not whole.all():
-        # A uniform picture is similar to nothing: its correlations are not defined.
-        models, data = np.nan_to_num(models), np.nan_to_num(data)
-    r = correlations(models, data)
-    rho = correlations(ranked(models), ranked(data))
-    p = permutation_p(
-        models, data, number=chosen.similarity_permutations, seed=chosen.similarity_seed
-    )
-    found = []
-    for k, (region, voxels) in enumerate(regions.items()):
-        half = _across_halves(pictures, measured, voxels)
-        for i, layer in enumerate(pictures.layers):
-            interval = bootstrap_interval(pictures.matrices[i], matrices[k])
-            encoding = np.nan if i == 0 else _mean(scores[i - 1].r[voxels])
-            found.append(
-                (region, int(voxels.sum()), layer, r[i, k], *interval, rho[i, k], p[i, k])
-                + (half.pearson[i], *half.ceiling, half.crossvalidated[i], encoding)
-            )
-    return _Found(found, tuple(regions), data.astype(np.float32))
-
-
-@dataclass(frozen=True)
-class _Halves:
-    pearson: np.ndarray
-    ceiling: tuple[float, float]
-    crossvalidated: np.ndarray
-
-
-def _across_halves(pictures: _Pictures, measured: Measured, voxels: np.ndarray) -> _Halves:
-    """What two measurements of the same pictures allow; NaN without repeats."""
-    none = np.full(len(pictures.layers), np.nan)
-    if measured.halves is None:
-        return _Halves(none, (np.nan, np.nan), none)
-    place = {name: i for i, name in enumerate(pictures.items)}
-    kept = [place[name] for name in measured.halves.stimuli]
-    models = pairs(pictures.matrices[:, kept][:, :, kept])
-    first, second = (half[:, voxels] for half in (measured.halves.first, measured.halves.second))
-    halves = np.stack([pairs(similarity_matrix(half)) for half in (first, second)])
-    distances = pairs(crossvalidated_distances(first, second, noise_variance(first, second)))
-    return _Halves(
-        correlations(models, halves).mean(axis=1),
-        noise_ceiling(halves),
-        correlations(1 - models, distances[None])[:, 0],
-    )
-
-
 def _mean(values: np.ndarray) -> float:
     values = values[np.isfinite(values)]
     return float(values.mean()) if values.size else float("nan")
 
 
-def _write_similarity(own, pictures, found: _Found, extra, atlas: str | None) -> None:
-    chosen = f"The {_BEST:.0%} of voxels with the highest held-out r of any layer"
-    circular = "; chosen by the same data, so that absolute values are somewhat too high"
-    extra = {
-        **extra,
-        "RegionChoice": f"{chosen}{circular}." if atlas is None else f"Atlas {atlas}.",
-        "Patterns": "Responses z-scored per voxel, averaged over repeats; their similarity is "
-        "the Pearson correlation over the voxels of the region.",
-    }
-    columns = _columns(SIMILARITY, found.rows)
+def _write_similarity(
+    own: Analysis,
+    chosen: NeuralCode,
+    pictures: _Pictures,
+    measured: Measured,
+    scores: Sequence[LayerScores],
+    regions: Mapping[str, np.ndarray],
+    about: Mapping[str, object],
+    atlas: str | None,
+) -> None:
+    """Compare each region's similarities with each layer's."""
+    row_of = {name: row for row, name in enumerate(measured.responses.stimuli)}
+    responses = measured.responses.values[[row_of[item] for item in pictures.items]]
+    found = compare(
+        pictures.matrices,
+        [responses[:, voxels] for voxels in regions.values()],
+        permutations=chosen.similarity_permutations,
+        seed=chosen.similarity_seed,
+    )
+    rows = []
+    for (region, voxels), one in zip(regions.items(), found, strict=True):
+        half = _halves(pictures, measured, voxels)
+        for i, layer in enumerate(pictures.layers):
+            encoding = np.nan if i == 0 else _mean(scores[i - 1].r[voxels])
+            rows.append(
+                (region, int(voxels.sum()), layer, one.pearson[i], *one.interval[:, i])
+                + (one.spearman[i], one.p[i], half.pearson[i], *half.ceiling)
+                + (half.crossvalidated[i], encoding)
+            )
     arrays = {
         "stimuli": list(pictures.items),
         "layers": list(pictures.layers),
         "layer_similarity": pairs(pictures.matrices).astype(np.float32),
-        "regions": list(found.regions),
-        "region_similarity": found.similarity,
+        "regions": list(regions),
+        "region_similarity": np.stack([pairs(one.similarity) for one in found]).astype(np.float32),
     }
-    about = {"pairs": "above the diagonal, row after row", "order": "as stimuli"}
-    write_weights(own, "similarities", arrays, about, atlas=atlas)
-    write_table(own, "similarity", columns, SIMILARITY, extra=extra, atlas=atlas)
+    order = {"pairs": "above the diagonal, row after row", "order": "as stimuli"}
+    write_weights(own, "similarities", arrays, order, atlas=atlas)
+    write_table(own, "similarity", _columns(SIMILARITY, rows), SIMILARITY, extra=about, atlas=atlas)
+
+
+def _halves(pictures: _Pictures, measured: Measured, voxels: np.ndarray) -> Halves:
+    """What two measurements of the same pictures allow; NaN without repeats."""
+    if measured.halves is None:
+        none = np.full(len(pictures.layers), np.nan)
+        return Halves(none, none[:2], none)
+    place = {name: i for i, name in enumerate(pictures.items)}
+    kept = [place[name] for name in measured.halves.stimuli]
+    first, second = (half[:, voxels] for half in (measured.halves.first, measured.halves.second))
+    return compare_halves(pictures.matrices[:, kept][:, :, kept], first, second)
 
 
 def _write_neighbours(own, measured: Measured, regions, atlas: str | None, seed: int) -> None:
@@ -297,7 +271,8 @@ def _write_neighbours(own, measured: Measured, regions, atlas: str | None, seed:
             + (plain.near_pairs, plain.far_pairs)
         )
     extra = {"Profiles": "Over stimuli (events) or volumes (continuous designs)."}
-    write_table(own, "neighbours", _columns(NEIGHBOURS, rows), NEIGHBOURS, extra=extra, atlas=atlas)
+    columns = _columns(NEIGHBOURS, rows)
+    write_table(own, "neighbours", columns, NEIGHBOURS, extra=extra, atlas=atlas)
 
 
 def _columns(meanings: Mapping[str, str], rows: Sequence[tuple]) -> dict[str, list]:

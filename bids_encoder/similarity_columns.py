@@ -1,8 +1,17 @@
-"""What the columns of the tables of the neural code mean."""
+"""What the tables of the neural code say: their columns, in words."""
 
 from __future__ import annotations
 
 FAR = 4.0  # voxels
+BEST = 0.25
+CHOICE = (
+    f"The {BEST:.0%} of voxels with the highest held-out r of any layer; chosen by the same data, "
+    "so that absolute values are somewhat too high."
+)
+PATTERNS = {
+    "Patterns": "Responses z-scored per voxel, averaged over repeats; their similarity is the "
+    "Pearson correlation over the voxels of the region."
+}
 
 SMOOTHNESS = {
     "layer": "Layer of the network, from shallow to deep.",
