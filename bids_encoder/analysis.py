@@ -19,7 +19,8 @@ from bids_encoder.bids.derivatives import (
     write_weights,
 )
 from bids_encoder.encoding.folds import MAX_FOLDS, Fold, make_folds
-from bids_encoder.encoding.ridge import fit
+from bids_encoder.encoding.ridge import fit, predict
+from bids_encoder.encoding.scores import correlation, r2_score
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.inference import (
@@ -46,6 +47,7 @@ from bids_encoder.summary import (
 logger = logging.getLogger(__name__)
 
 _LAYER_MAPS = ("r2", "r", "penalty")
+_TEST_MAPS = ("test_r2", "test_r")
 
 
 def analyse(
@@ -99,20 +101,24 @@ def analyse(
     regions = load_regions(plan.regions, mask)
     store = _features(settings, plan, source)
     samples = _samples(settings, plan, responses)
+    held = np.zeros(len(responses.values), dtype=bool)
+    if plan.test_set is not None:
+        held = plan.test_set.rows(responses, plan.runs, plan.infos)
+    training = responses.take(~held)
     folds = make_folds(
-        responses.groups,
+        training.groups,
         max_folds=settings.encoding.n_folds or MAX_FOLDS,
-        stimuli=responses.stimuli,
+        stimuli=training.stimuli,
     )
     write_mask(analysis, mask)
     write_statmap(analysis, "boldref", measured.mean_bold, mask)
-    scores = _fit_layers(settings, analysis, store, samples, responses, folds, device)
+    scores = _fit_layers(settings, analysis, store, samples, responses, held, folds, device)
     warn_of_edges(scores)
-    write_noise_ceiling(analysis, responses, scores)
+    write_noise_ceiling(analysis, responses.take(held) if held.any() else responses, scores)
     write_inference(
-        settings.inference, analysis, plan, store, samples, responses, folds, scores,
+        settings.inference, analysis, plan, store, samples.take(~held), training, folds, scores,
         nested=settings.encoding.nested,
-        mem_bytes=_spare_memory(settings, responses),
+        mem_bytes=_spare_memory(settings, training),
         device=device,
     )  # fmt: skip
     write_neural_code(settings.neural_code, analysis, plan, store, measured, scores, regions)
@@ -152,6 +158,7 @@ def _responses(settings: Settings, plan: Plan) -> tuple[nibabel.Nifti1Image, Mea
             high_pass=chosen.high_pass,
             confounds=chosen.confounds,
             standardize=chosen.standardize,
+            squares_of=None if plan.test_set is None else plan.test_set.stimuli,
             halves_of=sampled_stimuli(settings.neural_code, list(plan.stimuli)),
             on_progress=bar,
         )
@@ -184,26 +191,31 @@ def _fit_layers(
     store: FeatureStore,
     samples: Samples,
     responses: Responses,
+    held: np.ndarray,
     folds: tuple[Fold, ...],
     device: str,
 ) -> list[LayerScores]:
-    """Fit layer after layer; a layer whose files are there already is read back."""
+    """Fit layer after layer; a layer whose files are there already is read back.
+
+    Rows that are held out, (n,) bool, are a test set: predicted by the models of the others.
+    """
     n_voxels = responses.values.shape[1]
     spare = _spare_memory(settings, responses)
     scores = []
     with console.stage("encoding") as words, console.progress("encoding", "voxels") as bar:
         for number, layer in enumerate(store.layers):
-            done = _read_back(settings, analysis, layer, responses.mask)
+            done = _read_back(settings, analysis, layer, responses.mask, tested=held.any())
             if done is None:
                 on_progress = _shifted(bar, number, len(store.layers), n_voxels)
                 done = _fit_layer(
-                    settings.encoding, analysis, store, samples, responses, folds, layer,
+                    settings.encoding, analysis, store, samples, responses, held, folds, layer,
                     mem_bytes=spare, device=device, on_progress=on_progress,
                 )  # fmt: skip
             scores.append(done)
         words += [
             f"{len(store.layers)} layers × {n_voxels} voxels",
-            f"{len(samples)} samples in {len(folds)} folds",
+            f"{np.count_nonzero(~held)} samples in {len(folds)} folds",
+            *([f"{np.count_nonzero(held)} test samples"] if held.any() else []),
         ]
     return scores
 
@@ -220,46 +232,63 @@ def _shifted(bar: Callable, number: int, layers: int, n_voxels: int) -> Callable
     return lambda share: bar(round((number + share) * n_voxels), layers * n_voxels)
 
 
-def _read_back(settings, analysis, layer, mask) -> LayerScores | None:
-    wanted = [*_LAYER_MAPS, *(["weights"] if settings.encoding.save_weights != "none" else [])]
+def _read_back(settings, analysis, layer, mask, *, tested) -> LayerScores | None:
+    kinds = _LAYER_MAPS + (_TEST_MAPS if tested else ())
+    wanted = [*kinds, *(["weights"] if settings.encoding.save_weights != "none" else [])]
     if not all(is_done(analysis, kind, layer=layer) for kind in wanted):
         return None
     inside = np.asarray(mask.dataobj) != 0
     maps = {
         kind: np.asarray(nibabel.load(analysis.path(kind, layer=layer)).dataobj)[inside]
-        for kind in _LAYER_MAPS
+        for kind in kinds
     }
     logger.info(f"layer {layer}: done before")
     return LayerScores(layer, **maps)
 
 
-def _fit_layer(encoding, analysis, store, samples, responses, folds, layer, **how) -> LayerScores:
+def _fit_layer(
+    encoding, analysis, store, samples, responses, held, folds, layer, **how
+) -> LayerScores:
     features = store.load(layer, samples.stimuli).values
+    kernel = samples.kernel(features)
+    training = responses.take(~held)
     found = fit(
         None,
-        responses.values,
+        training.values,
         folds,
-        kernel=samples.kernel(features),
+        kernel=kernel[np.ix_(~held, ~held)] if held.any() else kernel,
         nested=encoding.nested,
-        keep_weights=encoding.save_weights != "none",
+        keep_weights=encoding.save_weights != "none" or held.any(),
         **how,
     )
-    scores = LayerScores(layer, found.r2, found.r, np.log10(found.penalty))
-    for kind in _LAYER_MAPS:
-        write_statmap(analysis, kind, getattr(scores, kind), responses.mask, layer=layer)
-    if found.dual is not None:
+    maps = {"r2": found.r2, "r": found.r, "penalty": np.log10(found.penalty)}
+    if held.any():
+        actual = responses.values[held]
+        predicted = predict(found.dual, found.intercept, kernel[np.ix_(held, ~held)])
+        maps |= {"test_r2": r2_score(actual, predicted), "test_r": correlation(actual, predicted)}
+    for kind, values in maps.items():
+        write_statmap(analysis, kind, values, responses.mask, layer=layer)
+    if encoding.save_weights != "none":
+        used = samples.take(~held)
         model = {"dual": found.dual}
         if encoding.save_weights == "primal":
-            model = {"primal": samples.matrix(features).T @ np.nan_to_num(found.dual)}
+            model = {"primal": used.matrix(features[_among(samples, used)]).T
+                     @ np.nan_to_num(found.dual)}  # fmt: skip
             model["primal"][:, ~found.valid] = np.nan
         write_weights(
             analysis,
             "weights",
-            {**model, "intercept": found.intercept, **_described(samples, responses)},
+            {**model, "intercept": found.intercept, **_described(used, training)},
             {"network": store.network, "layer": layer, "features": store.identity},
             layer=layer,
         )
-    return scores
+    return LayerScores(layer, **maps)
+
+
+def _among(samples: Samples, used: Samples) -> np.ndarray:
+    """Where the stimuli of some rows are among those of all rows."""
+    place = {name: i for i, name in enumerate(samples.stimuli)}
+    return np.array([place[name] for name in used.stimuli])
 
 
 def _described(samples: Samples, responses: Responses) -> dict[str, np.ndarray | list[str]]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import nibabel
 import numpy as np
 
 from bids_encoder import console
@@ -108,10 +109,29 @@ def write_inference(
     write_statmap(ours, "q", q, responses.mask, extra=extra)
 
 
+def passed_voxels(
+    chosen: Inference, analysis: Analysis, mask: nibabel.Nifti1Image
+) -> np.ndarray | None:
+    """Voxels that are predicted better than chance, (V,); None where no p-values are wanted."""
+    if chosen.n_permutations == 0 or not inference_is_done(chosen, analysis):
+        return None
+    q = np.asarray(nibabel.load(analysis.path("q")).dataobj)
+    return q[np.asarray(mask.dataobj) != 0] <= chosen.fdr
+
+
 def write_noise_ceiling(
     analysis: Analysis, responses: Responses, scores: Sequence[LayerScores]
 ) -> None:
-    """Write the noise ceiling and the scores in its units, where stimuli have repeats."""
+    """Write the noise ceiling and the scores in its units, where stimuli have repeats.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    responses : Responses
+        Of the test set, where there is one.
+    scores : sequence of LayerScores
+        Those on the test set are normalised, where there is one.
+    """
     repeats = responses.repeats
     if repeats is None or np.count_nonzero(repeats > 1) < LEAST_REPEATED:
         return
@@ -125,7 +145,7 @@ def write_noise_ceiling(
         write_statmap(
             analysis,
             "normalizedr2",
-            normalise(score.r2, ceiling),
+            normalise(score.r2 if score.test_r2 is None else score.test_r2, ceiling),
             responses.mask,
             extra={"SmallestCeiling": SMALLEST_CEILING},
             layer=score.layer,

@@ -20,12 +20,14 @@ from bids_encoder.bids.events import Presentation, check_onsets, read_presentati
 from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.encoding.memory import make_plan as make_fit_plan
 from bids_encoder.encoding.ridge import PENALTIES
+from bids_encoder.errors import UsageError
 from bids_encoder.regions import RegionFiles, find_regions
 from bids_encoder.responses.bold import BoldInfo, describe_bold
 from bids_encoder.responses.design import DesignChoice, choose_design
 from bids_encoder.responses.grouping import Grouping, continuous_groups, event_groups
 from bids_encoder.responses.masks import read_mask
 from bids_encoder.settings import Settings
+from bids_encoder.testset import TestSet, choose_test_set, is_of, parse_test_set
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ class Plan:
     design : DesignChoice
     regions : tuple of RegionFiles
         Where regions of interest are.
+    test_set : TestSet or None
+        What is held out of all training.
     """
 
     participant: str
@@ -60,6 +64,7 @@ class Plan:
     stimuli_stamp: str
     design: DesignChoice
     regions: tuple[RegionFiles, ...] = ()
+    test_set: TestSet | None = None
 
     @property
     def names(self) -> dict[str, str | None]:
@@ -191,12 +196,28 @@ def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[P
             stim_dir=settings.stimuli.stim_dir,
         )
         runs = [run for run in runs if run.events in shown]
-        for task in dict.fromkeys(run.task for run in runs):
-            ours = [run for run in runs if run.task == task]
+        for ours in _analysed_together(runs, settings.encoding.test_set):
             plan = _plan_task(settings, participant, ours, shown, files)
             regions = find_regions(settings, dataset, participant, ours)
             plans.append(replace(plan, regions=regions))
     return plans
+
+
+def _analysed_together(runs: Sequence[Run], test_set: str | None) -> list[list[Run]]:
+    """Runs of one task each, to which those of a task come that is the test set."""
+    tested = []
+    if test_set is not None and parse_test_set(test_set)[0] == "task":
+        tested = [run for run in runs if is_of(run, *parse_test_set(test_set))]
+    training = [run for run in runs if run not in tested]
+    tasks = dict.fromkeys(run.task for run in training)
+    if tested and not tasks:
+        raise UsageError(
+            "All runs are of the task that is the test set: nothing is left to learn from.",
+            place="--test-set",
+            found=test_set,
+            remedy="select another task too (--task-id), or divide by run=LABEL",
+        )
+    return [[run for run in training if run.task == task] + tested for task in tasks]
 
 
 def _plan_task(settings, participant, runs, shown, files) -> Plan:
@@ -218,6 +239,7 @@ def _plan_task(settings, participant, runs, shown, files) -> Plan:
         tuple(replace(one, stimulus=first[digests[one.stimulus]]) for one in seen)
         for seen in presentations
     )
+    held_out = settings.encoding.test_set
     return Plan(
         participant=participant,
         task=runs[0].task,
@@ -227,4 +249,5 @@ def _plan_task(settings, participant, runs, shown, files) -> Plan:
         stimuli={stimulus: files[stimulus] for stimulus in first.values()},
         stimuli_stamp=hashlib.sha256(str(sorted(digests.items())).encode()).hexdigest(),
         design=design,
+        test_set=choose_test_set(held_out, runs, presentations, design.kind) if held_out else None,
     )

@@ -221,6 +221,11 @@ class Encoding:
     nested: bool = option(
         False, action="store_true", help="choose penalties inside each training set"
     )
+    test_set: str | None = option(
+        None, metavar="KEY=VALUE",
+        help="held out of all training, predicted once and scored: task=NAME, ses=LABEL, "
+        "run=LABEL or COLUMN=VALUE of the events",
+    )  # fmt: skip
     save_weights: str = option(
         "dual", choices=("dual", "primal", "none"),
         help="dual coefficients (samples × voxels), primal weights (features × voxels) or neither",

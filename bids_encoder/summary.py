@@ -45,6 +45,8 @@ _COLUMNS = {
     "r_max": "Largest r.",
     "voxels_r03": "Number of voxels with r above 0.3.",
     "r2_max": "Largest held-out share of variance, r2.",
+    "test_r_q95": "95th percentile over voxels of r on the test set.",
+    "test_r_max": "Largest r on the test set.",
     "voxels_best": "Number of voxels that this layer predicts best (best-layer map).",
     "penalty_median": "Median of log10 of the penalty, in units of the mean kernel diagonal.",
     "penalty_at_low_edge": "Number of voxels whose penalty is the smallest of the grid.",
@@ -76,6 +78,8 @@ class LayerScores:
     r2: np.ndarray
     r: np.ndarray
     penalty: np.ndarray  # log10
+    test_r2: np.ndarray | None = None  # on a test set, where there is one
+    test_r: np.ndarray | None = None
 
 
 def warn_of_edges(scores: Sequence[LayerScores]) -> None:
@@ -105,8 +109,12 @@ def write_summary(
     folds: tuple[Fold, ...],
     scores: Sequence[LayerScores],
     warnings: Sequence[str],
+    passed: np.ndarray | None = None,
 ) -> None:
-    """Write what all layers together say; the table comes last and means: done."""
+    """Write what all layers together say; the table comes last and means: done.
+
+    ``passed`` (V,) are the voxels that are predicted better than chance, where that is known.
+    """
     layers = [score.layer for score in scores]
     inside = np.asarray(responses.mask.dataobj) != 0
     r = np.stack([score.r for score in scores])
@@ -115,7 +123,11 @@ def write_summary(
     write_statmap(analysis, "slope", slope(r), responses.mask)
     for layer, values in zip(layers, normalized(r), strict=True):
         write_statmap(analysis, "fingerprint_map", values, responses.mask, layer=layer)
-    component = first_component(r, well_predicted(r))
+    rule = "voxels that some layer predicts better than chance"
+    if passed is None:
+        passed = well_predicted(r)
+        rule = "voxels whose best score is higher than chance makes scores low"
+    component = first_component(r, passed)
     if component is not None:
         write_statmap(analysis, "pc1", component.values, responses.mask)
     rows = [_row(score, np.count_nonzero(best == i)) for i, score in enumerate(scores, start=1)]
@@ -133,19 +145,18 @@ def write_summary(
         "NumberOfFolds": len(folds),
         "Groups": list(responses.group_names),
         "VoxelsWithoutScore": int(np.count_nonzero(~np.isfinite(scores[0].r))),
-        "FirstComponent": _described(component, layers),
+        "FirstComponent": component and _described(component, layers, rule),
         "Warnings": list(warnings),
     }
     columns = {name: [row[name] for row in rows] for name in _COLUMNS}
     write_table(analysis, "scores", columns, _COLUMNS, extra=extra)
 
 
-def _described(component: Component | None, layers: Sequence[str]) -> dict[str, object] | None:
+def _described(component: Component, layers: Sequence[str], rule: str) -> dict[str, object]:
     """The first principal component of the fingerprints, as the sidecar has it."""
-    if component is None:
-        return None
     return {
         "Voxels": component.n_voxels,
+        "VoxelsAre": rule,
         "ShareOfVariance": round(component.variance_share, 4),
         "CorrelationWithTrend": round(component.trend_correlation, 4),
         "CorrelationWithSlope": round(component.slope_correlation, 4),
@@ -233,6 +244,8 @@ def _row(score: LayerScores, voxels_best: int) -> dict[str, object]:
         "r_max": r.max(),
         "voxels_r03": int(np.count_nonzero(r > 0.3)),
         "r2_max": r2.max(),
+        "test_r_q95": None if score.test_r is None else np.nanquantile(score.test_r, 0.95),
+        "test_r_max": None if score.test_r is None else np.nanmax(score.test_r),
         "voxels_best": voxels_best,
         "penalty_median": np.median(penalty),
         "penalty_at_low_edge": int(np.count_nonzero(_at(penalty, 0))),

@@ -12,7 +12,7 @@ made: with weights W_d (n × m) at delay d and stimulus features F (m × p),
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +46,12 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.stimuli) if self.weights is None else self.weights[0].shape[0]
+
+    def take(self, rows: np.ndarray) -> Samples:
+        """Some of the rows: (n,) bool."""
+        if self.weights is None:
+            return Samples(tuple(np.array(self.stimuli, dtype=object)[rows]))
+        return replace(self, weights=tuple(w[np.flatnonzero(rows)] for w in self.weights))
 
     def kernel(self, features: np.ndarray) -> np.ndarray:
         """Inner products of the rows' features.

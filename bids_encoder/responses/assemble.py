@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -42,7 +42,8 @@ class Responses:
         How many estimates (one per run that shows the stimulus) each row is the mean of; None
         for continuous designs.
     squares : (V,) float64 or None
-        Sum over all estimates of their squares, from which the noise of repeats follows.
+        Sum over estimates (all, or those of certain stimuli) of their squares, from which the
+        noise of repeats follows.
     """
 
     values: np.ndarray
@@ -52,6 +53,17 @@ class Responses:
     stimuli: tuple[str, ...] | None
     repeats: np.ndarray | None = None
     squares: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Responses:
+        """Some of the rows: indices, or (n,) bool; `squares` stay as they are."""
+        rows = np.arange(len(self.values))[rows]
+        return replace(
+            self,
+            values=self.values[rows],
+            groups=self.groups[rows],
+            stimuli=None if self.stimuli is None else tuple(self.stimuli[row] for row in rows),
+            repeats=None if self.repeats is None else self.repeats[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,11 @@ class ContinuousRun:
 
 
 def event_matrix(
-    runs: Sequence[EventRun], mask: nib.Nifti1Image, *, standardize: str = "session"
+    runs: Sequence[EventRun],
+    mask: nib.Nifti1Image,
+    *,
+    standardize: str = "session",
+    squares_of: Collection[str] | None = None,
 ) -> Responses:
     """One row per stimulus, from the estimates of all runs.
 
@@ -89,6 +105,8 @@ def event_matrix(
     mask : Nifti1Image
     standardize : {"session", "run", "none"}
         A dataset without sessions has one.
+    squares_of : collection of str, optional
+        Stimuli over whose estimates squares are summed; default all.
 
     Raises
     ------
@@ -120,7 +138,8 @@ def event_matrix(
     repeats = np.zeros(len(row_of), dtype=int)
     squares = np.zeros(values.shape[1])
     for names, betas in standardized_estimates(runs, standardize):
-        squares += np.einsum("ij,ij->j", betas, betas, dtype=np.float64)
+        counted = [squares_of is None or name in squares_of for name in names]
+        squares += np.square(betas[counted], dtype=np.float64).sum(axis=0)
         for stimulus, beta in zip(names, betas, strict=True):
             values[row_of[stimulus]] += beta
             repeats[row_of[stimulus]] += 1

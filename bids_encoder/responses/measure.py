@@ -60,6 +60,7 @@ def measure(
     confounds: str = "none",
     standardize: str = "session",
     halves_of: Collection[str] = (),
+    squares_of: Collection[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Read the runs one after the other and estimate what the voxels did.
@@ -75,6 +76,8 @@ def measure(
         See :func:`event_responses`, :func:`load_confounds`, :func:`event_matrix`.
     halves_of : collection of str
         Stimuli that are also wanted as two measurements, where runs repeat them.
+    squares_of : collection of str, optional
+        See :func:`event_matrix`.
     on_progress : callable, optional
         Called with the numbers of runs done and of all runs.
 
@@ -116,7 +119,7 @@ def measure(
     background = mean_bold.astype(np.float32)
     if kind == "continuous":
         return Measured(continuous_matrix(estimated, mask), background)
-    responses = event_matrix(estimated, mask, standardize=standardize)
+    responses = event_matrix(estimated, mask, standardize=standardize, squares_of=squares_of)
     return Measured(
         responses, background, split_halves(estimated, halves_of, standardize=standardize)
     )

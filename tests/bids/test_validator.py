@@ -13,6 +13,15 @@ from bids_encoder.bids import atomic, derivatives, description, outputs
 
 NETWORK, LAYERS = "alexnet", ["features.1", "features.4"]
 TABLE = {"layer": ["a"], "r": [0.5]}
+LAYER_MAPS = {  # kind to label of stat-
+    "r2": "r2",
+    "r": "r",
+    "penalty": "penalty",
+    "normalizedr2": "normalizedr2",
+    "test_r2": "testr2",
+    "test_r": "testr",
+    "fingerprint_map": "fingerprint",
+}
 FREE = "**/log\n**/figures\n*.html\n"  # pages and logs, whose names BIDS leaves free
 MEANINGS = {"layer": "Layer.", "r": {"Description": "Correlation.", "Units": "1"}}
 
@@ -39,11 +48,11 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
         derivatives.write_mask(one, mask)
         derivatives.write_statmap(one, "boldref", values, mask)
         for layer in LAYERS:
-            for kind in ("r2", "r", "penalty", "normalizedr2", "fingerprint_map"):
+            for kind in LAYER_MAPS:
                 derivatives.write_statmap(one, kind, values, mask, layer=layer)
             arrays = {"dual": np.ones((5, 12), np.float32), "stimuli": ["a.png", "b.png"]}
             derivatives.write_weights(one, "weights", arrays, {"layer": layer}, layer=layer)
-        for kind in ("slope", "pc1"):
+        for kind in ("slope", "pc1", "p", "q", "noiseceiling"):
             derivatives.write_statmap(one, kind, values, mask)
         derivatives.write_dseg(one, "bestlayer", np.arange(12) % 3, mask, LAYERS)
         for kind in ("scores", "smoothness", "similarity", "neighbours"):
@@ -163,5 +172,5 @@ def test_pybids_reads_our_names(output):
     )  # fmt: skip
     # pybids has no word for stat- yet; it tells the maps apart by their names.
     stats = sorted(file.filename.split("_stat-")[1].split("_")[0] for file in found)
-    assert stats == ["fingerprint", "normalizedr2", "penalty", "r", "r2"]
+    assert stats == sorted(LAYER_MAPS.values())
     assert all(file.get_metadata()["Settings"] == {"nested": False} for file in found)
