@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 # Half as many as for one layer: γ scales the penalties as well.
 JOINT_PENALTIES = np.logspace(-3, 5, 10)
-N_DRAWS = 50
+N_DRAWS = 30
 CONCENTRATIONS = (0.1, 1.0)
 
 

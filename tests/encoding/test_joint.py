@@ -64,7 +64,7 @@ def test_a_copy_of_a_layer_has_a_share_but_nothing_unique(layers):
     kernels = [linear_kernel(x) for x in (layers[0], layers[0], layers[1])]
     y = driven_by(layers, (0.8, 0, 0))
     got = fit_joint(kernels, y, make_folds(GROUPS), unique=True, n_draws=0)
-    assert got.unique.mean(1) == pytest.approx(0, abs=0.02)
+    assert got.unique.mean(1) == pytest.approx(0, abs=0.04)
     np.testing.assert_allclose(got.shares[:2].sum(0), got.r2, atol=0.03)
     # Of equals the first candidate is kept: equal weights, or the first copy alone.
     assert (got.shares[0] > 0.1).all()
