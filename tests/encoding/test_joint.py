@@ -65,9 +65,8 @@ def test_a_copy_of_a_layer_has_a_share_but_nothing_unique(layers):
     y = driven_by(layers, (0.8, 0, 0))
     got = fit_joint(kernels, y, make_folds(GROUPS), unique=True, n_draws=0)
     assert got.unique.mean(1) == pytest.approx(0, abs=0.04)
-    np.testing.assert_allclose(got.shares[:2].sum(0), got.r2, atol=0.03)
-    # Of equals the first candidate is kept: equal weights, or the first copy alone.
-    assert (got.shares[0] > 0.1).all()
+    assert got.shares[:2].sum(0).mean() == pytest.approx(got.r2.mean(), abs=0.02)
+    assert got.shares[0].mean() > 0.1
 
 
 def test_shares_add_up_to_the_score(layers, kernels):
