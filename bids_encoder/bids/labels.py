@@ -90,7 +90,7 @@ def find_labels(image: Path, root: Path | None = None) -> Path | None:
     if found is not None:
         return found
     stem = image.name.partition(".")[0]
-    for name in (stem, stem.replace("atlas", "labels"), f"{stem}_labels"):
+    for name in (stem, stem.replace("atlas", "labels", 1), f"{stem}_labels"):
         for extension in EXTENSIONS:
             if (beside := image.with_name(name + extension)).exists():
                 return beside

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.report.figures import INK, layer_colors
+from bids_encoder.report.figures import INK, layer_colors, layer_ticks, small_panels
 
 if TYPE_CHECKING:
     import pandas
@@ -45,7 +45,7 @@ def smoothness(table: pandas.DataFrame) -> plt.Figure:
     right.set_ylim(0, 1)
     right.set_ylabel("Gini coefficient")
     for axes in (left, right):
-        _layers(axes, table["layer"])
+        layer_ticks(axes, table["layer"])
     return figure
 
 
@@ -58,7 +58,7 @@ def similarity_profiles(table: pandas.DataFrame) -> plt.Figure:
         With the columns of the table ``similarity``.
     """
     regions = list(dict.fromkeys(table["region"]))
-    figure, panels = _panels(len(regions))
+    figure, panels = small_panels(len(regions))
     for axes, region in zip(panels, regions, strict=True):
         rows = table[table["region"] == region]
         places = np.arange(len(rows))
@@ -75,7 +75,7 @@ def similarity_profiles(table: pandas.DataFrame) -> plt.Figure:
                          linewidths=1.8, zorder=2)  # fmt: skip
         axes.axhline(0, color="#d8dee9", zorder=0)
         axes.set_title(f"{region} ({rows['voxels'].iloc[0]} voxels)", fontsize=10, color=INK)
-        _layers(axes, rows["layer"])
+        layer_ticks(axes, rows["layer"])
     figure.supylabel("similarity analysis, r", fontsize=10)
     return figure
 
@@ -94,7 +94,7 @@ def peaks(table: pandas.DataFrame) -> plt.Figure:
         With the columns of the table ``group_similarity``.
     """
     regions = list(dict.fromkeys(table["region"]))
-    figure, panels = _panels(len(regions))
+    figure, panels = small_panels(len(regions))
     styles = (("pearson", BLUE, "o", "similarity"), ("encoding_r", ORANGE, "s", "encoding"))
     for axes, region in zip(panels, regions, strict=True):
         rows = table[(table["region"] == region) & table["encoding_r"].notna()]
@@ -110,7 +110,7 @@ def peaks(table: pandas.DataFrame) -> plt.Figure:
         axes.axhline(0, color="#d8dee9", zorder=0)
         axes.set_ylim(-0.5, 1.8)
         axes.set_title(region, fontsize=10, color=INK)
-        _layers(axes, rows["layer"])
+        layer_ticks(axes, rows["layer"])
     panels[0].legend(frameon=False, fontsize=9, loc="lower center", ncols=2)
     figure.supylabel("share of the best layer", fontsize=10)
     return figure
@@ -239,24 +239,6 @@ def category_levels(table: Mapping[str, Mapping[str, Sequence]]) -> plt.Figure:
     panels[0, 0].set_ylabel("mean similarity, r")
     panels[0, 0].legend(frameon=False, fontsize=9)
     return figure
-
-
-def _panels(count: int) -> tuple[plt.Figure, list[plt.Axes]]:
-    """Small panels, at most three in a row, with one scale."""
-    columns = min(count, 3)
-    rows = -(-count // columns)
-    size = (max(3.3 * columns, 5.5), 2.9 * rows)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=size, layout="constrained", squeeze=False, sharey=True
-    )
-    for left_over in axes.ravel()[count:]:
-        left_over.set_axis_off()
-    return figure, list(axes.ravel()[:count])
-
-
-def _layers(axes: plt.Axes, layers: Sequence[str]) -> None:
-    axes.set_xticks(range(len(layers)), list(layers), rotation=40, ha="right", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _apart(heights: Sequence[float], distance: float) -> list[float]:

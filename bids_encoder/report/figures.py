@@ -214,6 +214,25 @@ def group_profile(layers: Sequence[str], scores: dict[str, np.ndarray]) -> plt.F
     return figure
 
 
+def small_panels(count: int) -> tuple[plt.Figure, list[plt.Axes]]:
+    """Small panels, at most three in a row, with one scale."""
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    size = (max(3.3 * columns, 5.5), 2.9 * rows)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=size, layout="constrained", squeeze=False, sharey=True
+    )
+    for left_over in axes.ravel()[count:]:
+        left_over.set_axis_off()
+    return figure, list(axes.ravel()[:count])
+
+
+def layer_ticks(axes: plt.Axes, layers: Sequence[str]) -> None:
+    """Name the layers along the x axis."""
+    axes.set_xticks(range(len(layers)), list(layers), rotation=40, ha="right", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def save(figure: plt.Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all, without a date in it."""
     with atomic_path(path) as temporary:

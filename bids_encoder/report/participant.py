@@ -11,7 +11,7 @@ from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written, find_analyses
 from bids_encoder.errors import MissingInputError
-from bids_encoder.report import neural_code
+from bids_encoder.report import fingerprints, neural_code
 from bids_encoder.report.maps import map_figures
 from bids_encoder.report.page import Section, Table, render
 
@@ -65,11 +65,20 @@ def _section(written: Written) -> Section:
         title=title,
         anchor=outputs.label(title),
         paragraphs=tuple(
-            filter(None, (_read(side), _designed(side), _judged(side), _passed(written)))
+            filter(
+                None,
+                (
+                    _read(side),
+                    _designed(side),
+                    _judged(side),
+                    _passed(written),
+                    fingerprints.component_sentence(side),
+                ),
+            )
         ),
         warnings=tuple(side["Warnings"]),
         tables=(_score_table(written.table()),),
-        figures=map_figures(written),
+        figures=(*map_figures(written), *fingerprints.participant_figures(written)),
         settings=json.dumps(
             {key: side[key] for key in ("Settings", "SoftwareVersions", "Runs", "Groups")}, indent=2
         ),
