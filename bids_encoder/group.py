@@ -18,6 +18,7 @@ from bids_encoder.bids.written import Written, find_analyses, read_fingerprints
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
 from bids_encoder.group_maps import N_PERMUTATIONS, how_tested, source_maps, write_maps
+from bids_encoder.group_similarity import write_group_similarity
 from bids_encoder.report.group import write_group_report
 from bids_encoder.settings import Settings
 
@@ -74,6 +75,7 @@ def run_group(settings: Settings) -> str:
         for members in groups.values():
             with console.stage("group") as words:
                 words += _summarise(datasets, members)
+                words += write_group_similarity(datasets, members)
     with console.stage("report") as words:
         words.append(str(write_group_report(settings.output_dir, list(groups.values()))))
     return f"{len({one.names['sub'] for one in found})} participants"

@@ -122,12 +122,36 @@ class Written:
                 found[atlas] = path
         return found
 
+    def of_atlases(self, kind: str) -> dict[str | None, Path]:
+        """Files of one kind that were made with the same settings, by atlas.
 
-def read_fingerprints(path: Path) -> pandas.DataFrame:
-    """Read a table of region fingerprints; regions may be called NA or None."""
+        None stands for the file that belongs to no atlas.
+        """
+        ours = {key: value for key, value in self.names.items() if key in _ENTITIES and value}
+        ours["desc"] = outputs.label(self.names["network"])
+        plain = self.path(kind)
+        found = {}
+        for path in sorted(plain.parent.glob(f"*_{plain.name.rpartition('_')[2]}")):
+            entities = dict(parse_name(path).entities)
+            atlas = entities.pop("atlas", None)
+            side = _sidecar(path)
+            settings = side.get("Settings") or {}
+            same = all(settings.get(k) == value for k, value in self.sidecar["Settings"].items())
+            if entities == ours and same and _whole(path, side):
+                found[atlas] = path
+        return dict(sorted(found.items(), key=lambda item: item[0] or ""))
+
+
+def read_table(path: Path) -> pandas.DataFrame:
+    """Read a table that we wrote; regions may be called NA or None."""
     import pandas
 
     return pandas.read_table(path, na_values=["n/a"], keep_default_na=False, dtype={"region": str})
+
+
+def read_fingerprints(path: Path) -> pandas.DataFrame:
+    """Read a table of region fingerprints."""
+    return read_table(path)
 
 
 def _sidecar(path: Path) -> dict:

@@ -11,7 +11,7 @@ import numpy as np
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written
-from bids_encoder.report import figures
+from bids_encoder.report import figures, neural_code
 from bids_encoder.report.page import Figure, Section, Table, render
 
 
@@ -61,7 +61,7 @@ def _section(root: Path, members: Sequence[Written]) -> Section:
         anchor=outputs.label(title),
         paragraphs=(f"{len(members)} participants.",),
         tables=(Table("Participants", header, rows),),
-        figures=_figures(root, members, tables),
+        figures=(*_figures(root, members, tables), *neural_code.group_figures(root, names)),
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_encoder.bids import outputs
-from bids_encoder.bids.sidecars import read_json
-from bids_encoder.bids.written import Written
+from bids_encoder.bids.names import parse_name
+from bids_encoder.bids.written import Written, read_table
 from bids_encoder.report import code_figures, figures
 from bids_encoder.report.page import Figure, Section, Table
 
@@ -30,12 +30,11 @@ def sections(written: Written) -> list[Section]:
     list of Section
         One or none.
     """
-    path = written.path("smoothness")
-    if not path.exists():
+    side = written.matching_sidecar("smoothness")
+    if side is None:
         return []
-    side = read_json(path.with_suffix(".json"))
-    smoothness = _table(path)
-    similar = _all_atlases(written, "similarity")
+    smoothness = read_table(written.path("smoothness"))
+    similar = _tables(written, "similarity")
     title = f"Neural code, task {written.names['task']}"
     if written.names["space"]:
         title += f", {written.names['space']}"
@@ -44,30 +43,15 @@ def sections(written: Written) -> list[Section]:
             title=title,
             anchor=outputs.label(title + (written.names["network"] or "")),
             paragraphs=(_sampled(side), *_compared(similar, written)),
-            tables=tuple(_neighbours(_all_atlases(written, "neighbours"))),
+            tables=tuple(_neighbours(_tables(written, "neighbours"))),
             figures=(_smoothness_figure(written, smoothness), *_profiles(written, similar)),
         )
     ]
 
 
-def _table(path: Path) -> pandas.DataFrame:
-    import pandas
-
-    return pandas.read_table(path, na_values="n/a", keep_default_na=False)
-
-
-def _all_atlases(written: Written, kind: str) -> dict[str | None, pandas.DataFrame]:
-    """Tables of one kind by atlas; None: the best-predicted voxels."""
-    names = written.names
-    plain = outputs.output_path(written.root, kind, names)
-    found = {None: plain} if plain.exists() else {}
-    suffix = plain.name.rpartition("_")[2]
-    network = outputs.label(names["network"])
-    for path in sorted(plain.parent.glob(f"*_atlas-*_desc-{network}_{suffix}")):
-        atlas = path.name.partition("_atlas-")[2].partition("_")[0]
-        if outputs.output_path(written.root, kind, {**names, "atlas": atlas}) == path:
-            found[atlas] = path
-    return {atlas: _table(path) for atlas, path in found.items()}
+def _tables(written: Written, kind: str) -> dict[str | None, pandas.DataFrame]:
+    """Tables of one kind by atlas; None: of the best-predicted voxels."""
+    return {atlas: read_table(path) for atlas, path in written.of_atlases(kind).items()}
 
 
 def _sampled(side: Mapping) -> str:
@@ -159,23 +143,41 @@ def _save(written: Written, name: str, figure) -> Path:
     return path
 
 
-def group_figure(root: Path, names: Mapping, table: pandas.DataFrame) -> Figure:
+def group_figures(root: Path, names: Mapping) -> list[Figure]:
     """Where along the network each region peaks: similarity analysis beside encoding.
 
     Parameters
     ----------
     root : Path
     names : mapping
-        Of the group's files.
-    table : DataFrame
-        As :func:`bids_encoder.group_similarity.summarise` writes it.
+        Of the group's files: task, space, res, network.
+
+    Returns
+    -------
+    list of Figure
+        One an atlas, and one of the best-predicted voxels; none without tables.
     """
-    path = outputs.output_path(root, "group_figure", {**names, "layer": "similarity"})
-    figures.save(code_figures.peaks(table), path)
-    return Figure(
-        "Where along the network each region peaks",
-        path,
-        "Mean over participants, each curve divided by its maximum; bands: 95 % t intervals "
-        "over participants. Similarity analysis: agreement of likeness between region and layer. "
-        "Encoding: held-out correlation r, mean over the region's voxels. Dots mark the peaks.",
-    )
+    plain = outputs.output_path(root, "group_similarity", names)
+    made = []
+    for path in sorted(plain.parent.glob("*_groupsimilarity.tsv")):
+        atlas = parse_name(path).entities.get("atlas")
+        if path != outputs.output_path(root, "group_similarity", {**names, "atlas": atlas}):
+            continue
+        table = read_table(path)
+        strength = table.groupby("region", sort=False)["pearson"].max()
+        kept = table[table["region"].isin(strength.nlargest(_MANY).index)]
+        layer = f"similarity{outputs.label(atlas) if atlas else ''}"
+        drawn = outputs.output_path(root, "group_figure", {**names, "layer": layer})
+        figures.save(code_figures.peaks(kept), drawn)
+        caption = (
+            "Means over participants, each curve divided by its maximum; bands: 95 % intervals "
+            "over participants, where there are at least five. Similarity analysis: agreement "
+            "of region and layer on which pictures are alike. Encoding: held-out r, mean over "
+            "the region's voxels. Dots mark the peaks."
+        )
+        if len(strength) > _MANY:
+            caption += f" The {_MANY} of {len(strength)} regions that agree most are drawn."
+        where = f", atlas {atlas}" if atlas else ""
+        title = f"Where along the network each region peaks{where}"
+        made.append(Figure(title, drawn, caption))
+    return made

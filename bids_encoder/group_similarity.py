@@ -1,0 +1,149 @@
+"""Similarity analysis across participants: means, intervals, and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_encoder.bids.derivatives import is_done, start_analysis, write_table
+from bids_encoder.bids.written import Written, read_table
+from bids_encoder.errors import DataError
+from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
+from bids_encoder.neural_code.analysis import noise_ceiling
+
+if TYPE_CHECKING:
+    import pandas
+
+_INTERVAL = (
+    f"{CONFIDENCE:.0%} bootstrap interval of the mean over participants (n/a with fewer than "
+    f"{MIN_PARTICIPANTS})."
+)
+COLUMNS = {
+    "region": "Region of the brain.",
+    "layer": "Layer of the network, from shallow to deep; pixels: the pictures themselves.",
+    "participants": "Number of participants with this region.",
+    "pearson": "Mean over participants of the Pearson correlation, over pairs of pictures, of "
+    "similarity of response patterns with similarity in the layer.",
+    "pearson_low": f"Low end of the {_INTERVAL}",
+    "pearson_high": f"High end of the {_INTERVAL}",
+    "spearman": "Mean over participants of the rank correlation.",
+    "encoding_r": "Mean over participants of the held-out r of the region's voxels (encoding).",
+    "encoding_r_low": f"Low end of the {_INTERVAL}",
+    "encoding_r_high": f"High end of the {_INTERVAL}",
+    "ceiling_low": "Noise ceiling across participants, lower bound: mean correlation of one "
+    "participant's similarities with the mean of the others', over pictures that all have seen.",
+    "ceiling_high": "Upper bound: with the mean of all.",
+    "common_stimuli": "Number of sampled pictures that all have seen.",
+}
+
+
+def write_group_similarity(datasets: Mapping[str, Path], members: Sequence[Written]) -> list[str]:
+    """Write one table an atlas, and one of the best-predicted voxels.
+
+    Parameters
+    ----------
+    datasets : mapping of str to Path
+        As :func:`bids_encoder.bids.description.init_dataset` returns them.
+    members : sequence of Written
+        Participants who were analysed alike.
+
+    Returns
+    -------
+    list of str
+        What was written, in a few words; nothing where no participant has tables.
+    """
+    tables = [one.of_atlases("similarity") for one in members]
+    names = {key: members[0].names[key] for key in ("task", "space", "res", "network")}
+    said = []
+    for atlas in dict.fromkeys(name for found in tables for name in found):
+        paths = [found[atlas] for found in tables if atlas in found]
+        matrices = [one.of_atlases("similarities").get(atlas) for one in members]
+        sources = [*paths, *(path for path in matrices if path is not None)]
+        analysis = start_analysis(datasets, {**names, "atlas": atlas}, settings={}, sources=sources)
+        if not is_done(analysis, "group_similarity"):
+            columns = summarise(
+                [read_table(path) for path in paths],
+                _ceilings([path for path in matrices if path is not None]),
+            )
+            write_table(analysis, "group_similarity", columns, COLUMNS)
+        said.append(f"similarity in {atlas or 'the best-predicted voxels'}")
+    return said
+
+
+def summarise(
+    tables: Sequence[pandas.DataFrame], ceilings: Mapping[str, tuple[float, float, int]]
+) -> dict[str, list]:
+    """Columns of the group's table.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        One a participant, as :func:`bids_encoder.similarity.write_neural_code` writes them.
+    ceilings : mapping of region to (lower, upper, number of common stimuli)
+    """
+    import pandas
+
+    everything = pandas.concat(tables)
+    columns: dict[str, list] = {name: [] for name in COLUMNS}
+    nothing = (np.nan, np.nan, 0)
+    for (region, layer), rows in everything.groupby(["region", "layer"], sort=False):
+        low, high, common = ceilings.get(region, nothing)
+        row = {
+            "region": region,
+            "layer": layer,
+            "participants": len(rows),
+            "spearman": rows["spearman"].mean(),
+            "ceiling_low": low,
+            "ceiling_high": high,
+            "common_stimuli": common,
+        }
+        for name in ("pearson", "encoding_r"):
+            values = rows[name].to_numpy(dtype=np.float64)
+            interval = mean_interval(values[:, None])
+            row |= {name: interval[0][0], f"{name}_low": interval[1][0]}
+            row |= {f"{name}_high": interval[2][0]}
+        for name, value in row.items():
+            columns[name].append(value)
+    return columns
+
+
+def _ceilings(paths: Sequence[Path]) -> dict[str, tuple[float, float, int]]:
+    """Noise ceiling of each region across the participants who have it."""
+    import h5py
+
+    measured: dict[str, list[tuple[list[str], np.ndarray]]] = {}
+    for path in paths:
+        try:
+            with h5py.File(path) as file:
+                stimuli = file["stimuli"].asstr()[()].tolist()
+                for region, values in zip(
+                    file["regions"].asstr()[()], file["region_similarity"][()], strict=True
+                ):
+                    measured.setdefault(region, []).append((stimuli, values))
+        except (OSError, KeyError) as error:
+            raise DataError(
+                "Similarities that an earlier run wrote cannot be read.",
+                file=path,
+                found=str(error),
+                remedy="remove the file and run the participant again",
+            ) from None
+    return {region: _ceiling(rows) for region, rows in measured.items()}
+
+
+def _ceiling(rows: Sequence[tuple[list[str], np.ndarray]]) -> tuple[float, float, int]:
+    common = sorted(set.intersection(*(set(stimuli) for stimuli, _ in rows)))
+    if len(rows) < 2 or len(common) < 4:
+        return np.nan, np.nan, len(common)
+    upper = np.triu_indices(len(common), k=1)
+    measured = []
+    for stimuli, values in rows:
+        square = np.zeros((len(stimuli), len(stimuli)))
+        square[np.triu_indices(len(stimuli), k=1)] = values
+        square += square.T
+        place = {name: i for i, name in enumerate(stimuli)}
+        kept = [place[name] for name in common]
+        measured.append(square[np.ix_(kept, kept)][upper])
+    return *noise_ceiling(np.stack(measured)), len(common)
