@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel
-import numpy as np
-
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written
 from bids_encoder.report import figures, neural_code
+from bids_encoder.report.fingerprints import group_figures
+from bids_encoder.report.group_maps import GroupMaps, map_figures
 from bids_encoder.report.page import Figure, Section, Table, render
 
 
@@ -56,70 +55,45 @@ def _section(root: Path, members: Sequence[Written]) -> Section:
         for one, (sub, table) in zip(members, tables.items(), strict=True)
     )
     header = ("participant", "samples", "voxels", "best r", "voxels r > 0.3", "best layer")
+    maps = GroupMaps.find(root, names)
+    said = (f"{len(members)} participants.", _components(members), maps.sidecar.get("Test"))
     return Section(
         title=title,
         anchor=outputs.label(title),
-        paragraphs=(f"{len(members)} participants.",),
+        paragraphs=tuple(filter(None, said)),
         tables=(Table("Participants", header, rows),),
-        figures=(*_figures(root, members, tables), *neural_code.group_figures(root, names)),
+        figures=(*_figures(root, members, tables, maps), *neural_code.group_figures(root, names)),
     )
 
 
-def _figures(root: Path, members: Sequence[Written], tables: dict) -> tuple[Figure, ...]:
+def _figures(
+    root: Path, members: Sequence[Written], tables: dict, maps: GroupMaps
+) -> tuple[Figure, ...]:
     first = members[0]
-    names = {**first.names, "tpl": first.names["space"]}
     lines = {f"sub-{sub}": table["r_q95"].to_numpy() for sub, table in tables.items()}
-    drawn = [
-        (
-            "profile",
-            "Scores over layers",
-            figures.group_profile(first.layers, lines),
-            "95th percentile over voxels of the held-out correlation: each participant, and "
-            "their mean.",
-        )
-    ]
-    maps = _mean_maps(root, names, first.layers)
-    if maps:
-        drawn.append(
-            (
-                "r",
-                "Where each layer predicts, mean over participants",
-                maps,
-                "Scores below a fifth of the scale are not drawn. Axial slices, z in mm, left "
-                "is left.",
-            )
-        )
-    made = []
-    for name, title, figure, caption in drawn:
-        path = outputs.output_path(root, "group_figure", {**names, "layer": name})
-        figures.save(figure, path)
-        made.append(Figure(title, path, caption))
-    return tuple(made)
+    path = outputs.output_path(root, "group_figure", {**first.names, "layer": "profile"})
+    figures.save(figures.group_profile(first.layers, lines), path)
+    profile = Figure(
+        "Scores over layers",
+        path,
+        "95th percentile over voxels of the held-out correlation: each participant, and "
+        "their mean.",
+    )
+    return (profile, *group_figures(root, members), *map_figures(maps, members))
 
 
-def _mean_maps(root: Path, names: dict, layers: Sequence[str]):
-    """One row of slices a layer, or None where there are no group maps."""
-    if names["tpl"] is None:
+def _components(members: Sequence[Written]) -> str | None:
+    """How alike the first components of the participants' fingerprints are to the trend."""
+    found = [one.sidecar.get("FirstComponent") for one in members]
+    found = [one for one in found if one]
+    if not found:
         return None
-    paths = {
-        layer: outputs.output_path(root, "group_mean", {**names, "measure": "r", "layer": layer})
-        for layer in layers
-    }
-    if not all(path.exists() for path in paths.values()):
-        return None
-    images = {layer: nibabel.load(path) for layer, path in paths.items()}
-    volumes = {layer: np.asarray(image.dataobj) for layer, image in images.items()}
-    image = images[layers[0]]
-    inside = np.isfinite(volumes[layers[0]])
-    highest = np.fmax.reduce(list(volumes.values()))
-    vmax = max(float(np.quantile(highest[inside], 0.9995)), 0.05)
-    mask = nibabel.Nifti1Image(inside.astype(np.uint8), image.affine)
-    return figures.map_rows(
-        [(layer, np.where(v > 0.2 * vmax, v, np.nan)) for layer, v in volumes.items()],
-        np.where(inside, 1.0, np.nan),
-        figures.view_of(mask, np.nan_to_num(highest).clip(0) ** 4),
-        vmin=0.0,
-        vmax=vmax,
-        colors="inferno",
-        label="mean correlation r of prediction and held-out response",
+    shares, trends = (
+        [one[key] for one in found] for key in ("ShareOfVariance", "CorrelationWithTrend")
+    )
+    return (
+        f"The first principal component of the voxels' fingerprints holds {min(shares):.0%} to "
+        f"{max(shares):.0%} of their variance in the participants, and correlates at "
+        f"r = {min(trends):.2f} to {max(trends):.2f} with a straight trend from the first to the "
+        "last layer."
     )
