@@ -95,23 +95,31 @@ def peaks(table: pandas.DataFrame) -> plt.Figure:
     """
     regions = list(dict.fromkeys(table["region"]))
     figure, panels = small_panels(len(regions))
-    styles = (("pearson", BLUE, "o", "similarity"), ("encoding_r", ORANGE, "s", "encoding"))
+    styles = (
+        ("pearson", BLUE, "o", "similarity analysis"),
+        ("encoding_r", ORANGE, "s", "encoding"),
+    )
+    lowest, highest = -0.05, 1.1
     for axes, region in zip(panels, regions, strict=True):
         rows = table[(table["region"] == region) & table["encoding_r"].notna()]
         places = np.arange(len(rows))
         for name, color, marker, label in styles:
-            mean, low, high = (rows[name + end].to_numpy() for end in ("", "_low", "_high"))
+            mean, low, high = (rows[name + end].to_numpy(float) for end in ("", "_low", "_high"))
             top = mean.max() if mean.size and mean.max() > 0 else 1.0
             if np.isfinite(low).any():
                 axes.fill_between(places, low / top, high / top, color=color, alpha=0.15, lw=0)
             axes.plot(places, mean / top, color=color, label=label)
-            best = int(np.argmax(mean)) if mean.size else 0
-            axes.plot(places[best], mean[best] / top, marker, color=color, markersize=8)
+            if mean.size:
+                best = int(np.argmax(mean))
+                axes.plot(places[best], mean[best] / top, color=color, **marker)
+            lowest = np.nanmin([lowest, *low / top, *mean / top])
+            highest = np.nanmax([highest, *high / top])
         axes.axhline(0, color="#d8dee9", zorder=0)
-        axes.set_ylim(-0.5, 1.8)
         axes.set_title(region, fontsize=10, color=INK)
         layer_ticks(axes, rows["layer"])
-    panels[0].legend(frameon=False, fontsize=9, loc="lower center", ncols=2)
+    panels[0].set_ylim(max(lowest, -1), min(highest, 2))
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=9,
+                  loc="outside upper center", ncols=2)  # fmt: skip
     figure.supylabel("share of the best layer", fontsize=10)
     return figure
 

@@ -173,7 +173,7 @@ def group_figures(root: Path, names: Mapping) -> list[Figure]:
             "Means over participants, each curve divided by its maximum; bands: 95 % intervals "
             "over participants, where there are at least five. Similarity analysis: agreement "
             "of region and layer on which pictures are alike. Encoding: held-out r, mean over "
-            "the region's voxels. Dots mark the peaks."
+            "the region's voxels. Symbols mark the peaks."
         )
         if len(strength) > _MANY:
             caption += f" The {_MANY} of {len(strength)} regions that agree most are drawn."
