@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import nn
 
 from bids_encoder.errors import UsageError
@@ -41,6 +40,8 @@ class _Recipe:
 
 def list_networks() -> list[str]:
     """Return the names that `load_network` knows, those that need no download first."""
+    import torchvision  # seconds, which the networks of packages do without
+
     classifiers = torchvision.models.list_models(module=torchvision.models)
     return [DEFAULT_NETWORK, "overfeat", *sorted(classifiers)]
 
@@ -170,6 +171,8 @@ def _overfeat() -> _Recipe:
 
 
 def _torchvision(name: str, carried: bool) -> _Recipe:
+    import torchvision
+
     enum = torchvision.models.get_model_weights(name)
     # Where there are several, the original ones: those that the literature used.
     weights = enum.__members__.get("IMAGENET1K_V1", enum.DEFAULT)
