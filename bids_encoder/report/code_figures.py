@@ -96,8 +96,8 @@ def peaks(table: pandas.DataFrame) -> plt.Figure:
     regions = list(dict.fromkeys(table["region"]))
     figure, panels = small_panels(len(regions))
     styles = (
-        ("pearson", BLUE, "o", "similarity analysis"),
-        ("encoding_r", ORANGE, "s", "encoding"),
+        ("pearson", BLUE, {"marker": "o", "markersize": 13, "fillstyle": "none"}, "similarity"),
+        ("encoding_r", ORANGE, {"marker": "s", "markersize": 7}, "encoding"),
     )
     lowest, highest = -0.05, 1.1
     for axes, region in zip(panels, regions, strict=True):
