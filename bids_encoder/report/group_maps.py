@@ -126,8 +126,10 @@ def _canvas(members: Sequence[Written], image, highest: np.ndarray, threshold: f
     inside = np.isfinite(highest)
     seen = np.nan_to_num(highest) > threshold
     rule = f"voxels whose highest mean r exceeds {threshold:.2f}"
+    # Participants who came after the summary may lie on another grid.
+    members = [one for one in members if one.image("mask").shape == inside.shape]
     rates = [one.matching_sidecar("q") for one in members]
-    if all(rate is not None for rate in rates):
+    if rates and all(rate is not None for rate in rates):
         passed = np.mean(
             [
                 np.asarray(one.image("q").dataobj) <= rate["FalseDiscoveryRate"]
@@ -141,7 +143,9 @@ def _canvas(members: Sequence[Written], image, highest: np.ndarray, threshold: f
                 "voxels that some layer predicts better than chance in more than half of the "
                 "participants"
             )
-    background = np.mean([np.asarray(one.image("boldref").dataobj) for one in members], axis=0)
+    background = np.ones(inside.shape)
+    if members:
+        background = np.mean([np.asarray(one.image("boldref").dataobj) for one in members], axis=0)
     mask = nibabel.Nifti1Image(inside.astype(np.uint8), image.affine)
     view = figures.view_of(mask, np.where(seen, np.nan_to_num(highest).clip(0) ** 2, 0))
     return _Canvas(np.where(inside, background, np.nan), seen, rule, view)
