@@ -29,6 +29,7 @@ from bids_encoder.inference import (
     write_inference,
     write_noise_ceiling,
 )
+from bids_encoder.joint import joint_is_done, write_joint
 from bids_encoder.plan import Plan
 from bids_encoder.regions import load_regions
 from bids_encoder.responses.assemble import Responses
@@ -89,7 +90,11 @@ def analyse(
         sources=plan.sources,
     )
     title = f"task {plan.task}"
-    if is_done(analysis, "scores") and inference_is_done(settings.inference, analysis):
+    if (
+        is_done(analysis, "scores")
+        and inference_is_done(settings.inference, analysis)
+        and joint_is_done(settings.joint, analysis, source.layers)
+    ):
         regions = load_regions(plan.regions, nibabel.load(analysis.path("mask")))
         if tables_are_done(settings.neural_code, analysis, regions):
             logger.info(f"{title}: all is there already, with the same input and settings")
@@ -118,6 +123,11 @@ def analyse(
     write_inference(
         settings.inference, analysis, plan, store, samples.take(~held), training, folds, scores,
         nested=settings.encoding.nested,
+        mem_bytes=_spare_memory(settings, training),
+        device=device,
+    )  # fmt: skip
+    write_joint(
+        settings.joint, analysis, store, samples.take(~held), training, folds,
         mem_bytes=_spare_memory(settings, training),
         device=device,
     )  # fmt: skip

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import nibabel
 import numpy as np
@@ -20,6 +19,7 @@ from bids_encoder.encoding.null import (
     p_values,
     spread_voxels,
 )
+from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.plan import Plan
@@ -75,7 +75,7 @@ def write_inference(
         return
     with console.stage("p-values") as words:
         null = null_distribution(
-            _Kernels(samples, store),
+            LayerKernels(samples, store),
             responses.values[:, voxels],
             folds,
             n_permutations=chosen.n_permutations,
@@ -163,15 +163,3 @@ def _with_settings(chosen: Inference, analysis: Analysis) -> Analysis:
         fdr=chosen.fdr,
         permutation_seed=chosen.permutation_seed,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Kernels:
-    """The kernels of all layers, one in memory at a time, as often as they are asked for."""
-
-    samples: Samples
-    store: FeatureStore
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for layer in self.store.layers:
-            yield self.samples.kernel(self.store.load(layer, self.samples.stimuli).values)

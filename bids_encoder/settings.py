@@ -250,6 +250,29 @@ class Inference:
 
 
 @dataclass(frozen=True)
+class Joint:
+    """All layers together."""
+
+    joint: bool = option(
+        False, action="store_true", changes_results=False,
+        help="fit all layers together as well (banded ridge) and split the score among them",
+    )  # fmt: skip
+    joint_unique: bool = option(
+        False, action="store_true", changes_results=False,
+        help="likewise, and how much the score falls without each layer (takes as many times "
+        "longer as there are layers)",
+    )  # fmt: skip
+    joint_draws: int = option(
+        30, type=seed, metavar="N", changes_results=False,
+        help="weightings of the layers that are tried at random, besides equal weights and each "
+        "layer alone",
+    )  # fmt: skip
+    joint_seed: int = option(
+        0, type=seed, metavar="N", changes_results=False, help="seed of these draws"
+    )
+
+
+@dataclass(frozen=True)
 class Regions:
     """Regions of interest, besides those among the derivatives."""
 
@@ -349,6 +372,7 @@ class Settings:
     responses: Responses = Responses()
     encoding: Encoding = Encoding()
     inference: Inference = Inference()
+    joint: Joint = Joint()
     regions: Regions = Regions()
     neural_code: NeuralCode = NeuralCode()
     resources: Resources = Resources()
@@ -362,6 +386,7 @@ SECTIONS: dict[str, type] = {
     "responses": Responses,
     "encoding": Encoding,
     "inference": Inference,
+    "joint": Joint,
     "regions": Regions,
     "neural_code": NeuralCode,
     "resources": Resources,

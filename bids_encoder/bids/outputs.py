@@ -113,9 +113,9 @@ def check_layer_labels(network: str, layers: Iterable[str]) -> None:
     Raises
     ------
     UsageError
-        If two layers have the same label, or one has that of the best-layer map.
+        If two layers have the same label, or one has that of the best-layer map or the joint model.
     """
-    seen = {"bestlayer": "the best-layer map"}
+    seen = {"bestlayer": "the best-layer map", "joint": "the joint model"}
     for layer in layers:
         other = seen.setdefault(desc_label("n", layer)[2:].casefold(), layer)
         if other != layer:

@@ -72,6 +72,7 @@ def _section(written: Written) -> Section:
                     _designed(side),
                     _judged(side),
                     _passed(written),
+                    _together(written),
                     fingerprints.component_sentence(side),
                 ),
             )
@@ -127,6 +128,24 @@ def _passed(written: Written) -> str | None:
     )
     if side["Threshold"] is not None:
         text += f": those with r² of at least {side['Threshold']:.3f}"
+    return text + "."
+
+
+def _together(written: Written) -> str | None:
+    """What all layers predict together, where that was wanted."""
+    side = written.matching_sidecar("joint_r2")
+    if side is None:
+        return None
+    text = (
+        f"All layers together (banded ridge) predict {side['VoxelsPredicted']} voxels with r² "
+        "above 0"
+    )
+    if side["VoxelsPredicted"]:
+        shares = ", ".join(f"{layer} {mean:.3f}" for layer, mean in side["MeanShare"].items())
+        text += f"; mean share of each layer in that r²: {shares}"
+        if "MeanUnique" in side:
+            alone = ", ".join(f"{layer} {mean:.3f}" for layer, mean in side["MeanUnique"].items())
+            text += f"; unique contribution: {alone}"
     return text + "."
 
 

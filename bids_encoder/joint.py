@@ -1,0 +1,91 @@
+"""What all layers together predict, and which layer contributes how much of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bids_encoder import console
+from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
+from bids_encoder.encoding.folds import Fold
+from bids_encoder.encoding.joint import fit_joint
+from bids_encoder.features.kernels import LayerKernels
+from bids_encoder.features.samples import Samples
+from bids_encoder.features.store import FeatureStore
+from bids_encoder.responses.assemble import Responses
+from bids_encoder.settings import Joint
+
+
+def joint_is_done(chosen: Joint, analysis: Analysis, layers: Sequence[str]) -> bool:
+    """Whether the maps of the joint model that are asked for are there."""
+    if not (chosen.joint or chosen.joint_unique):
+        return True
+    ours = _with_settings(chosen, analysis)
+    kinds = ("share", "unique") if chosen.joint_unique else ("share",)
+    return is_done(ours, "joint_r2") and all(
+        is_done(ours, kind, layer=layer) for kind in kinds for layer in layers
+    )
+
+
+def write_joint(
+    chosen: Joint,
+    analysis: Analysis,
+    store: FeatureStore,
+    samples: Samples,
+    responses: Responses,
+    folds: Sequence[Fold],
+    *,
+    mem_bytes: int,
+    device: str,
+) -> None:
+    """Write the maps of the joint model, unless they are there or none are asked for.
+
+    Parameters
+    ----------
+    chosen : settings.Joint
+    analysis, store, samples, responses, folds
+        Of the analysis.
+    mem_bytes, device
+        As for :func:`bids_encoder.encoding.joint.fit_joint`.
+    """
+    if joint_is_done(chosen, analysis, store.layers):
+        return
+    n_voxels = responses.values.shape[1]
+    with console.stage("joint model") as words, console.progress("joint model", "voxels") as bar:
+        found = fit_joint(
+            LayerKernels(samples, store),
+            responses.values,
+            folds,
+            n_draws=chosen.joint_draws,
+            unique=chosen.joint_unique,
+            mem_bytes=mem_bytes,
+            device=device,
+            seed=chosen.joint_seed,
+            on_progress=lambda share: bar(round(share * n_voxels), n_voxels),
+        )
+        highest = np.nanmax(found.r2, initial=-np.inf)
+        words += [f"{len(store.layers)} layers together", f"best r² {highest:.2f}"]
+    predicted = found.r2 > 0
+    extra = {
+        "Layers": list(store.layers),
+        "Draws": chosen.joint_draws,
+        "VoxelsPredicted": int(np.count_nonzero(predicted)),
+    }
+    ours = _with_settings(chosen, analysis)
+    maps = {"share": found.shares, **({} if found.unique is None else {"unique": found.unique})}
+    for kind, values in maps.items():
+        for layer, one in zip(store.layers, values, strict=True):
+            write_statmap(ours, kind, one, responses.mask, layer=layer)
+        means = values[:, predicted].mean(1) if predicted.any() else np.full(len(values), np.nan)
+        extra[f"Mean{kind.title()}"] = dict(zip(store.layers, means.round(4).tolist(), strict=True))
+    # It comes last and means: done.
+    write_statmap(ours, "joint_r2", found.r2, responses.mask, extra=extra)
+
+
+def _with_settings(chosen: Joint, analysis: Analysis) -> Analysis:
+    return analysis.with_settings(
+        joint_draws=chosen.joint_draws,
+        joint_seed=chosen.joint_seed,
+        joint_unique=chosen.joint_unique,
+    )
