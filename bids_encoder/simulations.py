@@ -29,6 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("output", type=Path, metavar="OUT", help="folder for tables, figures and the page")
     add("--simulated-networks", type=positive_int, default=100, metavar="N",
         help="random networks, each with as many prototypes (default: 100)")  # fmt: skip
+    add("--simulated-sheets", type=positive_int, default=20, metavar="N",
+        help="sheets of units that the simulated scanner looks at (default: 20)")  # fmt: skip
     add("--seed", type=seed, default=0, metavar="N", help="of all random numbers (default: 0)")
     add("--pictures", type=Path, metavar="TABLE.tsv",
         help="pictures with the columns picture, subordinate, basic, superordinate")  # fmt: skip
@@ -100,12 +102,13 @@ def run(chosen: argparse.Namespace) -> Path:
         }  # fmt: skip
         words.append(f"{len(codes['mapped'])} schemes, {count} networks × {count} prototypes")
     with console.stage("scanner") as words:
-        scans = scanner.scan(seed=chosen.seed)
+        scans = scanner.scan(repeats=chosen.simulated_sheets, seed=chosen.seed)
         words.append(f"{len(scanner.LAYOUTS)} layouts × {len(scanner.VOXELS)} sizes of voxels")
     options = {"Seed": chosen.seed, "SimulatedNetworks": count, "PrototypesPerNetwork": count}
+    sheets = {"Seed": chosen.seed, "SimulatedSheets": chosen.simulated_sheets}
     sections = [
         report.schemes_section(chosen.output, codes, options),
-        report.scanner_section(chosen.output, scans, options),
+        report.scanner_section(chosen.output, scans, sheets),
     ]
     if network is not None:
         sections.append(_pictures(chosen, table, network))

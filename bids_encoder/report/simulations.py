@@ -168,7 +168,7 @@ def scanner_section(root: Path, scans: Sequence[Scan], options: Mapping[str, obj
                 path,
                 "Left: correlation of similarities between patterns of voxels with those "
                 "between patterns of units. Right: standard deviation of a voxel's signal, "
-                "before noise. Means over 20 sheets.",
+                f"before noise. Means over {options['SimulatedSheets']} sheets.",
             ),
         ),
     )
