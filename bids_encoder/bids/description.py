@@ -42,9 +42,7 @@ networks, layers, and what was made of them.
 A voxel outside the mask has no value (NaN) in the maps, nor has one without a
 score: its responses are constant or not numbers.
 
-| File | What it holds |
-| ---- | ------------- |
-{rows}
+{table}
 
 Names in braces stand for labels; what is in square brackets may be absent.
 `.bidsignore` lists what the BIDS standard has no names for yet.
@@ -119,12 +117,17 @@ def add_descriptions(output_dir: str | Path, network: str, layers: Iterable[str]
 
 def readme() -> str:
     """The page that greets who opens the output folder."""
-    rows = "\n".join(
+    return _README.format(table=file_table())
+
+
+def file_table() -> str:
+    """All kinds of files and what they hold, as a table in Markdown."""
+    rows = (
         f"| `{kind.path}{extension}` | {kind.description} |"
         for kind in outputs.kinds().values()
         for extension in kind.extensions
     )
-    return _README.format(rows=rows)
+    return "\n".join(["| File | What it holds |", "| ---- | ------------- |", *rows])
 
 
 def container_from_environment() -> dict[str, str]:
