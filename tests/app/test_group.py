@@ -1,0 +1,359 @@
+"""The group level on results of participants that are written here, not fitted."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas
+import pytest
+from scipy import stats
+from tiny_dataset import AFFINE, LAYERS, SHAPE, SPACE, TASK, brain, run_app, tree, write_json
+
+from bids_encoder.bids import derivatives, description
+from bids_encoder.fingerprints.profile import best_layer, slope
+from bids_encoder.group_maps import N_PERMUTATIONS, sign_flip_test
+from bids_encoder.responses.atlas import Regions
+from bids_encoder.summary import write_region_fingerprints
+
+NETWORK = "net"
+START = f"tpl-{SPACE}_task-{TASK}"
+HALVES = (np.indices(SHAPE)[0] > 3)[brain()]
+
+
+def scores_of(number: int, n_layers: int = 3) -> np.ndarray:
+    """Scores (L, V) of one participant: one half of the brain is early, the other late."""
+    random = np.random.default_rng(number)
+    early, late = np.linspace(0.5, 0.1, n_layers), np.linspace(0.1, 0.5, n_layers)
+    scores = np.where(HALVES, late[:, None], early[:, None])
+    return scores + random.normal(0, 0.05, scores.shape)
+
+
+class Study:
+    """A dataset and results of its participants."""
+
+    def __init__(self, folder: Path):
+        self.bids, self.out = folder / "raw", folder / "out"
+        write_json(
+            self.bids / "dataset_description.json",
+            {"Name": "Study", "BIDSVersion": "1.10.0", "DatasetType": "raw", "License": "CC0"},
+        )
+        self.bold = self.bids / "sub-01" / "bold.nii.gz"
+        self.bold.parent.mkdir()
+        nibabel.Nifti1Image(np.zeros(SHAPE, np.int16), AFFINE).to_filename(self.bold)
+
+    def add(
+        self,
+        label: str,
+        *,
+        space: str | None = SPACE,
+        layers: Sequence[str] = LAYERS,
+        affine=AFFINE,
+        regions: dict[int, str] | None = None,
+        scores: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Write the results of a participant; returns its scores."""
+        (self.bids / f"sub-{label}").mkdir(exist_ok=True)
+        r = scores_of(int(label), len(layers)) if scores is None else scores
+        mask = nibabel.Nifti1Image(brain().astype(np.uint8), affine)
+        datasets = description.init_dataset(self.out, self.bids)
+        description.add_descriptions(self.out, NETWORK, layers)
+        names = {"sub": label, "task": TASK, "space": space, "res": None, "network": NETWORK}
+        one = derivatives.start_analysis(datasets, names, settings={}, sources=[self.bold])
+        derivatives.write_mask(one, mask)
+        derivatives.write_statmap(one, "boldref", r[0] + 5, mask)
+        for layer, values in zip(layers, r, strict=True):
+            derivatives.write_statmap(one, "r", values, mask, layer=layer)
+        derivatives.write_dseg(one, "bestlayer", best_layer(r, brain()), mask, layers)
+        derivatives.write_statmap(one, "slope", slope(r), mask)
+        columns = {"layer": layers, "voxels": [r.shape[1]] * len(layers)}
+        columns |= {"r_q95": np.quantile(r, 0.95, axis=1), "r_max": r.max(axis=1)}
+        columns["voxels_r03"] = np.count_nonzero(r > 0.3, axis=1)
+        extra = {"Network": NETWORK, "Layers": list(layers), "NumberOfSamples": 40}
+        component = {"ShareOfVariance": 0.7 + int(label) / 100, "CorrelationWithTrend": 0.9}
+        extra["FirstComponent"] = component
+        meanings = dict.fromkeys(columns, "A column.")
+        derivatives.write_table(one, "scores", columns, meanings, extra=extra)
+        if regions:
+            labels = np.where(HALVES, 2, 1).astype(np.int32)
+            made = Regions(
+                "halves", np.where(np.isin(labels, list(regions)), labels, 0), regions, ""
+            )
+            write_region_fingerprints(datasets, one, layers, [made])
+        return r
+
+    def run(self, *options):
+        return run_app(self.bids, self.out, "group", *options)
+
+    def map(self, end: str) -> np.ndarray:
+        path = self.out / f"tpl-{SPACE}" / "func" / f"{START}_{end}"
+        return np.asarray(nibabel.load(path).dataobj)[brain()]
+
+    def sidecar(self, end: str) -> dict:
+        path = self.out / f"tpl-{SPACE}" / "func" / f"{START}_{end}"
+        return json.loads(path.read_text())
+
+    def participant(self, label: str, end: str) -> Path:
+        [path] = (self.out / f"sub-{label}" / "func").glob(f"*_{end}")
+        return path
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Study:
+    monkeypatch.chdir(tmp_path)
+    # The page takes most of the time; it is looked at once, in `seven`.
+    monkeypatch.setattr("bids_encoder.group.write_group_report", lambda *args: "left out")
+    return Study(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory) -> tuple[Study, np.ndarray, str]:
+    """Seven participants, their scores (n, L, V), and what the run said."""
+    study = Study(tmp_path_factory.mktemp("seven"))
+    regions = {1: "front", 2: "back"}
+    scores = [study.add(f"{n:02d}", regions=regions) for n in range(1, 7)]
+    scores.append(study.add("07", regions={1: "front"}))
+    end = study.run()
+    assert end.code == 0
+    return study, np.stack(scores), end.said
+
+
+# What is written is right
+
+
+def test_mean_and_t_are_those_of_scipy(seven):
+    study, scores, _ = seven
+    slopes = np.stack([slope(r) for r in scores])
+    for values, name in [
+        (slopes, f"slope+{{}}_desc-{NETWORK}"),
+        *((scores[:, i], f"r+{{}}_desc-{NETWORK}+{layer}") for i, layer in enumerate(LAYERS)),
+    ]:
+        mean = study.map(f"stat-{name.format('mean')}_statmap.nii.gz")
+        t = study.map(f"stat-{name.format('t')}_statmap.nii.gz")
+        np.testing.assert_allclose(mean, values.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(t, stats.ttest_1samp(values, 0).statistic, rtol=1e-3)
+
+
+def test_p_is_that_of_all_sign_flips(seven):
+    study, scores, said = seven
+    slopes = np.stack([slope(r) for r in scores]).astype(np.float32).astype(float)
+    signs = np.array(list(itertools.product((1, -1), repeat=7)))[..., None]
+    highest = np.abs(stats.ttest_1samp(signs * slopes, 0, axis=1).statistic).max(axis=1)
+    t = np.abs(stats.ttest_1samp(slopes, 0).statistic)
+    expected = (highest >= t[:, None] * (1 - 1e-9)).mean(axis=1)
+    found = study.map(f"stat-slope+pfwe_desc-{NETWORK}_statmap.nii.gz")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert (found <= 0.05).mean() > 0.5
+    side = study.sidecar(f"stat-slope+pfwe_desc-{NETWORK}_statmap.json")
+    assert (side["NumberOfFlips"], side["NumberOfParticipants"]) == (128, 7)
+    assert "all 128 ways of flipping the signs" in said
+
+
+def test_agreement_and_the_most_frequent_best_layer(seven):
+    study, scores, _ = seven
+    slopes = np.stack([slope(r) for r in scores])
+    agree = (np.sign(slopes) == np.sign(slopes.mean(axis=0))).mean(axis=0)
+    found = study.map(f"stat-slope+consistency_desc-{NETWORK}_statmap.nii.gz")
+    np.testing.assert_allclose(found, agree, atol=1e-6)
+    labels = np.stack([best_layer(r, brain()) for r in scores])
+    counts = np.stack([(labels == k).sum(axis=0) for k in (1, 2, 3)])
+    modal = study.map(f"desc-{NETWORK}+bestlayer_dseg.nii.gz")
+    np.testing.assert_array_equal(modal, counts.argmax(axis=0) + 1)
+    share = study.map(f"stat-bestlayer+consistency_desc-{NETWORK}_statmap.nii.gz")
+    np.testing.assert_allclose(share, counts.max(axis=0) / 7, atol=1e-6)
+    place = study.map(f"stat-bestlayer+mean_desc-{NETWORK}_statmap.nii.gz")
+    np.testing.assert_allclose(place, (labels - 2).mean(axis=0), atol=1e-6)
+    far = np.abs(np.indices(SHAPE)[0] - 3.5)[brain()] > 2
+    assert (modal[far] == np.where(HALVES, 3, 1)[far]).all()
+
+
+def test_region_fingerprints_of_the_group(seven):
+    study, _, _ = seven
+    path = study.out / f"task-{TASK}_space-{SPACE}_atlas-halves_desc-{NETWORK}_groupfingerprint.tsv"
+    table = pandas.read_table(path)
+    each = [f"sub-{n:02d}" for n in range(1, 8)]
+    assert table.columns.tolist() == [
+        "region", "layer", "participants", "mean", "low", "high", *each,
+    ]  # fmt: skip
+    front, back = table[table["region"] == "front"], table[table["region"] == "back"]
+    assert set(front["participants"]) == {7} and set(back["participants"]) == {6}
+    assert back["sub-07"].isna().all()
+    np.testing.assert_allclose(table["mean"], table[each].mean(axis=1), atol=1e-6)
+    assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
+    assert front["layer"].iloc[front["mean"].argmax()] == "early"
+    assert back["layer"].iloc[back["mean"].argmax()] == "late"
+    own = pandas.read_table(study.participant("03", "fingerprint.tsv"))
+    np.testing.assert_allclose(
+        own.query("region == 'front'")["fingerprint"], front["sub-03"], atol=1e-6
+    )
+
+
+def test_the_page_shows_it(seven):
+    page = (seven[0].out / "group.html").read_text()
+    for said in (
+        "Fingerprints of regions: halves", "How many participants agree", "p ≤ 0.05",
+        "71% to 77% of their variance", "all 128 ways", "Which layer most often predicts best",
+    ):  # fmt: skip
+        assert said in page
+
+
+def test_what_is_written_is_valid(seven, validate_bids, extended_schema_file):
+    for schema in (None, extended_schema_file):
+        issues = validate_bids(seven[0].out, schema)
+        assert not [issue for issue in issues if issue["severity"] == "error"]
+
+
+def test_beyond_twelve_participants_flips_are_random():
+    random = np.random.default_rng(0)
+    values = random.normal(0, 1, (13, 30))
+    values[:, :3] += 2
+    values[:, 7] = 0.5
+    p, flips = sign_flip_test(values)
+    assert flips == N_PERMUTATIONS
+    assert (p[:3] < 0.05).all() and np.isnan(p[7])
+    exact, flips = sign_flip_test(values[:12])
+    assert flips == 2**12
+    assert np.nanmax(np.abs(np.sort(exact)[:3] - np.sort(p)[:3])) < 0.05
+
+
+# Few participants, and participants who are still being added
+
+
+def test_few_participants_have_no_p_values(study):
+    for label in ("01", "02"):
+        study.add(label, regions={1: "front", 2: "back"})
+    end = study.run()
+    assert end.code == 0
+    assert "with 2 participants flipping signs cannot reach p = 0.05" in end.said
+    assert not list(study.out.rglob("*pfwe*"))
+    assert list(study.out.rglob("*slope+t*"))
+    [path] = study.out.glob("*groupfingerprint.tsv")
+    assert pandas.read_table(path)["low"].isna().all()
+
+
+def test_one_participant_has_no_t(study):
+    study.add("01")
+    assert study.run().code == 0
+    assert list(study.out.rglob("*slope+mean*")) and not list(study.out.rglob("*slope+t*"))
+
+
+def test_a_second_run_writes_nothing_until_somebody_is_added(study):
+    for label in ("01", "02"):
+        study.add(label)
+    study.run()
+    before = tree(study.out)
+    end = study.run()
+    assert "all is there already" in end.said and tree(study.out) == before
+    study.add("03")
+    assert study.run().code == 0
+    side = study.sidecar(f"stat-slope+mean_desc-{NETWORK}_statmap.json")
+    assert side["NumberOfParticipants"] == 3
+
+
+@pytest.mark.parametrize("harm", ["cut", "removed", "no sidecar", "other settings", "table"])
+def test_a_participant_that_is_not_finished_is_left_out(study, harm):
+    for label in ("01", "02", "03"):
+        study.add(label)
+    path = study.participant("02", "stat-slope_desc-net_statmap.nii.gz")
+    sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    elif harm == "removed":
+        path.unlink()
+    elif harm == "no sidecar":
+        sidecar.unlink()
+    elif harm == "other settings":
+        sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "SettingsHash": "x"}))
+    else:
+        path = study.participant("02", "scores.tsv")
+        path.write_text(path.read_text() + "\n")
+    end = study.run()
+    assert end.code == 0
+    assert f"sub-02, task {TASK}: left out" in end.said and path.name in end.said
+    table = pandas.read_table(next(study.out.glob("*groupscores.tsv")))
+    assert set(table["participant_id"]) == {"sub-01", "sub-03"}
+
+
+def test_nobody_is_finished(study):
+    study.add("01")
+    study.participant("01", "stat-slope_desc-net_statmap.nii.gz").unlink()
+    end = study.run()
+    assert end.code == 66 and str(study.out) in end.said and "participant level" in end.said
+
+
+def test_participants_without_regions_are_named(study):
+    study.add("01", regions={1: "front"})
+    study.add("02")
+    end = study.run()
+    assert end.code == 0 and "Atlas halves: sub-02 without region fingerprints" in end.said
+    table = pandas.read_table(next(study.out.glob("*groupfingerprint.tsv")))
+    assert set(table["participants"]) == {1} and table["sub-02"].isna().all()
+
+
+# Participants that cannot be compared
+
+
+def test_different_spaces_are_refused_with_the_list(study):
+    study.add("01", space="T1w")
+    study.add("02")
+    study.add("03")
+    end = study.run()
+    assert end.code == 65
+    assert f"sub-01: T1w; sub-02, sub-03: {SPACE}" in end.said and "--space" in end.said
+    assert not list(study.out.glob("*groupscores*"))
+    assert study.run("--space", SPACE).code == 0
+    assert study.run("--participant-label", "01").code == 0
+
+
+def test_a_space_that_some_lack_is_summarised_without_them(study):
+    for label in ("01", "02"):
+        study.add(label)
+    study.add("01", space="T1w")
+    end = study.run()
+    assert end.code == 0
+    assert "sub-02 has no results in the space T1w" in end.said
+    assert len(list(study.out.glob("*groupscores.tsv"))) == 2
+
+
+def test_different_layers_are_refused_with_the_list(study):
+    study.add("01")
+    study.add("02", layers=("a", "b"))
+    end = study.run()
+    assert end.code == 65
+    assert "sub-01: early, middle, late; sub-02: a, b" in end.said and "--layers" in end.said
+
+
+def test_different_grids_are_refused(study):
+    study.add("01")
+    study.add("02", affine=AFFINE + np.array([[0, 0, 0, 2], *[[0] * 4] * 3]))
+    end = study.run()
+    assert end.code == 65 and "different grids" in end.said and "as sub-01 has" in end.said
+
+
+def test_native_spaces_have_tables_only(study):
+    for label in ("01", "02"):
+        study.add(label, space="T1w", regions={1: "front", 2: "back"})
+    end = study.run()
+    assert end.code == 0 and "no maps" in end.said
+    assert not list(study.out.glob("tpl-*"))
+    assert len(list(study.out.glob("*groupfingerprint.tsv"))) == 1
+
+
+def test_a_task_that_nobody_has(study):
+    study.add("01")
+    end = study.run("--task-id", "rest")
+    assert end.code == 66
+    assert study.run("--task-id", TASK).code == 0
+
+
+def test_a_damaged_map_is_named(study):
+    for label in ("01", "02"):
+        study.add(label)
+    path = study.participant("02", "stat-slope_desc-net_statmap.nii.gz")
+    path.write_bytes(b"\0" * path.stat().st_size)
+    end = study.run()
+    assert end.code == 65 and path.name in end.said and "remove the folder" in end.said
