@@ -34,7 +34,9 @@ SIMILARITY = {
     "pearson_high": "High end of that interval.",
     "spearman": "The same with ranks of the similarities (Spearman).",
     "p": "Permutation p of the Pearson correlation over shuffled pictures, one-sided, "
-    "(1 + as good) / (1 + permutations); not corrected for the number of layers and regions.",
+    "(1 + as good) / (1 + permutations); not corrected for the number of layers and regions. It "
+    "holds for pictures in random order: in blocks of one category, pictures shown one after "
+    "the other share noise.",
     "pearson_half": "Mean of the Pearson correlations with the similarities measured in each of "
     "two halves of the runs: to be compared with the noise ceiling.",
     "ceiling_low": "Noise ceiling of a half, lower bound: correlation of the two halves.",

@@ -95,10 +95,10 @@ def run(chosen: argparse.Namespace) -> Path:
     with console.stage("schemes") as words, console.progress("schemes", "networks") as bar:
         codes = {
             reading: schemes.simulate(
-                networks=count, prototypes=count, map_inputs=reading == "mapped",
+                networks=count, prototypes=prototypes, map_inputs=reading == "mapped",
                 seed=chosen.seed, on_progress=bar,
             )
-            for reading in ("mapped", "zscored")
+            for reading, prototypes in (("mapped", count), ("zscored", max(1, count // 5)))
         }  # fmt: skip
         words.append(f"{len(codes['mapped'])} schemes, {count} networks × {count} prototypes")
     with console.stage("scanner") as words:

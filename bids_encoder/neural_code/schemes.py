@@ -12,9 +12,9 @@ representations. Eleven schemes are compared, numbered as in their Figure 2:
 
 The items are a prototype of 100 independent normal numbers and 19 distortions:
 the prototype plus normal noise of standard deviation 0.05, 0.10, ..., 0.95. z is
-an item z-scored. x is z, mapped linearly to the range −1 to 1: this step is not
-in the text of the paper, but in the program that its authors published, and
-matters for the perceptron, whose gain it sets. All weights are independent
+an item z-scored. x is z, mapped linearly to the range −1 to 1, a step that is
+known from the program that the authors published; it sets the gain of the first
+layer. All weights are independent
 N(0, 1) numbers.
 
 Two more schemes cannot be smooth: factorial design coding and hashing.
@@ -105,7 +105,7 @@ def encode(
     random : numpy.random.Generator
     map_inputs : bool
         Inputs in the range −1 to 1, as the authors' program has them; False: as
-        they are, z-scored, as the text has them.
+        they are, z-scored.
 
     Returns
     -------

@@ -30,7 +30,8 @@ _SCHEMES = {
     "smoothness_low": "Low end of its 95 % bootstrap interval over networks.",
     "smoothness_high": "High end of that interval.",
     "smoothness_all_pairs": "The same over all pairs of items of one prototype.",
-    "smoothness_zscored": "As smoothness, inputs z-scored but not mapped, as in the text.",
+    "smoothness_zscored": "As smoothness, inputs z-scored but not mapped; "
+    "with a fifth as many prototypes.",
     "published": "Functional smoothness that Guest and Love 2017 report.",
 }
 _SCANNER = {
