@@ -12,6 +12,10 @@ permutation in blocks.
 from __future__ import annotations
 
 import argparse
+import os
+
+# Before NumPy and torch are loaded; the program itself does so as well.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 from scipy.signal import lfilter

@@ -8,8 +8,9 @@ known to be lower. Where a curve is nearly flat, as it is in voxels without sign
 ends come near to the best score are looked into as well, for they may hide a second peak.
 
 A voxel is tried at 6 to 8 of 20 penalties. What it ends with is always a local maximum on the grid;
-in simulations it is the global one for 99.9 to 100 % of voxels, and elsewhere r² is lower by less
-than 0.0004.
+in simulations it is the global one for 99.96 to 100 % of voxels. The few others have two peaks, are
+hardly predicted, and lost 0.01 in r² at most. Closer looks find half of them, for 7 to 15 % more
+products.
 """
 
 from __future__ import annotations
