@@ -14,8 +14,7 @@ The items are a prototype of 100 independent normal numbers and 19 distortions:
 the prototype plus normal noise of standard deviation 0.05, 0.10, ..., 0.95. z is
 an item z-scored. x is z, mapped linearly to the range −1 to 1, a step that is
 known from the program that the authors published; it sets the gain of the first
-layer. All weights are independent
-N(0, 1) numbers.
+layer. All weights are independent N(0, 1) numbers.
 
 Two more schemes cannot be smooth: factorial design coding and hashing.
 """
