@@ -30,7 +30,7 @@ from bids_encoder.inference import (
     write_noise_ceiling,
 )
 from bids_encoder.joint import joint_is_done, write_joint
-from bids_encoder.plan import Plan
+from bids_encoder.plan import Plan, listed
 from bids_encoder.regions import load_regions
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.masks import common_mask
@@ -174,13 +174,9 @@ def _responses(settings: Settings, plan: Plan) -> tuple[nibabel.Nifti1Image, Mea
         )
         n, voxels = measured.responses.values.shape
         rows = "stimuli" if plan.design.kind == "events" else "volumes"
-        words += [f"{n} {rows}", f"{voxels} voxels", f"groups: {_listed(measured.responses)}"]
+        names = measured.responses.group_names
+        words += [f"{n} {rows}", f"{voxels} voxels", f"{len(names)} groups: {listed(names)}"]
     return mask, measured
-
-
-def _listed(responses: Responses) -> str:
-    names = responses.group_names
-    return ", ".join(names) if len(names) <= 6 else f"{len(names)} from {names[0]} to {names[-1]}"
 
 
 def _samples(settings: Settings, plan: Plan, responses: Responses) -> Samples:

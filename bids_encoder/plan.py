@@ -158,8 +158,8 @@ class Plan:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Name up to six groups, or the first and the last."""
-    return ", ".join(names) if len(names) <= 6 else f"{names[0]} to {names[-1]}"
+    """Name up to four groups, or the first and the last."""
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]} to {names[-1]}"
 
 
 def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[Plan]:
