@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def app(tmp_path, monkeypatch):
         return run_app(*arguments)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Published datasets, where this machine has them."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("BIDS_ENCODER_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(
+            f"needs real data in {folder}; the environment variable "
+            "BIDS_ENCODER_TEST_DATA names another folder"
+        )
+    return folder
 
 
 @pytest.fixture
