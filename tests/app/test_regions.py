@@ -457,3 +457,12 @@ def test_a_download_that_fails(tiny, templateflow, monkeypatch):
     with pytest.raises(MissingInputError, match="no route to host") as caught:
         found_in(tiny, "--atlas", "DiFuMo", "--allow-downloads")
     assert "check the network" in str(caught.value)
+
+
+def test_atlases_can_be_named_in_the_configuration_file(tiny, tmp_path):
+    atlas = write_labels(tmp_path / "a.nii.gz", table=None)
+    (tmp_path / "names.csv").write_text("1,front\n3,back\n")
+    file = tmp_path / "config.toml"
+    file.write_text(f'[regions]\natlas = ["{atlas}"]\natlas_labels = ["{tmp_path}/names.csv"]\n')
+    [one] = found_in(tiny, "--config-file", str(file))
+    assert one.names == {1: "front", 3: "back"}
