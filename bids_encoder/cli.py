@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_encoder import __version__, settings
+from bids_encoder.config_file import read_toml
 from bids_encoder.errors import BidsEncoderError, MissingInputError, UsageError
 from bids_encoder.settings import SECTIONS, Settings
 
@@ -100,8 +101,8 @@ def parse(arguments: Sequence[str]) -> Settings:
         Options that do not go together.
     """
     values = vars(build_parser().parse_args([dashed(argument) for argument in arguments]))
-    config_file = values.pop("config_file", None)
-    from_file = settings.read_toml(config_file) if config_file else {}
+    path = values.pop("config_file", None)
+    from_file = read_toml(path) if path else {}
     from_line: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         if "." in key:

@@ -18,12 +18,13 @@ from bids_encoder.bids.dataset import (
 )
 from bids_encoder.bids.description import add_descriptions, init_dataset
 from bids_encoder.bids.filters import load_filter_file
+from bids_encoder.config_file import to_toml
 from bids_encoder.features.external import require_file
 from bids_encoder.networks.devices import resolve_device
 from bids_encoder.plan import Plan, make_plans
 from bids_encoder.report.participant import write_report
 from bids_encoder.responses.confounds import parse_strategy
-from bids_encoder.settings import Settings, to_toml
+from bids_encoder.settings import Settings
 from bids_encoder.source import open_source
 
 logger = logging.getLogger(__name__)

@@ -2,104 +2,25 @@
 
 Each option is a field of a small frozen dataclass; the field says the option's
 names, its default and its help text. The command line (:mod:`bids_encoder.cli`)
-is made from these declarations, and so is the TOML form: one table a section,
-one key an option.
+is made from these declarations, and so is the TOML form
+(:mod:`bids_encoder.config_file`): one table a section, one key an option.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import math
-import typing
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bids_encoder.errors import DataError, MissingInputError, UsageError
-
-
-def option(default: Any, *flags: str, help: str, **keywords: Any):
-    """Declare one option: its default, its names on the command line, its help.
-
-    ``keywords`` go to ``argparse.ArgumentParser.add_argument``. An option whose
-    ``changes_results`` is False (paths, resources, verbosity) stays out of the
-    settings hash that decides whether work is done already.
-    """
-    changes_results = keywords.pop("changes_results", True)
-    return field(
-        default=default,
-        metadata={
-            "flags": flags,
-            "help": help,
-            "keywords": keywords,
-            "changes_results": changes_results,
-        },
-    )
-
-
-class _UnfitError(argparse.ArgumentTypeError, ValueError):
-    """A value that an option cannot have; argparse shows these words as they are."""
-
-
-def gigabytes(text: str) -> float:
-    """Read an amount of memory: ``8``, ``8G``, ``8GB``, ``8000M`` → GB."""
-    units = {"": 1.0, "G": 1.0, "GB": 1.0, "M": 1e-3, "MB": 1e-3}
-    digits = text.strip().upper().rstrip("GMB")
-    unit = text.strip().upper()[len(digits) :]
-    try:
-        amount = float(digits) * units[unit]
-    except (ValueError, KeyError):
-        raise _UnfitError(f"{text!r} is not an amount of memory such as 8GB") from None
-    if not 0 < amount < math.inf:
-        raise _UnfitError(f"{text!r}: memory must be more than nothing")
-    return amount
-
-
-def not_negative(text: str) -> float:
-    """Read a number of at least 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise _UnfitError(f"{text!r} is not a number of at least 0")
-    return number
-
-
-def _whole_number(text: str, least: int) -> int:
-    """Read a whole number of at least ``least``."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise _UnfitError(f"{text!r} is not a whole number of at least {least}")
-    return number
-
-
-def positive_int(text: str) -> int:
-    """Read a whole number of at least 1."""
-    return _whole_number(text, least=1)
-
-
-def seed(text: str) -> int:
-    """Read the seed of a random number generator."""
-    return _whole_number(text, least=0)
-
-
-def proportion(text: str) -> float:
-    """Read a number between 0 and 1."""
-    number = not_negative(text)
-    if not 0 < number < 1:
-        raise _UnfitError(f"{text!r} is not a number between 0 and 1")
-    return number
-
-
-def number_of_folds(text: str) -> int:
-    """Read how often the data are split: at least twice."""
-    return _whole_number(text, least=2)
+from bids_encoder.options import (
+    gigabytes,
+    not_negative,
+    number_of_folds,
+    option,
+    positive_int,
+    proportion,
+    seed,
+)
 
 
 @dataclass(frozen=True)
@@ -421,152 +342,17 @@ def result_settings(settings: Settings) -> dict[str, Any]:
     for by their checksums.
     """
     return {
-        item.name: _plain(getattr(getattr(settings, name), item.name))
+        item.name: plain(getattr(getattr(settings, name), item.name))
         for name, kind in SECTIONS.items()
         for item in fields(kind)
         if item.metadata["changes_results"] and name != "selection" and "Path" not in str(item.type)
     }
 
 
-def to_toml(settings: Settings) -> str:
-    """Write settings as TOML; ``--config-file`` reads them back."""
-    import tomli_w
-
-    document = {
-        "bids_dir": str(settings.bids_dir),
-        "output_dir": str(settings.output_dir),
-        "analysis_level": settings.analysis_level,
-    }
-    for name, kind in SECTIONS.items():
-        section = getattr(settings, name)
-        document[name] = {
-            item.name: _plain(getattr(section, item.name))
-            for item in fields(kind)
-            if getattr(section, item.name) is not None
-        }
-    return tomli_w.dumps(document)
-
-
-def read_toml(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the option tables of a TOML file.
-
-    Raises
-    ------
-    MissingInputError
-        There is no such file.
-    DataError
-        It is not TOML, or a value is of the wrong kind.
-    UsageError
-        It has a section or an option that does not exist.
-    """
-    try:
-        import tomllib
-    except ModuleNotFoundError:
-        import tomli as tomllib
-
-    try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingInputError("The configuration file is not there.", file=path) from None
-    except OSError as error:
-        raise MissingInputError(
-            "The configuration file cannot be read.", file=path, found=error.strerror
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            "The configuration file is not TOML.",
-            file=path,
-            found=error,
-            expected="tables such as [network] with lines such as network = 'alexnet'",
-        ) from None
-    for key in ("bids_dir", "output_dir", "analysis_level"):
-        document.pop(key, None)  # the command line says these
-    tables = {}
-    for name, table in document.items():
-        if name not in SECTIONS or not isinstance(table, dict):
-            raise UsageError(
-                "The configuration file has a section that does not exist.",
-                file=path,
-                found=name,
-                expected=", ".join(f"[{section}]" for section in SECTIONS),
-            )
-        tables[name] = {
-            key: _checked(path, name, key, value, _option(path, name, key))
-            for key, value in table.items()
-        }
-    return tables
-
-
-def _option(path: Path, section: str, key: str) -> dataclasses.Field:
-    import difflib
-
-    known = {item.name: item for item in fields(SECTIONS[section])}
-    if key not in known:
-        near = difflib.get_close_matches(key, known, n=3)
-        raise UsageError(
-            "The configuration file has an option that does not exist.",
-            file=path,
-            place=f"[{section}]",
-            found=key,
-            expected=" or ".join(near) if near else ", ".join(known),
-        )
-    return known[key]
-
-
-def _checked(path: Path, section: str, key: str, value: Any, item: dataclasses.Field) -> Any:
-    """Turn a TOML value into the option's type, or say what is wrong with it."""
-    hint = typing.get_type_hints(SECTIONS[section])[key]
-    several = typing.get_origin(hint) is tuple
-    kinds = [kind for kind in typing.get_args(hint) if kind not in (type(None), ...)] or [hint]
-    convert = item.metadata["keywords"].get("type")
-    choices = item.metadata["keywords"].get("choices")
-    problem = "The configuration file has a value of the wrong kind."
-    expected = f"a list of {_KINDS[kinds[0]][1]}" if several else _KINDS[kinds[0]][0]
-    try:
-        if several:
-            if not isinstance(value, list):
-                raise ValueError
-            return tuple(_of_type(kinds[0], entry, convert) for entry in value)
-        value = _of_type(kinds[0], value, convert)
-        if not choices or value in choices:
-            return value
-        problem = "The configuration file has a value that is not among the choices."
-        expected = ", ".join(choices)
-    except _UnfitError as error:
-        problem, expected = "The configuration file has a value that cannot be.", error
-    except ValueError:
-        pass
-    raise DataError(
-        problem, file=path, place=f"[{section}] {key}", found=repr(value), expected=expected
-    )
-
-
-_KINDS = {
-    str: ("a text in quotes", "texts in quotes"),
-    Path: ("a path in quotes", "paths in quotes"),
-    float: ("a number", "numbers"),
-    int: ("a whole number", "whole numbers"),
-    bool: ("true or false", "true or false"),
-}
-
-
-def _of_type(kind: type, value: Any, convert: Callable[[str], Any] | None = None) -> Any:
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and kind is float:
-        value = float(value)
-    fits = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
-    # An amount of memory may be a number or a text such as "8GB".
-    if convert is not None and (fits or isinstance(value, str)):
-        return convert(str(value))
-    if fits:
-        return value
-    raise ValueError
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Turn an option's value into what TOML and JSON can hold."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return value

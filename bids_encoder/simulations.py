@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bids_encoder import __version__, console
 from bids_encoder.errors import BidsEncoderError, UsageError
-from bids_encoder.settings import positive_int, seed
+from bids_encoder.options import positive_int, seed
 
 
 def build_parser() -> argparse.ArgumentParser:
