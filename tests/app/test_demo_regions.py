@@ -5,7 +5,7 @@ from __future__ import annotations
 import nibabel
 import numpy as np
 
-from bids_encoder import demo
+from bids_encoder import demo_dataset as demo
 from bids_encoder.bids.labels import read_labels
 
 

@@ -521,7 +521,7 @@ def test_names_of_derivatives(raw, fmriprep, make_files):
 
 
 def test_filter_file(raw, caplog):
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", logger="bids_encoder")
     content = {"bold": {"session": ["1", None], "run": 1}, "t1w": {"acquisition": "hi"}}
     path = raw.write("filter.json", content)
     assert load_filter_file(path) == {"bold": content["bold"]}
