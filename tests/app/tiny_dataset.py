@@ -7,8 +7,10 @@ import gzip
 import hashlib
 import io
 import json
+import logging
 import math
 import os
+import signal as signals
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,18 +91,35 @@ class Finished:
 def run_app(*arguments) -> Finished:
     """Run the app in this process: ``run_app(bids_dir, output_dir, level, *options)``.
 
-    With few permutations, unless the options say how many.
+    With few permutations, unless the options say how many. What a run changes in the process
+    is put back, or tests of other rooms would hear no messages.
     """
     if arguments[2:3] == ("participant",):
         arguments = (*arguments[:3], *QUICK, *arguments[3:])
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with _restored(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = cli.main([str(argument) for argument in arguments])
         except SystemExit as end:  # argparse
             code = end.code
     print(out.getvalue(), err.getvalue())
     return Finished(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def _restored():
+    logger = logging.getLogger("bids_encoder")
+    before = logger.handlers[:], logger.level, logger.propagate
+    handler = signals.getsignal(signals.SIGTERM)
+    environment = dict(os.environ)
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = before[0], before[2]
+        logger.setLevel(before[1])
+        signals.signal(signals.SIGTERM, handler)
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def brain() -> np.ndarray:
