@@ -29,7 +29,7 @@ from bids_encoder.summary import LayerScores
 
 logger = logging.getLogger(__name__)
 
-# Neighbouring volumes are alike for as long as a haemodynamic response lasts.
+# Neighbouring samples share noise for about as long as a haemodynamic response lasts.
 BLOCK_SECONDS = 30.0
 LEAST_REPEATED = 10  # stimuli with repeats; of fewer no ceiling is worth having
 
@@ -67,9 +67,7 @@ def write_inference(
     if inference_is_done(chosen, analysis):
         return
     highest = np.max([score.r2 for score in scores], axis=0)
-    block = 1
-    if responses.stimuli is None:
-        block = int(np.ceil(BLOCK_SECONDS / plan.infos[0].repetition_time))
+    block = max(1, round(BLOCK_SECONDS / _seconds_per_row(plan)))
     voxels = spread_voxels(np.isfinite(highest))
     if not voxels.size:
         return
@@ -155,6 +153,15 @@ def write_noise_ceiling(
         f"{extra['RepeatedStimuli']} stimuli were repeated: {reliable} voxels have a noise "
         f"ceiling of at least {SMALLEST_CEILING:g}"
     )
+
+
+def _seconds_per_row(plan: Plan) -> float:
+    """Time from one row of the responses to the next: volumes, or successive stimuli."""
+    if plan.design.kind == "continuous":
+        return plan.infos[0].repetition_time
+    gaps = [np.diff(sorted(one.onset for one in shown)) for shown in plan.presentations]
+    gaps = np.concatenate(gaps)
+    return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else BLOCK_SECONDS
 
 
 def _with_settings(chosen: Inference, analysis: Analysis) -> Analysis:

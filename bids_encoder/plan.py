@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,8 +159,10 @@ class Plan:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Name up to four groups, or the first and the last."""
-    return ", ".join(names) if len(names) <= 4 else f"{names[0]} to {names[-1]}"
+    """Name up to four groups, or the first and the last, without what is in all names."""
+    short = [re.sub(r"sub-[^_]+_|_?task-[^_+]+", "", name) for name in names]
+    short = [new.strip("_") or name for new, name in zip(short, names, strict=True)]
+    return ", ".join(short) if len(short) <= 4 else f"{short[0]} to {short[-1]}"
 
 
 def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[Plan]:

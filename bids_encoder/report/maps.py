@@ -74,7 +74,8 @@ def map_figures(written: Written) -> tuple[Figure, ...]:
     """
     layers, maps = written.layers, _read_maps(written)
     scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
-    limit = max(float(np.nanmax(np.abs(maps.shown(maps.slope)), initial=0)), 1e-3)
+    slopes = np.abs(maps.slope[maps.passed & np.isfinite(maps.slope)])
+    limit = max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
     drawn = [
         (
             "r",

@@ -120,7 +120,7 @@ def _passed(written: Written) -> str | None:
     side = written.matching_sidecar("q")
     if side is None:
         return None
-    blocks = f", in blocks of {side['PermutedBlock']} volumes" if side["PermutedBlock"] > 1 else ""
+    blocks = f", in blocks of {side['PermutedBlock']} samples" if side["PermutedBlock"] > 1 else ""
     text = (
         f"{side['VoxelsPassed']} voxels are predicted better than chance by some layer, at a false "
         f"discovery rate of {side['FalseDiscoveryRate']:g} ({side['Permutations']} permutations of "

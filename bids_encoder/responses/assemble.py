@@ -56,7 +56,10 @@ class Responses:
 
     def take(self, rows: np.ndarray) -> Responses:
         """Some of the rows: indices, or (n,) bool; `squares` stay as they are."""
-        rows = np.arange(len(self.values))[rows]
+        everything = np.arange(len(self.values))
+        rows = everything[rows]
+        if np.array_equal(rows, everything):
+            return self  # a copy would be as large as the data
         return replace(
             self,
             values=self.values[rows],
