@@ -23,10 +23,11 @@ Names in braces stand for labels; what is in square brackets may be absent.
 - A voxel outside the mask, or without a score, is NaN in the maps: 0 is a score.
 - `descriptions.tsv` says what the `desc-` labels stand for; they hold letters, digits and `+`
   only, so that layer `features.1` of `alexnet` becomes `desc-alexnet+features1`.
-- Weights are dual coefficients (samples × voxels): ŷ(x) = Σᵢ aᵢ ⟨x, xᵢ⟩ + b, with the features of the
-  samples xᵢ (`stimuli`; in continuous designs mixed by `shares` at the `delays`).
+- Weights are dual coefficients (samples × voxels): ŷ(x) = Σᵢ aᵢ ⟨x, xᵢ⟩ + b, with the features of
+  the samples xᵢ (`stimuli`; in continuous designs mixed by `shares` at the `delays`).
   `--save-weights primal` writes features × voxels instead.
-- `.bidsignore` lists what the standard has no names for yet: `stat-` maps, tables of scores, weights.
+- `.bidsignore` lists what the standard has no names for yet: `stat-` maps, tables of scores,
+  weights.
 - `logs/` and `sub-XX/log/` hold the settings of each run, and the tracebacks of bugs.
 """
 
