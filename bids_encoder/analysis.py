@@ -21,6 +21,7 @@ from bids_encoder.bids.derivatives import (
 from bids_encoder.encoding.folds import MAX_FOLDS, Fold, make_folds
 from bids_encoder.encoding.ridge import fit, predict
 from bids_encoder.encoding.scores import correlation, r2_score
+from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.inference import (
@@ -255,8 +256,7 @@ def _read_back(settings, analysis, layer, mask, *, tested) -> LayerScores | None
 def _fit_layer(
     encoding, analysis, store, samples, responses, held, folds, layer, **how
 ) -> LayerScores:
-    features = store.load(layer, samples.stimuli).values
-    kernel = samples.kernel(features)
+    kernel = LayerKernels(samples, store).of(layer)
     training = responses.take(~held)
     found = fit(
         None,
@@ -278,8 +278,8 @@ def _fit_layer(
         used = samples.take(~held)
         model = {"dual": found.dual}
         if encoding.save_weights == "primal":
-            model = {"primal": used.matrix(features[_among(samples, used)]).T
-                     @ np.nan_to_num(found.dual)}  # fmt: skip
+            features = used.matrix(store.load(layer, used.stimuli).values)
+            model = {"primal": features.T @ np.nan_to_num(found.dual)}
             model["primal"][:, ~found.valid] = np.nan
         write_weights(
             analysis,
@@ -289,12 +289,6 @@ def _fit_layer(
             layer=layer,
         )
     return LayerScores(layer, **maps)
-
-
-def _among(samples: Samples, used: Samples) -> np.ndarray:
-    """Where the stimuli of some rows are among those of all rows."""
-    place = {name: i for i, name in enumerate(samples.stimuli)}
-    return np.array([place[name] for name in used.stimuli])
 
 
 def _described(samples: Samples, responses: Responses) -> dict[str, np.ndarray | list[str]]:

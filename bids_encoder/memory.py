@@ -7,7 +7,7 @@ from pathlib import Path
 
 GB = 10**9
 _CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-LIBRARIES = 700 * 10**6  # Python with torch, nilearn and a network
+LIBRARIES = 1100 * 10**6  # Python with torch, nilearn and a network of AlexNet's size
 LARGEST_LAYER = 25_000  # features; layers are reduced to at most so many
 _SHARE = 0.8  # of the free memory; the rest is for other programs and for estimates' errors
 

@@ -123,8 +123,9 @@ def null_distribution(
     found = []
     for start in range(0, n_permutations, batch):
         numbers = np.arange(start, min(start + batch, n_permutations))
-        orders = permutations(folds, len(numbers), block=block, rng=rng)
-        permuted = responses[orders, numbers[None] % n_voxels]
+        permuted = responses[
+            permutations(folds, len(numbers), block=block, rng=rng), numbers[None] % n_voxels
+        ]
         found.append(
             np.max(
                 [

@@ -12,10 +12,11 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -185,7 +186,7 @@ def write_entry(path: Path, numbers: np.ndarray) -> None:
     def save(file):
         np.save(file, np.ascontiguousarray(numbers, np.float32), allow_pickle=False)
 
-    _write_whole(path, save)
+    write_whole(path, save)
 
 
 def write_layout(folder: Path, layout: Layout) -> None:
@@ -197,10 +198,17 @@ def write_layout(folder: Path, layout: Layout) -> None:
             return
     except OSError:
         pass
-    _write_whole(path, lambda file: file.write(text))
+    write_whole(path, lambda file: file.write(text))
 
 
-def _write_whole(path: Path, save) -> None:
+def write_whole(path: Path, save: Callable[[IO[bytes]], object]) -> None:
+    """Write a file of the cache: whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The cache cannot be written, or the disk is full.
+    """
     # The name is nobody else's: several processes may write the same entry.
     beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from bids_encoder.encoding.ridge import linear_kernel
 from bids_encoder.features.time import features_in_time, kernel_in_time, time_weights
 from bids_encoder.stimuli.images import BLANK
 
@@ -53,19 +52,18 @@ class Samples:
             return Samples(tuple(np.array(self.stimuli, dtype=object)[rows]))
         return replace(self, weights=tuple(w[np.flatnonzero(rows)] for w in self.weights))
 
-    def kernel(self, features: np.ndarray) -> np.ndarray:
-        """Inner products of the rows' features.
+    def kernel(self, kernel: np.ndarray) -> np.ndarray:
+        """Inner products of the rows' features, from those of the stimuli.
 
         Parameters
         ----------
-        features : (m, p) float32 array
-            Features of the stimuli, in the order of ``stimuli``.
+        kernel : (m, m) array
+            Inner products of the stimuli's features, in the order of ``stimuli``.
 
         Returns
         -------
-        (n, n) float32 array
+        (n, n) array
         """
-        kernel = linear_kernel(features)
         return kernel if self.weights is None else kernel_in_time(kernel, self.weights)
 
     def matrix(self, features: np.ndarray) -> np.ndarray:
