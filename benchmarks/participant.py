@@ -48,7 +48,8 @@ TIMED = [
     ("reduction of activations", "features.extract", "reduce_activations"),
     ("writing features", "features.extract", "write_entry"),
     ("reading features", "features.cache", "CachedFeatures.load"),
-    ("kernels", "features.samples", "linear_kernel"),
+    ("kernels", "features.kernels", "linear_kernel"),
+    ("reading kernels", "features.kernels", "_read"),
     ("ridge", "analysis", "fit"),
     ("ridge of the p-values", "encoding.null", "fit"),
     ("p-values, the rest", "analysis", "write_inference"),
@@ -146,26 +147,29 @@ class Clock:
     """Exclusive times of stages, which may lie within each other."""
 
     def __init__(self):
-        self.wall, self.cpu = defaultdict(float), defaultdict(float)
+        # Seconds, seconds, and bytes by which the stage raised the peak of the process.
+        self.wall, self.cpu, self.peak = (defaultdict(float) for _ in range(3))
         self._open, self._last = ["start and rest"], self._now()
 
-    def _now(self) -> tuple[float, float]:
-        return time.perf_counter(), time.process_time()
+    def _now(self) -> tuple[float, float, float]:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return time.perf_counter(), time.process_time(), peak
 
-    def _book(self) -> None:
+    def book(self) -> None:
+        """Count what has passed since the last call to the innermost stage."""
         now = self._now()
-        self.wall[self._open[-1]] += now[0] - self._last[0]
-        self.cpu[self._open[-1]] += now[1] - self._last[1]
+        for total, new, old in zip((self.wall, self.cpu, self.peak), now, self._last, strict=True):
+            total[self._open[-1]] += new - old
         self._last = now
 
     @contextmanager
     def stage(self, name: str):
-        self._book()
+        self.book()
         self._open.append(name)
         try:
             yield
         finally:
-            self._book()
+            self.book()
             self._open.pop()
 
     def time(self, stage: str, owner: object, name: str) -> None:
@@ -201,25 +205,25 @@ def measure_here(folder: Path, options: list[str]) -> None:
             "-d", str(folder / "prep"), "--network", "alexnet", "--untrained", *options,
         ]
     )  # fmt: skip
-    clock._book()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    print(json.dumps({"code": code, "wall": clock.wall, "cpu": clock.cpu, "peak": peak}))
+    clock.book()
+    print(json.dumps({"code": code, "wall": clock.wall, "cpu": clock.cpu, "peak": clock.peak}))
 
 
 def report(found: dict) -> None:
     """Print the stages, and the ratio."""
-    wall, cpu = found["wall"], found["cpu"]
-    print(f"\n{'':26}{'clock':>10}{'processor':>13}{'share':>9}")
+    wall, cpu, peak = found["wall"], found["cpu"], found["peak"]
+    print(f"\n{'':26}{'clock':>10}{'processor':>13}{'share':>9}{'peak raised by':>18}")
     for stage in sorted(wall, key=wall.get, reverse=True):
         share = wall[stage] / sum(wall.values())
-        print(f"{stage:<26}{wall[stage]:8.1f} s{cpu[stage]:11.1f} s{share:9.1%}")
-    print(f"{'all':<26}{sum(wall.values()):8.1f} s{sum(cpu.values()):11.1f} s")
+        seconds = f"{wall[stage]:8.1f} s{cpu[stage]:11.1f} s"
+        print(f"{stage:<26}{seconds}{share:9.1%}{peak[stage] / 1e9:15.2f} GB")
+    total = sum(peak.values()) / 1e9
+    print(f"{'all':<26}{sum(wall.values()):8.1f} s{sum(cpu.values()):11.1f} s{total:24.2f} GB")
     ratios = [sum(t.values()) / sum(t.get(s, 0) for s in BARE) for t in (wall, cpu)]
     print(
         "whole run / (forward passes + kernels + ridge): {:.2f} by the clock, {:.2f} by the "
         "processor".format(*ratios)
     )
-    print(f"peak memory of the process: {found['peak']:.2f} GB")
 
 
 def main() -> None:
