@@ -385,7 +385,7 @@ def test_a_dry_run_says_much_and_writes_nothing(tiny, app, tmp_path):
         "40 pictures, shown 40 times",
         "events: presentations of 1 s",
         "efficientnet_lite0: stage1",
-        "2 for cross-validation: sub-01_ses-1_task-look, sub-01_ses-2_task-look",
+        "2 for cross-validation: ses-1, ses-2",
         "GB",
         "planned, nothing written",
     ):
