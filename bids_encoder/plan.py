@@ -232,6 +232,12 @@ def _plan_task(settings, participant, runs, shown, files) -> Plan:
         design = choose_design(presentations, infos)
     else:
         design = DesignChoice(settings.responses.design, "as --design says")
+    instants = sum(one.duration == 0 for seen in presentations for one in seen)
+    if design.kind == "continuous" and instants:
+        logger.warning(
+            f"{instants} presentations have no duration: in a continuous design they count for "
+            "nothing, and the screen as empty"
+        )
     digests = {one.stimulus: "" for seen in presentations for one in seen}
     for stimulus in digests:
         digests[stimulus] = hashlib.sha256(files[stimulus].read_bytes()).hexdigest()
