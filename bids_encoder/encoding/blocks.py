@@ -1,4 +1,4 @@
-"""A block of voxels on its way through the products: centring, predictions, scores."""
+"""A tile of voxels on its way through the products: centring, predictions, scores."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from bids_encoder.encoding.systems import FeatureSystem, KernelSystem, Solver
 
 # Voxels in one product: large enough for BLAS, small enough for the results to stay in the cache.
 CHUNK = 1024
+# Voxels that share products. The last bits of a product depend on its shape, so that no product
+# may reach across the bounds of tiles: then the results are the same bits however a fit is cut.
+TILE = 2 * CHUNK
 
 System = KernelSystem | FeatureSystem
 Solvers = Callable[[int], Solver]
@@ -73,29 +76,40 @@ def make_block(system: System, y: torch.Tensor) -> Block:
     return Block(y, system.prepare(y), torch.stack(shift, 1), torch.stack(total, 1))
 
 
-def choose(system: System, solvers: Solvers, block: Block, penalties: np.ndarray) -> Best:
-    """The penalty with the highest mean r² over folds, voxel by voxel."""
-    predictions = torch.empty_like(block.y)
-    highest = torch.full((len(block.y),), -torch.inf, device=block.y.device)
-    last = torch.full((len(block.y),), -1, device=block.y.device)
+def choose(
+    system: System, solvers: Solvers, tiles: Sequence[Block], penalties: np.ndarray
+) -> list[Best]:
+    """The penalty with the highest mean r² over folds, voxel by voxel, tile by tile."""
+    device = system.device
+    predictions = [torch.empty_like(tile.y) for tile in tiles]
+    highest = [torch.full((len(tile.y),), -torch.inf, device=device) for tile in tiles]
+    last = [torch.full((len(tile.y),), -1, device=device) for tile in tiles]
+    ends = np.cumsum([len(tile.y) for tile in tiles])
+    starts = ends - [len(tile.y) for tile in tiles]
 
     def evaluate(j: int, rows: np.ndarray | None) -> np.ndarray:
         scores = []
-        for some in _chunks(len(block.y), rows, block.y.device):
-            part = block.take(some)
-            q = predict(system, solvers(j), part)
-            score = gains(system, part, q)
-            # The larger penalty wins where scores are equal.
-            better = (score > highest[some]) | ((score == highest[some]) & (j > last[some]))
-            where = torch.nonzero(better).flatten()
-            there = where + some.start if isinstance(some, slice) else some[where]
-            highest[there], last[there] = score[where], j
-            predictions[there] = q[where]
-            scores.append(score)
+        for t, tile in enumerate(tiles):
+            ours = rows
+            if rows is not None:
+                ours = rows[slice(*np.searchsorted(rows, (starts[t], ends[t])))] - starts[t]
+            for some in _chunks(len(tile.y), ours, device):
+                part = tile.take(some)
+                q = predict(system, solvers(j), part)
+                score = gains(system, part, q)
+                # The larger penalty wins where scores are equal.
+                better = (score > highest[t][some]) | (
+                    (score == highest[t][some]) & (j > last[t][some])
+                )
+                where = torch.nonzero(better).flatten()
+                there = where + some.start if isinstance(some, slice) else some[where]
+                highest[t][there], last[t][there] = score[where], j
+                predictions[t][there] = q[where]
+                scores.append(score)
         return torch.cat(scores).double().cpu().numpy()
 
-    index = search(evaluate, penalties, len(block.y))
-    return Best(index, predictions)
+    index = search(evaluate, penalties, int(ends[-1]))
+    return [Best(*one) for one in zip(np.split(index, ends[:-1]), predictions, strict=True)]
 
 
 def predict(system: System, solver: Solver, block: Block) -> torch.Tensor:
@@ -150,6 +164,8 @@ def _chunks(count: int, rows: np.ndarray | None, device) -> list[slice | torch.T
     """Chunks of voxels: slices where all are wanted, which cost no copy."""
     if rows is None:
         return [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    if not len(rows):
+        return []
     return list(torch.from_numpy(rows).to(device).split(CHUNK))
 
 

@@ -47,7 +47,7 @@ import torch
 from bids_encoder.encoding.blocks import CHUNK
 from bids_encoder.encoding.folds import N_BLOCKS, Fold
 from bids_encoder.encoding.inputs import check_features_vary, check_penalties, check_rows, usable
-from bids_encoder.encoding.memory import DEFAULT_MEMORY, SMALLEST_BLOCK
+from bids_encoder.encoding.memory import DEFAULT_MEMORY
 from bids_encoder.encoding.steps import Steps
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,9 @@ log = logging.getLogger(__name__)
 # Half as many as for one layer: γ scales the penalties as well.
 JOINT_PENALTIES = np.logspace(-3, 5, 10)
 N_DRAWS = 30
+# Voxels at a time. The last bits of the scores depend on it, so that more memory than the largest
+# block takes makes no difference.
+SMALLEST_BLOCK, LARGEST_BLOCK = 64, 8 * CHUNK
 CONCENTRATIONS = (0.1, 1.0)
 
 
@@ -288,4 +291,5 @@ def _block_size(
     chunk = 4 * CHUNK * n * (3 * n_penalties // n_folds + n_kernels)
     # Responses, centred ones, duals, and a copy of each for voxels whose best γ has changed.
     per_voxel = 4 * (6 * n + n_folds * n_penalties + n_candidates)
-    return int(max((memory - matrices - chunk) // per_voxel, SMALLEST_BLOCK))
+    size = int((memory - matrices - chunk) // per_voxel)
+    return min(max(size, SMALLEST_BLOCK), LARGEST_BLOCK)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bids_encoder.encoding.blocks import CHUNK
+from bids_encoder.encoding.blocks import CHUNK, TILE
 
 DEFAULT_MEMORY = 4 * 2**30
-SMALLEST_BLOCK = 64
 
 
 class Plan(NamedTuple):
@@ -18,7 +17,7 @@ class Plan(NamedTuple):
     by_features : bool
         Work through p × p products rather than the n × n kernel.
     block : int
-        Voxels at a time.
+        Voxels at a time: whole tiles.
     solvers : int
         Penalties whose matrices are kept.
     bytes : int
@@ -49,7 +48,7 @@ def make_plan(
     n_folds, n_penalties : int
     mem_bytes : int, optional
         4 GiB where it is not given. What the small matrices take cannot be avoided; blocks are
-        never smaller than 64 voxels.
+        never smaller than a tile.
     """
     by_features = p is not None and 2 * p <= n
     if by_features:
@@ -64,6 +63,6 @@ def make_plan(
     spare = max((mem_bytes or DEFAULT_MEMORY) - fixed - chunk, 0)
     solvers = min(max(spare // 2 // per_penalty, 1), n_penalties)
     block = (spare - solvers * per_penalty) // per_voxel
-    block = max(min(block, n_voxels), min(SMALLEST_BLOCK, n_voxels), 1)
+    block = max(min(max(block // TILE, 1) * TILE, n_voxels), 1)
     total = fixed + chunk + solvers * per_penalty + block * per_voxel
     return Plan(by_features, int(block), int(solvers), int(total))

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bids_encoder.encoding.blocks import TILE
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.memory import DEFAULT_MEMORY
 from bids_encoder.encoding.ridge import PENALTIES, fit
@@ -118,14 +119,17 @@ def null_distribution(
     n, n_voxels = responses.shape
     rng = np.random.default_rng(seed)
     memory = mem_bytes or DEFAULT_MEMORY
-    # Orders, permuted responses and the fit's own copies: about 32 bytes a value.
-    batch = int(np.clip(memory // (64 * n), 100, n_permutations))
+    # Orders, permuted responses and the fit's own copies: about 32 bytes a value. Whole tiles, or
+    # the random numbers, and the last bits of the fits, would depend on the memory.
+    batch = max(memory // (64 * n) // TILE, 1) * TILE
     found = []
-    for start in range(0, n_permutations, batch):
-        numbers = np.arange(start, min(start + batch, n_permutations))
-        permuted = responses[
-            permutations(folds, len(numbers), block=block, rng=rng), numbers[None] % n_voxels
-        ]
+    for first in range(0, n_permutations, batch):
+        parts = []
+        for start in range(first, min(first + batch, n_permutations), TILE):
+            numbers = np.arange(start, min(start + TILE, n_permutations))
+            orders = permutations(folds, len(numbers), block=block, rng=rng)
+            parts.append(responses[orders, numbers[None] % n_voxels])
+        permuted = np.concatenate(parts, axis=1)
         found.append(
             np.max(
                 [

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from bids_encoder.encoding import blocks
-from bids_encoder.encoding.blocks import CHUNK, Best, Block, Solvers, System, make_block
+from bids_encoder.encoding.blocks import CHUNK, TILE, Best, Block, Solvers, System, make_block
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.inputs import (
     check_penalties,
@@ -220,19 +220,22 @@ def _fit(
     result = _empty(n, n_voxels, keep_weights)
     chosen = np.zeros(n_voxels, dtype=np.int64)
     steps = Steps(on_progress, (1 + nested * len(folds)) * len(columns))
-    for some in _split(columns, plan.block):
-        y = voxels_first(responses, some, order, system.device)
-        mean = y.mean(1)
-        block = make_block(system, y)
-        best = blocks.choose(system, solvers, block, grid)
-        chosen[some] = best.index
-        r2, r = blocks.scores(system, block, best.predictions, range(len(folds)))
-        result["r2"][some], result["r"][some] = r2.mean(1).cpu(), r.mean(1).cpu()
+    for tiles in split_tiles(columns, plan.block):
+        made, means = [], []
+        for some in tiles:
+            y = voxels_first(responses, some, order, system.device)
+            means.append(y.mean(1))
+            made.append(make_block(system, y))
+        found = blocks.choose(system, solvers, made, grid)
+        for some, tile, best in zip(tiles, made, found, strict=True):
+            chosen[some] = best.index
+            r2, r = blocks.scores(system, tile, best.predictions, range(len(folds)))
+            result["r2"][some], result["r"][some] = r2.mean(1).cpu(), r.mean(1).cpu()
         if keep_weights:
-            for rows, dual, intercept in _weights(system, solvers, block, best):
-                result["dual"][some[rows]] = reorder(dual.cpu().numpy(), np.argsort(order))
-                result["intercept"][some[rows]] = (intercept + mean[rows]).cpu()
-        steps.add(len(some))
+            for t, rows, dual, intercept in _weights(system, solvers, made, found):
+                result["dual"][tiles[t][rows]] = reorder(dual.cpu().numpy(), np.argsort(order))
+                result["intercept"][tiles[t][rows]] = (intercept + means[t][rows]).cpu()
+        steps.add(sum(map(len, tiles)))
     if nested:
         result["r2"], result["r"] = _nested_scores(
             system, solvers, responses, columns, order, grid, plan, steps
@@ -259,17 +262,21 @@ def _nested_scores(
     for t, (start, stop) in enumerate(system.folds):
         inside = system.without(t)
         inner = _cached(inside, grid * system.unit / inside.unit, max(plan.solvers // 2, 1))
-        for some in _split(columns, plan.block):
-            y = voxels_first(responses, some, order, system.device)
-            rest = torch.cat([y[:, :start], y[:, stop:]], dim=1)
-            best = blocks.choose(inside, inner, make_block(inside, rest), grid)
-            block = make_block(system, y)
-            for j, rows in _by_penalty(best.index):
-                part = block.take(torch.from_numpy(rows).to(system.device))
+        for tiles in split_tiles(columns, plan.block):
+            made, rests = [], []
+            for some in tiles:
+                y = voxels_first(responses, some, order, system.device)
+                rest = torch.cat([y[:, :start], y[:, stop:]], dim=1)
+                rests.append(make_block(inside, rest))
+                made.append(make_block(system, y))
+            found = blocks.choose(inside, inner, rests, grid)
+            for number, j, rows in _by_penalty(found):
+                part = made[number].take(torch.from_numpy(rows).to(system.device))
                 q = blocks.predict(system, solvers(j), part)
                 r2, r = blocks.scores(system, part, q, [t])
-                scores[0, t, some[rows]], scores[1, t, some[rows]] = r2[:, 0].cpu(), r[:, 0].cpu()
-            steps.add(len(some))
+                some = tiles[number][rows]
+                scores[0, t, some], scores[1, t, some] = r2[:, 0].cpu(), r[:, 0].cpu()
+            steps.add(sum(map(len, tiles)))
     return scores.mean(1)
 
 
@@ -290,25 +297,35 @@ def _cached(system: System, grid: np.ndarray, size: int, *, weights: bool = Fals
     return lru_cache(maxsize=size)(solver)
 
 
-def _weights(system: System, solvers: Solvers, block: Block, best: Best):
-    """(rows, dual (m, n), intercept (m,)) for chunk after chunk of voxels with equal penalty."""
-    for j, rows in _by_penalty(best.index):
+def _weights(system: System, solvers: Solvers, tiles: Sequence[Block], found: Sequence[Best]):
+    """(tile, rows, dual (m, n), intercept (m,)) for chunks of voxels with equal penalty."""
+    for t, j, rows in _by_penalty(found):
         there = torch.from_numpy(rows).to(system.device)
-        part = block.take(there)
-        e = blocks.residuals(system, part, best.predictions[there])
-        yield rows, *system.dual(solvers(j), part.y, part.prepared, e)
+        part = tiles[t].take(there)
+        e = blocks.residuals(system, part, found[t].predictions[there])
+        yield t, rows, *system.dual(solvers(j), part.y, part.prepared, e)
 
 
-def _by_penalty(index: np.ndarray):
-    """(j, rows) for chunk after chunk of voxels that chose penalty j."""
-    for j in np.unique(index):
-        rows = np.flatnonzero(index == j)
-        for start in range(0, len(rows), CHUNK):
-            yield int(j), rows[start : start + CHUNK]
+def _by_penalty(found: Sequence[Best]):
+    """(tile, j, rows) for chunk after chunk of voxels that chose penalty j."""
+    for j in np.unique(np.concatenate([best.index for best in found])):
+        for t, best in enumerate(found):
+            rows = np.flatnonzero(best.index == j)
+            for start in range(0, len(rows), CHUNK):
+                yield t, int(j), rows[start : start + CHUNK]
 
 
-def _split(columns: np.ndarray, size: int) -> list[np.ndarray]:
-    return [columns[start : start + size] for start in range(0, len(columns), size)]
+def split_tiles(columns: np.ndarray, size: int) -> list[list[np.ndarray]]:
+    """Cut voxels (rising indices) into tiles, and group the tiles by about `size` voxels.
+
+    Tile number i has the voxels from i × TILE to (i + 1) × TILE, of which some may be missing.
+    """
+    if not len(columns):
+        return []
+    numbers, starts = np.unique(columns // TILE, return_index=True)
+    tiles = np.split(columns, starts[1:])
+    together = max(size // TILE, 1)
+    return [tiles[start : start + together] for start in range(0, len(tiles), together)]
 
 
 def _empty(n: int, n_voxels: int, keep_weights: bool) -> dict[str, np.ndarray | None]:

@@ -119,8 +119,14 @@ def test_the_seed_decides():
     assert not np.array_equal(one, other)
 
 
-def test_batches_make_one_distribution():
+def test_memory_does_not_change_a_bit(monkeypatch):
+    for module in ("null", "ridge", "memory"):
+        monkeypatch.setattr(f"bids_encoder.encoding.{module}.TILE", 64)
     kernels, responses = make_noise(0, 5)
-    null = null_distribution(kernels, responses, FOLDS, n_permutations=250, mem_bytes=1)
-    assert null.shape == (250,)
-    assert (np.diff(null) >= 0).all()
+    little, much = (
+        null_distribution(kernels, responses, FOLDS, n_permutations=250, mem_bytes=m)
+        for m in (1, None)
+    )
+    assert little.shape == (250,)
+    assert (np.diff(little) >= 0).all()
+    assert little.tobytes() == much.tobytes()

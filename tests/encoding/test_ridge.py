@@ -188,14 +188,22 @@ def test_edges_of_the_grid_are_counted():
 
 
 @pytest.mark.parametrize("p", [300, 20])
-def test_blocks_of_voxels_do_not_matter(p):
+@pytest.mark.parametrize("nested", [False, True])
+def test_blocks_of_voxels_do_not_change_a_bit(p, nested, monkeypatch):
+    monkeypatch.setattr("bids_encoder.encoding.ridge.TILE", 64)
+    monkeypatch.setattr("bids_encoder.encoding.memory.TILE", 64)
     features, responses, folds = make_data(p, n_voxels=200)
-    whole = fit(features, responses, folds)
-    blocks = fit(features, responses, folds, mem_bytes=1)
-    assert make_plan(N, p, 200, n_folds=4, n_penalties=20, mem_bytes=1).block == 64
-    np.testing.assert_array_equal(whole.penalty, blocks.penalty)
-    np.testing.assert_allclose(whole.r2, blocks.r2, atol=1e-5)
-    np.testing.assert_allclose(whole.dual, blocks.dual, rtol=1e-3, atol=1e-5)
+    responses[:, [5, 70, 71]] = 0.0
+    sizes = {"n_folds": 4, "n_penalties": 20}
+    assert [make_plan(N, p, 200, **sizes, mem_bytes=m).block for m in (1, 2**30)] == [64, 200]
+    whole = fit(features, responses, folds, nested=nested)
+    blocks = fit(features, responses, folds, nested=nested, mem_bytes=1)
+    parts = [fit(features, responses[:, a : a + 128], folds, nested=nested) for a in (0, 128)]
+    for name in ("r2", "r", "penalty", "dual", "intercept"):
+        expected = getattr(whole, name).tobytes()
+        assert getattr(blocks, name).tobytes() == expected
+        joined = np.concatenate([getattr(part, name) for part in parts], axis=-1)
+        assert joined.tobytes() == expected
 
 
 def test_order_of_voxels_does_not_matter(data):
