@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from bids_encoder import console, memory
 from bids_encoder.bids.derivatives import (
     Analysis,
     is_done,
+    open_grid,
+    read_values,
     start_analysis,
     write_mask,
     write_statmap,
@@ -24,6 +25,7 @@ from bids_encoder.encoding.scores import correlation, r2_score
 from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.features.store import FeatureStore
+from bids_encoder.grids.grid import Grid
 from bids_encoder.inference import (
     inference_is_done,
     passed_voxels,
@@ -34,7 +36,7 @@ from bids_encoder.joint import joint_is_done, write_joint
 from bids_encoder.plan import Plan, listed
 from bids_encoder.regions import load_regions
 from bids_encoder.responses.assemble import Responses
-from bids_encoder.responses.masks import common_mask
+from bids_encoder.responses.grids import common_grid
 from bids_encoder.responses.measure import Measured, measure
 from bids_encoder.settings import Settings, result_settings
 from bids_encoder.similarity import sampled_stimuli, tables_are_done, write_neural_code
@@ -96,15 +98,16 @@ def analyse(
         and inference_is_done(settings.inference, analysis)
         and joint_is_done(settings.joint, analysis, source.layers)
     ):
-        regions = load_regions(plan.regions, nibabel.load(analysis.path("mask")))
+        grid = open_grid(analysis)
+        regions = load_regions(plan.regions, grid)
         if tables_are_done(settings.neural_code, analysis, regions):
             logger.info(f"{title}: all is there already, with the same input and settings")
-            write_region_fingerprints(datasets, analysis, source.layers, regions)
+            write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
             return f"{title}: done before"
     # The BOLD first: it takes minutes, and features may take hours, before a fault comes out.
-    mask, measured = _responses(settings, plan)
+    grid, measured = _responses(settings, plan)
     responses = measured.responses
-    regions = load_regions(plan.regions, mask)
+    regions = load_regions(plan.regions, grid)
     store = _features(settings, plan, source)
     samples = _samples(settings, plan, responses)
     held = np.zeros(len(responses.values), dtype=bool)
@@ -116,8 +119,8 @@ def analyse(
         max_folds=settings.encoding.n_folds or MAX_FOLDS,
         stimuli=training.stimuli,
     )
-    write_mask(analysis, mask)
-    write_statmap(analysis, "boldref", measured.mean_bold, mask)
+    write_mask(analysis, grid)
+    write_statmap(analysis, "boldref", measured.mean_bold, grid)
     scores = _fit_layers(settings, analysis, store, samples, responses, held, folds, device)
     warn_of_edges(scores)
     write_noise_ceiling(analysis, responses.take(held) if held.any() else responses, scores)
@@ -133,9 +136,9 @@ def analyse(
         device=device,
     )  # fmt: skip
     write_neural_code(settings.neural_code, analysis, plan, store, measured, scores, regions)
-    passed = passed_voxels(settings.inference, analysis, responses.mask)
+    passed = passed_voxels(settings.inference, analysis, responses.grid)
     write_summary(analysis, plan, source, responses, folds, scores, warnings, passed)
-    write_region_fingerprints(datasets, analysis, source.layers, regions)
+    write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
     top = np.fmax.reduce([s.r for s in scores])
     return (
         f"{title}: {len(scores)} layers, {np.isfinite(scores[0].r).sum()} voxels, "
@@ -155,15 +158,15 @@ def _features(settings: Settings, plan: Plan, source: Source) -> FeatureStore:
     return store
 
 
-def _responses(settings: Settings, plan: Plan) -> tuple[nibabel.Nifti1Image, Measured]:
+def _responses(settings: Settings, plan: Plan) -> tuple[Grid, Measured]:
     chosen = settings.responses
     with console.stage("responses") as words, console.progress("responses", "runs") as bar:
-        mask = common_mask(plan.runs, plan.infos)
+        grid = common_grid(plan.runs, plan.infos)
         measured = measure(
             plan.runs,
             plan.infos,
             plan.presentations,
-            mask,
+            grid,
             kind=plan.design.kind,
             hrf=chosen.hrf,
             high_pass=chosen.high_pass,
@@ -177,7 +180,7 @@ def _responses(settings: Settings, plan: Plan) -> tuple[nibabel.Nifti1Image, Mea
         rows = "stimuli" if plan.design.kind == "events" else "volumes"
         names = measured.responses.group_names
         words += [f"{n} {rows}", f"{voxels} voxels", f"{len(names)} groups: {listed(names)}"]
-    return mask, measured
+    return grid, measured
 
 
 def _samples(settings: Settings, plan: Plan, responses: Responses) -> Samples:
@@ -211,7 +214,7 @@ def _fit_layers(
     scores = []
     with console.stage("encoding") as words, console.progress("encoding", "voxels") as bar:
         for number, layer in enumerate(store.layers):
-            done = _read_back(settings, analysis, layer, responses.mask, tested=held.any())
+            done = _read_back(settings, analysis, layer, responses.grid, tested=held.any())
             if done is None:
                 on_progress = _shifted(bar, number, len(store.layers), n_voxels)
                 done = _fit_layer(
@@ -239,16 +242,12 @@ def _shifted(bar: Callable, number: int, layers: int, n_voxels: int) -> Callable
     return lambda share: bar(round((number + share) * n_voxels), layers * n_voxels)
 
 
-def _read_back(settings, analysis, layer, mask, *, tested) -> LayerScores | None:
+def _read_back(settings, analysis, layer, grid, *, tested) -> LayerScores | None:
     kinds = _LAYER_MAPS + (_TEST_MAPS if tested else ())
     wanted = [*kinds, *(["weights"] if settings.encoding.save_weights != "none" else [])]
     if not all(is_done(analysis, kind, layer=layer) for kind in wanted):
         return None
-    inside = np.asarray(mask.dataobj) != 0
-    maps = {
-        kind: np.asarray(nibabel.load(analysis.path(kind, layer=layer)).dataobj)[inside]
-        for kind in kinds
-    }
+    maps = {kind: read_values(analysis, kind, grid, layer=layer) for kind in kinds}
     logger.info(f"layer {layer}: done before")
     return LayerScores(layer, **maps)
 
@@ -273,7 +272,7 @@ def _fit_layer(
         predicted = predict(found.dual, found.intercept, kernel[np.ix_(held, ~held)])
         maps |= {"test_r2": r2_score(actual, predicted), "test_r": correlation(actual, predicted)}
     for kind, values in maps.items():
-        write_statmap(analysis, kind, values, responses.mask, layer=layer)
+        write_statmap(analysis, kind, values, responses.grid, layer=layer)
     if encoding.save_weights != "none":
         used = samples.take(~held)
         model = {"dual": found.dual}
@@ -293,13 +292,10 @@ def _fit_layer(
 
 def _described(samples: Samples, responses: Responses) -> dict[str, np.ndarray | list[str]]:
     """What a model file says of its rows and columns, so that it can be used alone."""
-    inside = np.flatnonzero(np.asarray(responses.mask.dataobj) != 0)
     described: dict[str, np.ndarray | list[str]] = {
         "stimuli": list(samples.stimuli),
         "groups": responses.groups,
-        "voxels": inside.astype(np.int64),
-        "grid": np.array(responses.mask.shape),
-        "affine": responses.mask.affine,
+        **responses.grid.described(),
     }
     if samples.weights is not None:
         matrices = [w.tocoo() for w in samples.weights]

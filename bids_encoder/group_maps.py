@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import nibabel
 import numpy as np
 
 from bids_encoder.bids.derivatives import Analysis, write_dseg, write_statmap
@@ -19,6 +18,8 @@ from bids_encoder.fingerprints.agreement import (
     sign_agreement,
 )
 from bids_encoder.fingerprints.profile import trend
+from bids_encoder.grids.frame import frame_of
+from bids_encoder.grids.grid import Grid
 
 N_PERMUTATIONS = 2000
 _BEST_LAYER = {
@@ -66,36 +67,34 @@ def write_maps(analysis: Analysis, members: Sequence[Written]) -> None:
     """
     layers = members[0].layers
     for layer in layers:
-        values, mask = _values(members, "r", layer)
-        _write_tested(analysis, values, mask, measure="r", layer=layer)
-    values, mask = _values(members, "slope")
-    _write_tested(analysis, values, mask, measure="slope")
+        values, grid = _values(members, "r", layer)
+        _write_tested(analysis, values, grid, measure="r", layer=layer)
+    values, grid = _values(members, "slope")
+    _write_tested(analysis, values, grid, measure="slope")
     write_statmap(
-        analysis, "group_consistency", sign_agreement(values), mask,
+        analysis, "group_consistency", sign_agreement(values), grid,
         extra=_extra(values), measure="slope",
     )  # fmt: skip
     _write_best_layers(analysis, members, layers)
 
 
 def _write_best_layers(analysis: Analysis, members: Sequence[Written], layers) -> None:
-    labels, mask = _values(members, "bestlayer")
+    labels, grid = _values(members, "bestlayer")
     labels = np.nan_to_num(labels).astype(np.int64)
     most, share = most_frequent(labels, len(layers))
     extra = _extra(labels)
-    write_dseg(analysis, "group_bestlayer", most, mask, layers, extra=extra)
-    write_statmap(analysis, "group_consistency", share, mask, extra=extra, measure="bestlayer")
+    write_dseg(analysis, "group_bestlayer", most, grid, layers, extra=extra)
+    write_statmap(analysis, "group_consistency", share, grid, extra=extra, measure="bestlayer")
     everybody = (labels > 0).all(axis=0)
     places = np.concatenate([[np.nan], trend(len(layers))])[labels]
-    inside = np.asarray(mask.dataobj) != 0
-    inside[inside] = everybody
     _write_tested(
-        analysis, places[:, everybody], _mask_image(inside, mask), measure="bestlayer",
+        analysis, places[:, everybody], grid.restricted(everybody), measure="bestlayer",
         described=_BEST_LAYER,
     )  # fmt: skip
 
 
 def _write_tested(
-    analysis: Analysis, values: np.ndarray, mask, described: dict | None = None, **names
+    analysis: Analysis, values: np.ndarray, grid: Grid, described: dict | None = None, **names
 ) -> None:
     """Mean; with two participants or more t; with enough of them p."""
     n = len(values)
@@ -105,15 +104,15 @@ def _write_tested(
         text = {"Description": text.format(**analysis.names)} if text else {}
         return {**text, **_extra(values), **more}
 
-    write_statmap(analysis, "group_mean", values.mean(axis=0), mask, extra=extra("mean"), **names)
+    write_statmap(analysis, "group_mean", values.mean(axis=0), grid, extra=extra("mean"), **names)
     if n < 2:
         return
     t = one_sample_t(values)
-    write_statmap(analysis, "group_t", t, mask, dof=n - 1, extra=extra("t"), **names)
+    write_statmap(analysis, "group_t", t, grid, dof=n - 1, extra=extra("t"), **names)
     if n >= MIN_PARTICIPANTS:
         p, flips = sign_flip_test(values)
         more = extra("p", NumberOfFlips=flips)
-        write_statmap(analysis, "group_p", p, mask, extra=more, **names)
+        write_statmap(analysis, "group_p", p, grid, extra=more, **names)
 
 
 def sign_flip_test(values: np.ndarray) -> tuple[np.ndarray, int]:
@@ -160,51 +159,30 @@ def _extra(values: np.ndarray) -> dict[str, object]:
 
 
 def _values(members: Sequence[Written], kind: str, layer: str | None = None):
-    """Values (n, V) where all participants have one, and the mask of these voxels.
+    """Values (n, V) where all participants have one, and where that is.
 
     Of best layers, whose 0 may also lie inside, all voxels in which all were analysed.
     """
-    images = [one.image(kind, layer) for one in members]
-    _check_grids(members, images, kind, layer)
-    values = np.stack(
-        [_read(one, image, kind, layer) for one, image in zip(members, images, strict=True)]
-    )
+    values, frame = _stacked(members, kind, layer)
     if kind == "bestlayer":
-        masks = [one.image("mask") for one in members]
-        _check_grids(members, masks, "mask", None)
-        everywhere = np.all([np.asarray(mask.dataobj) != 0 for mask in masks], axis=0)
+        everywhere = (_stacked(members, "mask", None)[0] != 0).all(axis=0)
     else:
         everywhere = np.isfinite(values).all(axis=0)
-    return values[:, everywhere], _mask_image(everywhere, images[0])
+    return values[:, everywhere], frame.restricted(everywhere)
 
 
-def _read(one: Written, image, kind: str, layer: str | None) -> np.ndarray:
-    try:
-        return np.asarray(image.dataobj, dtype=np.float64)
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(
-            "A map that an earlier run wrote cannot be read.",
-            file=one.path(kind, layer),
-            found=str(error),
-            remedy="remove the folder of this participant and run it again",
-        ) from None
-
-
-def _mask_image(inside: np.ndarray, like: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
-    mask = nibabel.Nifti1Image(inside.astype(np.uint8), like.affine, like.header)
-    mask.set_data_dtype(np.uint8)
-    return mask
-
-
-def _check_grids(members: Sequence[Written], images, kind: str, layer: str | None) -> None:
-    first = images[0]
-    for one, image in zip(members, images, strict=True):
-        if image.shape != first.shape or not np.allclose(image.affine, first.affine, atol=1e-3):
+def _stacked(members: Sequence[Written], kind: str, layer: str | None) -> tuple[np.ndarray, Grid]:
+    """Participants' maps in all places of the frame that they share."""
+    images = [one.images(kind, layer) for one in members]
+    frames = [frame_of(image) for image in images]
+    for one, frame in zip(members, frames, strict=True):
+        if not frame.same_frame(frames[0]):
             raise DataError(
                 "Participants' maps lie on different grids and cannot be averaged.",
                 file=one.path(kind, layer),
-                found=f"{image.shape} voxels, origin {np.round(image.affine[:3, 3], 1)}",
-                expected=f"{first.shape} voxels, origin {np.round(first.affine[:3, 3], 1)}, "
-                f"as sub-{members[0].names['sub']} has",
+                found=frame.frame_in_words(),
+                expected=f"{frames[0].frame_in_words()}, as sub-{members[0].names['sub']} has",
                 remedy="preprocess all participants into the same space and resolution",
             )
+    frame = frames[0]
+    return np.stack([frame.values_of(one).astype(np.float64) for one in images]), frame

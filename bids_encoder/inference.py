@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import nibabel
 import numpy as np
 
 from bids_encoder import console
-from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
+from bids_encoder.bids.derivatives import Analysis, is_done, read_values, write_statmap
 from bids_encoder.encoding.ceiling import SMALLEST_CEILING, ceiling_from_means, normalise
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.null import (
@@ -22,6 +21,7 @@ from bids_encoder.encoding.null import (
 from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
+from bids_encoder.grids.grid import Grid
 from bids_encoder.plan import Plan
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.settings import Inference
@@ -103,18 +103,15 @@ def write_inference(
         },
     }
     ours = _with_settings(chosen, analysis)
-    write_statmap(ours, "p", p, responses.mask, extra=extra)
-    write_statmap(ours, "q", q, responses.mask, extra=extra)
+    write_statmap(ours, "p", p, responses.grid, extra=extra)
+    write_statmap(ours, "q", q, responses.grid, extra=extra)
 
 
-def passed_voxels(
-    chosen: Inference, analysis: Analysis, mask: nibabel.Nifti1Image
-) -> np.ndarray | None:
+def passed_voxels(chosen: Inference, analysis: Analysis, grid: Grid) -> np.ndarray | None:
     """Voxels that are predicted better than chance, (V,); None where no p-values are wanted."""
     if chosen.n_permutations == 0 or not inference_is_done(chosen, analysis):
         return None
-    q = np.asarray(nibabel.load(analysis.path("q")).dataobj)
-    return q[np.asarray(mask.dataobj) != 0] <= chosen.fdr
+    return read_values(analysis, "q", grid) <= chosen.fdr
 
 
 def write_noise_ceiling(
@@ -138,13 +135,13 @@ def write_noise_ceiling(
         "RepeatedStimuli": int(np.count_nonzero(repeats > 1)),
         "Repeats": {"mean": float(repeats.mean()), "highest": int(repeats.max())},
     }
-    write_statmap(analysis, "noiseceiling", ceiling, responses.mask, extra=extra)
+    write_statmap(analysis, "noiseceiling", ceiling, responses.grid, extra=extra)
     for score in scores:
         write_statmap(
             analysis,
             "normalizedr2",
             normalise(score.r2 if score.test_r2 is None else score.test_r2, ceiling),
-            responses.mask,
+            responses.grid,
             extra={"SmallestCeiling": SMALLEST_CEILING},
             layer=score.layer,
         )

@@ -76,11 +76,11 @@ def write_joint(
     maps = {"share": found.shares, **({} if found.unique is None else {"unique": found.unique})}
     for kind, values in maps.items():
         for layer, one in zip(store.layers, values, strict=True):
-            write_statmap(ours, kind, one, responses.mask, layer=layer)
+            write_statmap(ours, kind, one, responses.grid, layer=layer)
         means = values[:, predicted].mean(1) if predicted.any() else np.full(len(values), np.nan)
         extra[f"Mean{kind.title()}"] = dict(zip(store.layers, means.round(4).tolist(), strict=True))
     # It comes last and means: done.
-    write_statmap(ours, "joint_r2", found.r2, responses.mask, extra=extra)
+    write_statmap(ours, "joint_r2", found.r2, responses.grid, extra=extra)
 
 
 def _with_settings(chosen: Joint, analysis: Analysis) -> Analysis:

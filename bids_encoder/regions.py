@@ -14,6 +14,7 @@ from bids_encoder.bids.labels import from_one
 from bids_encoder.bids.records import Dataset, Run
 from bids_encoder.bids.regions import RegionFiles, find_region_files
 from bids_encoder.errors import DataError, UsageError
+from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.responses.atlas import (
     Regions,
     join_masks,
@@ -76,15 +77,15 @@ def find_regions(
     return tuple(found)
 
 
-def load_regions(files: Sequence[RegionFiles], mask: nibabel.Nifti1Image) -> tuple[Regions, ...]:
+def load_regions(files: Sequence[RegionFiles], grid: VolumeGrid) -> tuple[Regions, ...]:
     """Say which region each analysed voxel is in, atlas by atlas.
 
     Parameters
     ----------
     files : sequence of RegionFiles
         As :func:`find_regions` returns them.
-    mask : Nifti1Image
-        3D, V voxels of it non-zero: the voxels that are analysed.
+    grid : Grid
+        The voxels that are analysed.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def load_regions(files: Sequence[RegionFiles], mask: nibabel.Nifti1Image) -> tup
         An image cannot be read or holds no labels, or an atlas that the user named has
         no region there.
     """
-    loaded = []
+    mask, loaded = grid.mask, []
     for one in files:
         regions = _load(one, mask)
         if regions.names:

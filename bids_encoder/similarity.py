@@ -19,6 +19,7 @@ import numpy as np
 from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, is_done, write_table, write_weights
 from bids_encoder.features.store import FeatureStore
+from bids_encoder.grids.neighbourhood import among
 from bids_encoder.networks.preprocess import fit_to_square
 from bids_encoder.neural_code.compare import Halves, compare, compare_halves
 from bids_encoder.neural_code.similarity import (
@@ -253,18 +254,20 @@ def _halves(pictures: _Pictures, measured: Measured, voxels: np.ndarray) -> Halv
 
 
 def _write_neighbours(own, measured: Measured, regions, atlas: str | None, seed: int) -> None:
-    places = np.argwhere(np.asarray(measured.responses.mask.dataobj) != 0)
+    grid = measured.responses.grid
+    places, touching = grid.places, grid.neighbours()
     usable = np.isfinite(measured.responses.values[0])
     rows = []
     everywhere = {"all voxels": usable} if atlas is None else {}
     for name, voxels in {**everywhere, **regions}.items():
         there = voxels & usable
+        how = {"near": among(touching, there), "distance": FAR, "seed": seed}
         values = measured.responses.values[:, there]
-        plain = neighbour_similarity(values, places[there], distance=FAR, seed=seed)
+        plain = neighbour_similarity(values, places[there], **how)
         crossed = None
         if measured.halves is not None:
             first, second = measured.halves.first[:, there], measured.halves.second[:, there]
-            crossed = neighbour_similarity(first, places[there], second, distance=FAR, seed=seed)
+            crossed = neighbour_similarity(first, places[there], second, **how)
         rows.append(
             (name, int(there.sum()), plain.near, plain.far)
             + ((crossed.near, crossed.far) if crossed else (np.nan, np.nan))

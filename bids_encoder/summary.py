@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from bids_encoder.bids.derivatives import (
     Analysis,
     is_done,
+    read_values,
     start_analysis,
     write_dseg,
     write_statmap,
@@ -30,12 +30,15 @@ from bids_encoder.fingerprints.regions import (
     Fingerprint,
     region_fingerprint,
 )
+from bids_encoder.grids.grid import Grid
 from bids_encoder.plan import Plan
 from bids_encoder.regions import Regions
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.source import Source
 
 logger = logging.getLogger(__name__)
+
+SMOOTHING = 1.0  # of the scores in the best-layer map, in voxels
 
 _COLUMNS = {
     "layer": "Layer of the network, from shallow to deep.",
@@ -116,20 +119,19 @@ def write_summary(
     ``passed`` (V,) are the voxels that are predicted better than chance, where that is known.
     """
     layers = [score.layer for score in scores]
-    inside = np.asarray(responses.mask.dataobj) != 0
     r = np.stack([score.r for score in scores])
-    best = best_layer(r, inside)
-    write_dseg(analysis, "bestlayer", best, responses.mask, layers)
-    write_statmap(analysis, "slope", slope(r), responses.mask)
+    best = best_layer(responses.grid.smooth(r, SMOOTHING))
+    write_dseg(analysis, "bestlayer", best, responses.grid, layers)
+    write_statmap(analysis, "slope", slope(r), responses.grid)
     for layer, values in zip(layers, normalized(r), strict=True):
-        write_statmap(analysis, "fingerprint_map", values, responses.mask, layer=layer)
+        write_statmap(analysis, "fingerprint_map", values, responses.grid, layer=layer)
     rule = "voxels that some layer predicts better than chance"
     if passed is None:
         passed = well_predicted(r)
         rule = "voxels whose best score is higher than chance makes scores low"
     component = first_component(r, passed)
     if component is not None:
-        write_statmap(analysis, "pc1", component.values, responses.mask)
+        write_statmap(analysis, "pc1", component.values, responses.grid)
     rows = [_row(score, np.count_nonzero(best == i)) for i, score in enumerate(scores, start=1)]
     extra = {
         "Network": source.name,
@@ -169,6 +171,7 @@ def write_region_fingerprints(
     analysis: Analysis,
     layers: Sequence[str],
     regions: Sequence[Regions],
+    grid: Grid,
 ) -> None:
     """Write the fingerprints of all regions, one table an atlas, from the maps of scores.
 
@@ -181,6 +184,8 @@ def write_region_fingerprints(
     layers : sequence of str
     regions : sequence of Regions
         On the voxels of the analysis.
+    grid : Grid
+        Of the analysis.
     """
     paths = [analysis.path("r", layer=layer) for layer in layers]
     scores = None
@@ -201,8 +206,7 @@ def write_region_fingerprints(
         if is_done(ours, "fingerprint", atlas=one.atlas):
             continue
         if scores is None:
-            inside = np.asarray(nibabel.load(analysis.path("mask")).dataobj) != 0
-            scores = np.stack([np.asarray(nibabel.load(path).dataobj)[inside] for path in paths])
+            scores = np.stack([read_values(analysis, "r", grid, layer=layer) for layer in layers])
         found = {
             number: region_fingerprint(scores[:, one.labels == number], seed=(0, number))
             for number in one.names

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs, provenance
+from bids_encoder.bids.images import read_images
+from bids_encoder.grids.frame import grid_of
+from bids_encoder.grids.grid import Grid, Meaning
 
 # Dark blue to yellow (viridis, anchors): early to late layers, also in grey print.
 _COLORS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -105,20 +107,17 @@ def is_done(analysis: Analysis, kind: str, **names: str | None) -> bool:
     )
 
 
-def write_mask(
-    analysis: Analysis, mask: nibabel.Nifti1Image, extra: Mapping[str, object] | None = None
-) -> Path:
-    """Write the analysis mask as 0 and 1 (uint8), on its own grid."""
-    values = np.ones(_inside(mask).sum(), np.uint8)
-    image = to_image(values, mask, fill=0)
-    return _write_image(analysis, "mask", image, extra, {})
+def write_mask(analysis: Analysis, grid: Grid, extra: Mapping[str, object] | None = None) -> Path:
+    """Write the analysis mask as 0 and 1 (uint8), in the frame of the grid."""
+    values = np.ones(grid.n_values, np.uint8)
+    return _write_image(analysis, "mask", grid, values, 0, extra, {})
 
 
 def write_statmap(
     analysis: Analysis,
     kind: str,
     values: np.ndarray,
-    mask: nibabel.Nifti1Image,
+    grid: Grid,
     *,
     dof: float | None = None,
     extra: Mapping[str, object] | None = None,
@@ -132,10 +131,10 @@ def write_statmap(
     kind : str
         A statistical map in ``outputs.json``: "r2", "r", "slope"...
     values : (V,) array
-        In C order of the mask. NaN where there is no value; so is all outside
-        the mask, because 0 is a value.
-    mask : image
-        3D, V voxels of it non-zero.
+        In the order of the grid. NaN where there is no value; so is all outside
+        the grid, because 0 is a value.
+    grid : Grid
+        Where they lie.
     dof : float, optional
         Degrees of freedom, for t maps.
     extra : mapping, optional
@@ -153,18 +152,19 @@ def write_statmap(
     OutputError
         If it cannot be written.
     """
-    image = to_image(np.asarray(values, np.float32), mask, fill=np.nan)
     extra = {"SkullStripped": True, **(extra or {})}
     if dof is not None:
         extra["DegreesOfFreedom"] = dof
-    return _write_image(analysis, kind, image, extra, names, () if dof is None else (dof,))
+    parameters = () if dof is None else (dof,)
+    values = np.asarray(values, np.float32)
+    return _write_image(analysis, kind, grid, values, np.nan, extra, names, parameters)
 
 
 def write_dseg(
     analysis: Analysis,
     kind: str,
     labels: np.ndarray,
-    mask: nibabel.Nifti1Image,
+    grid: Grid,
     label_names: Sequence[str],
     *,
     extra: Mapping[str, object] | None = None,
@@ -174,7 +174,7 @@ def write_dseg(
 
     Parameters
     ----------
-    analysis, kind, mask, extra, **names
+    analysis, kind, grid, extra, **names
         As for :func:`write_statmap`.
     labels : (V,) array of int
         0 for no label, k for ``label_names[k - 1]``.
@@ -189,13 +189,12 @@ def write_dseg(
     if labels.size and not 0 <= labels.min() <= labels.max() <= len(label_names):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}: not all have names")
     dtype = np.uint8 if len(label_names) < 256 else np.int16
-    image = to_image(labels.astype(dtype), mask, fill=0)
     table = {
         "index": range(1, len(label_names) + 1),
         "name": label_names,
         "color": _colors(len(label_names)),
     }
-    return _write_image(analysis, kind, image, extra, names, table=table)
+    return _write_image(analysis, kind, grid, labels.astype(dtype), 0, extra, names, table=table)
 
 
 def write_table(
@@ -246,48 +245,39 @@ def write_weights(
     return path
 
 
-def to_image(values: np.ndarray, mask: nibabel.Nifti1Image, *, fill: float) -> nibabel.Nifti1Image:
-    """Put one value a voxel back into the brain.
+def open_grid(analysis: Analysis) -> Grid:
+    """Where the values of an analysis lie, from its mask.
 
-    Parameters
-    ----------
-    values : (V,) array
-        Kept in its type.
-    mask : image
-        3D, V voxels of it non-zero.
-    fill : number
-        The value everywhere else.
-
-    Returns
-    -------
-    image
-        On the grid of the mask, with its qform, sform and units.
+    Raises
+    ------
+    DataError
+        It cannot be read.
     """
-    inside = _inside(mask)
-    if values.shape != (inside.sum(),):
-        raise ValueError(f"{values.shape} values do not fit the {inside.sum()} voxels of the mask")
-    volume = np.full(inside.shape, fill, values.dtype)
-    volume[inside] = values
-    image = nibabel.Nifti1Image(volume, mask.affine)
-    header = mask.header
-    # A grid without codes keeps nibabel's own: some viewers ignore or flip code 0.
-    if header["qform_code"] or header["sform_code"]:
-        image.set_qform(header.get_qform(), int(header["qform_code"]))
-        image.set_sform(header.get_sform(), int(header["sform_code"]))
-    unit = header.get_xyzt_units()[0]
-    image.header.set_xyzt_units("mm" if unit == "unknown" else unit, "sec")
-    return image
+    return grid_of(_read_images(analysis, "mask"))
 
 
-def _inside(mask: nibabel.Nifti1Image) -> np.ndarray:
-    return np.asanyarray(mask.dataobj) != 0
+def read_values(analysis: Analysis, kind: str, grid: Grid, **names: str | None) -> np.ndarray:
+    """Read a map of ours back: (V,).
+
+    Raises
+    ------
+    DataError
+        It cannot be read.
+    """
+    return grid.values_of(_read_images(analysis, kind, **names))
 
 
-def _write_image(analysis, kind, image, extra, names, intent_parameters=(), table=None) -> Path:
-    declared = outputs.kinds()[kind]
-    if declared.intent != "none":
-        intent_name = "" if declared.intent == "label" else kind[:15]
-        image.header.set_intent(declared.intent, intent_parameters, intent_name)
+def _read_images(analysis: Analysis, kind: str, **names: str | None) -> dict:
+    return read_images({None: analysis.path(kind, **names)})
+
+
+def _write_image(
+    analysis, kind, grid, values, fill, extra, names, parameters=(), table=None
+) -> Path:
+    intent = outputs.kinds()[kind].intent
+    labels = tuple(zip(table["name"], table["color"], strict=True)) if table else ()
+    meaning = Meaning(intent, parameters, "" if intent in ("none", "label") else kind[:15], labels)
+    [image] = grid.images(values, fill, meaning).values()
     path = _begin(analysis, kind, names)
     atomic.write_nifti(path, image)
     if table is not None:

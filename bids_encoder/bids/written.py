@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import nibabel
 
 from bids_encoder.bids import outputs
+from bids_encoder.bids.images import read_images
 from bids_encoder.bids.names import parse_name
 from bids_encoder.bids.sidecars import read_json
 from bids_encoder.errors import DataError
@@ -56,16 +57,11 @@ class Written:
         DataError
             It is missing, or not an image.
         """
-        path = self.path(kind, layer)
-        try:
-            return nibabel.load(path)
-        except (OSError, nibabel.filebasedimages.ImageFileError) as error:
-            raise DataError(
-                "A map that an earlier run wrote cannot be read.",
-                file=path,
-                found=str(error),
-                remedy="remove the folder of this participant and run it again",
-            ) from None
+        return self.images(kind, layer)[None]
+
+    def images(self, kind: str, layer: str | None = None) -> dict:
+        """Read one of its maps; see :func:`bids_encoder.bids.images.read_images`."""
+        return read_images({None: self.path(kind, layer)})
 
     def matching_sidecar(self, kind: str) -> dict | None:
         """The sidecar of a file that was made with the same settings, or None.

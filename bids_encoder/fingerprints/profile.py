@@ -7,7 +7,6 @@ without a score is NaN in every layer.
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 
 def normalized(scores: np.ndarray) -> np.ndarray:
@@ -32,46 +31,13 @@ def normalized(scores: np.ndarray) -> np.ndarray:
         return np.where(total > 0, positive / total, np.nan)
 
 
-def smooth_in_mask(scores: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarray:
-    """Smooth maps with a Gaussian, using nothing from outside the mask.
-
-    Each voxel's value is the weighted mean over the voxels of the mask that
-    have a score, so that the edge of the mask does not pull values down.
+def best_layer(smoothed: np.ndarray) -> np.ndarray:
+    """The layer that predicts each voxel best.
 
     Parameters
     ----------
-    scores : (L, V) array
-    mask : (x, y, z) bool array with V True voxels
-    sigma : float
-        Standard deviation of the Gaussian in voxels.
-
-    Returns
-    -------
-    (L, V) array
-        NaN where the input is NaN.
-    """
-    scores = np.asarray(scores)
-    scored = np.isfinite(scores).all(axis=0)
-    inside = np.zeros(mask.shape)
-    inside[mask] = scored
-    weight = gaussian_filter(inside, sigma, mode="constant")[mask]
-    smoothed = np.full(scores.shape, np.nan)
-    for row, values in zip(smoothed, scores, strict=True):
-        volume = np.zeros(mask.shape)
-        volume[mask] = np.where(scored, values, 0)
-        row[scored] = gaussian_filter(volume, sigma, mode="constant")[mask][scored] / weight[scored]
-    return smoothed
-
-
-def best_layer(scores: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.ndarray:
-    """The layer that predicts each voxel best, after smoothing the score maps.
-
-    Parameters
-    ----------
-    scores : (L, V) array
-    mask : (x, y, z) bool array with V True voxels
-    sigma : float
-        Smoothing in voxels.
+    smoothed : (L, V) array
+        Scores, smoothed with their neighbours.
 
     Returns
     -------
@@ -82,7 +48,6 @@ def best_layer(scores: np.ndarray, mask: np.ndarray, sigma: float = 1.0) -> np.n
     ----------
     Eickenberg et al. 2017, section on best-layer maps.
     """
-    smoothed = smooth_in_mask(scores, mask, sigma)
     predicted = np.nan_to_num(smoothed, nan=-1.0).max(axis=0) > 0
     best = np.argmax(np.nan_to_num(smoothed, nan=-np.inf), axis=0) + 1
     return np.where(predicted, best, 0).astype(np.int16)

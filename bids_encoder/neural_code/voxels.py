@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bids_encoder.grids.neighbourhood import touching
 from bids_encoder.neural_code.similarity import standardized
 
 
@@ -34,6 +35,7 @@ def neighbour_similarity(
     places: np.ndarray,
     other: np.ndarray | None = None,
     *,
+    near: np.ndarray | None = None,
     distance: float = 4.0,
     most: int = 20_000,
     seed: int = 0,
@@ -44,12 +46,15 @@ def neighbour_similarity(
     ----------
     values : (n, V) array
         Responses of the voxels to the items (or over time).
-    places : (V, d) int array
-        Where they lie on the grid, in 2 or 3 dimensions.
+    places : (V, d) array
+        Where they lie, in units of the distance between neighbours.
     other : (n, V) array, optional
         An independent measurement: profiles of one voxel in ``values`` are then
         compared with those of the other voxel here, so that noise that voxels
         share does not count.
+    near : (P, 2) int array, optional
+        Pairs that touch each other; default: those that share a face, where places are
+        whole numbers.
     distance : float
         From which on voxels are far from each other, in voxels.
     most : int
@@ -63,7 +68,7 @@ def neighbour_similarity(
     random = np.random.default_rng(seed)
     first = standardized(np.asarray(values, np.float32).T)
     second = first if other is None else standardized(np.asarray(other, np.float32).T)
-    near = _touching(places)
+    near = touching(places) if near is None else near
     if len(near) > most:
         near = near[random.choice(len(near), most, replace=False)]
     drawn = random.integers(len(places), size=(4 * most, 2))
@@ -71,21 +76,6 @@ def neighbour_similarity(
     far = drawn[apart][: min(most, len(places) * (len(places) - 1) // 2)]
     near_r, far_r = _correlations(first, second, near), _correlations(first, second, far)
     return Neighbours(_mean(near_r), _mean(far_r), near_r.size, far_r.size)
-
-
-def _touching(places: np.ndarray) -> np.ndarray:
-    """All pairs of voxels that share a face, as (pairs, 2) rows of ``places``."""
-    low = places.min(axis=0) - 1
-    index = np.full(places.max(axis=0) - low + 2, -1, dtype=np.int64)
-    index[tuple((places - low).T)] = np.arange(len(places))
-    found = []
-    for axis in range(places.shape[1]):
-        step = np.zeros(places.shape[1], dtype=int)
-        step[axis] = 1
-        next_one = index[tuple((places - low + step).T)]
-        there = next_one >= 0
-        found.append(np.stack([np.flatnonzero(there), next_one[there]], axis=1))
-    return np.concatenate(found)
 
 
 def _correlations(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> np.ndarray:

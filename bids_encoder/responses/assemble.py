@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 
 from bids_encoder.errors import DataError, UsageError
+from bids_encoder.grids.grid import Grid
 from bids_encoder.responses.grouping import Grouping, continuous_groups, event_groups
 from bids_encoder.responses.standardize import zscore
 
@@ -29,8 +29,8 @@ class Responses:
     values : (n, V) float32
         Z-scored, unless the user wanted the units of the images. Voxels without usable data
         in some run are NaN in all rows.
-    mask : Nifti1Image
-        V is the number of its voxels, in C order of its array.
+    grid : Grid
+        Where the V voxels lie.
     groups : (n,) int
         Cross-validation group of each row.
     group_names : tuple of str
@@ -47,7 +47,7 @@ class Responses:
     """
 
     values: np.ndarray
-    mask: nib.Nifti1Image
+    grid: Grid
     groups: np.ndarray
     group_names: tuple[str, ...]
     stimuli: tuple[str, ...] | None
@@ -92,7 +92,7 @@ class ContinuousRun:
 
 def event_matrix(
     runs: Sequence[EventRun],
-    mask: nib.Nifti1Image,
+    grid: Grid,
     *,
     standardize: str = "session",
     squares_of: Collection[str] | None = None,
@@ -105,7 +105,7 @@ def event_matrix(
     Parameters
     ----------
     runs : sequence of EventRun
-    mask : Nifti1Image
+    grid : Grid
     standardize : {"session", "run", "none"}
         A dataset without sessions has one.
     squares_of : collection of str, optional
@@ -153,7 +153,7 @@ def event_matrix(
     _say(grouping)
     return Responses(
         _whole_columns(values),
-        mask,
+        grid,
         grouping.groups,
         grouping.names,
         tuple(row_of),
@@ -162,7 +162,7 @@ def event_matrix(
     )
 
 
-def continuous_matrix(runs: Sequence[ContinuousRun], mask: nib.Nifti1Image) -> Responses:
+def continuous_matrix(runs: Sequence[ContinuousRun], grid: Grid) -> Responses:
     """One row per volume, the runs one after the other.
 
     Groups: see :func:`grouping.continuous_groups`.
@@ -170,7 +170,7 @@ def continuous_matrix(runs: Sequence[ContinuousRun], mask: nib.Nifti1Image) -> R
     Parameters
     ----------
     runs : sequence of ContinuousRun
-    mask : Nifti1Image
+    grid : Grid
     """
     grouping = continuous_groups(
         [run.name for run in runs],
@@ -181,7 +181,7 @@ def continuous_matrix(runs: Sequence[ContinuousRun], mask: nib.Nifti1Image) -> R
     )
     _say(grouping)
     values = _whole_columns(np.concatenate([run.values for run in runs]))
-    return Responses(values, mask, grouping.groups, grouping.names, None)
+    return Responses(values, grid, grouping.groups, grouping.names, None)
 
 
 def standardized_estimates(

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 
+from bids_encoder.grids.grid import Grid
 from bids_encoder.responses.assemble import (
     ContinuousRun,
     EventRun,
@@ -17,10 +17,11 @@ from bids_encoder.responses.assemble import (
     continuous_matrix,
     event_matrix,
 )
-from bids_encoder.responses.bold import BoldInfo, load_bold
+from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.confounds import load_confounds
 from bids_encoder.responses.continuous import continuous_responses
 from bids_encoder.responses.events_design import event_responses
+from bids_encoder.responses.grids import load_values
 from bids_encoder.responses.repeats import Halves, split_halves
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def measure(
     runs: Sequence[Run],
     infos: Sequence[BoldInfo],
     presentations: Sequence[Sequence[Presentation]],
-    mask: nib.Nifti1Image,
+    grid: Grid,
     *,
     kind: str,
     hrf: str = "spm",
@@ -68,8 +69,8 @@ def measure(
     Parameters
     ----------
     runs, infos, presentations : sequences, one entry a run
-    mask : Nifti1Image
-        On the grid of the runs.
+    grid : Grid
+        Of the runs (see :func:`bids_encoder.responses.grids.common_grid`).
     kind : {"events", "continuous"}
         One row per stimulus, or one per volume.
     hrf, high_pass, confounds, standardize
@@ -88,11 +89,11 @@ def measure(
     """
     estimated: list = []
     separate: list[str] = []
-    mean_bold = np.zeros(int(np.count_nonzero(mask.dataobj)), dtype=np.float64)
+    mean_bold = np.zeros(grid.n_values, dtype=np.float64)
     for number, (run, info, shown) in enumerate(
         zip(runs, infos, presentations, strict=True), start=1
     ):
-        bold = load_bold(run.bold, mask)
+        bold = load_values(run, grid)
         mean_bold += bold.mean(axis=0, dtype=np.float64) / len(runs)
         unwanted = load_confounds(run, confounds, info.n_volumes)
         drift = None if unwanted is not None and unwanted.has_drift else high_pass
@@ -118,8 +119,8 @@ def measure(
         logger.warning(separate[0] + also)
     background = mean_bold.astype(np.float32)
     if kind == "continuous":
-        return Measured(continuous_matrix(estimated, mask), background)
-    responses = event_matrix(estimated, mask, standardize=standardize, squares_of=squares_of)
+        return Measured(continuous_matrix(estimated, grid), background)
+    responses = event_matrix(estimated, grid, standardize=standardize, squares_of=squares_of)
     return Measured(
         responses, background, split_halves(estimated, halves_of, standardize=standardize)
     )

@@ -16,6 +16,8 @@ from tiny_dataset import AFFINE, LAYERS, SHAPE, SPACE, TASK, brain, run_app, tre
 
 from bids_encoder.bids import derivatives, description
 from bids_encoder.fingerprints.profile import best_layer, slope
+from bids_encoder.grids.neighbourhood import smooth_in_mask
+from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.group_maps import N_PERMUTATIONS, sign_flip_test
 from bids_encoder.responses.atlas import Regions
 from bids_encoder.summary import write_region_fingerprints
@@ -59,17 +61,18 @@ class Study:
         """Write the results of a participant; returns its scores."""
         (self.bids / f"sub-{label}").mkdir(exist_ok=True)
         r = scores_of(int(label), len(layers)) if scores is None else scores
-        mask = nibabel.Nifti1Image(brain().astype(np.uint8), affine)
+        grid = VolumeGrid(nibabel.Nifti1Image(brain().astype(np.uint8), affine))
         datasets = description.init_dataset(self.out, self.bids)
         description.add_descriptions(self.out, NETWORK, layers)
         names = {"sub": label, "task": TASK, "space": space, "res": None, "network": NETWORK}
         one = derivatives.start_analysis(datasets, names, settings={}, sources=[self.bold])
-        derivatives.write_mask(one, mask)
-        derivatives.write_statmap(one, "boldref", r[0] + 5, mask)
+        derivatives.write_mask(one, grid)
+        derivatives.write_statmap(one, "boldref", r[0] + 5, grid)
         for layer, values in zip(layers, r, strict=True):
-            derivatives.write_statmap(one, "r", values, mask, layer=layer)
-        derivatives.write_dseg(one, "bestlayer", best_layer(r, brain()), mask, layers)
-        derivatives.write_statmap(one, "slope", slope(r), mask)
+            derivatives.write_statmap(one, "r", values, grid, layer=layer)
+        best = best_layer(smooth_in_mask(r, brain()))
+        derivatives.write_dseg(one, "bestlayer", best, grid, layers)
+        derivatives.write_statmap(one, "slope", slope(r), grid)
         columns = {"layer": layers, "voxels": [r.shape[1]] * len(layers)}
         columns |= {"r_q95": np.quantile(r, 0.95, axis=1), "r_max": r.max(axis=1)}
         columns["voxels_r03"] = np.count_nonzero(r > 0.3, axis=1)
@@ -83,7 +86,7 @@ class Study:
             made = Regions(
                 "halves", np.where(np.isin(labels, list(regions)), labels, 0), regions, ""
             )
-            write_region_fingerprints(datasets, one, layers, [made])
+            write_region_fingerprints(datasets, one, layers, [made], grid)
         return r
 
     def run(self, *options):
@@ -159,7 +162,7 @@ def test_agreement_and_the_most_frequent_best_layer(seven):
     agree = (np.sign(slopes) == np.sign(slopes.mean(axis=0))).mean(axis=0)
     found = study.map(f"stat-slope+consistency_desc-{NETWORK}_statmap.nii.gz")
     np.testing.assert_allclose(found, agree, atol=1e-6)
-    labels = np.stack([best_layer(r, brain()) for r in scores])
+    labels = np.stack([best_layer(smooth_in_mask(r, brain())) for r in scores])
     counts = np.stack([(labels == k).sum(axis=0) for k in (1, 2, 3)])
     modal = study.map(f"desc-{NETWORK}+bestlayer_dseg.nii.gz")
     np.testing.assert_array_equal(modal, counts.argmax(axis=0) + 1)

@@ -16,6 +16,7 @@ from bids_encoder import cli
 from bids_encoder.bids.dataset import find_runs, open_dataset
 from bids_encoder.bids.written import find_analyses, read_fingerprints
 from bids_encoder.errors import DataError, MissingInputError
+from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.regions import find_regions, load_regions
 
 QUICK = ("--no-neural-code", "--n-permutations", "0", "--save-weights", "none")
@@ -49,8 +50,8 @@ def found_in(tiny: Tiny, *options, space: str | None = SPACE):
     return find_regions(settings, dataset, "01", find_runs(dataset, "01", space=space))
 
 
-def mask_image():
-    return nibabel.Nifti1Image(brain().astype(np.uint8), AFFINE)
+def grid():
+    return VolumeGrid(nibabel.Nifti1Image(brain().astype(np.uint8), AFFINE))
 
 
 # From the command line to the tables
@@ -175,7 +176,7 @@ def test_segmentations_of_the_anatomy_without_a_space_are_in_t1w(tiny):
     assert found_in(tiny) == ()
     [one] = found_in(tiny, space="T1w")
     assert (one.atlas, one.names) == ("aparcaseg", {1: "front", 3: "back"})
-    [regions] = load_regions([one], mask_image())
+    [regions] = load_regions([one], grid())
     np.testing.assert_array_equal(regions.labels, truth()[brain()])
     assert regions.names == {1: "front", 3: "back"}
 
@@ -219,7 +220,7 @@ def test_masks_of_regions_but_not_of_the_brain(tiny, caplog):
     found = {one.atlas: one for one in found_in(tiny)}
     assert set(found) == {"masks", "probmap"}
     assert found["masks"].names == {1: "FFA", 2: "L V4", 3: "V1"}
-    [masks, probmap] = load_regions([found["masks"], found["probmap"]], mask_image())
+    [masks, probmap] = load_regions([found["masks"], found["probmap"]], grid())
     expected = np.select([truth() == 1, truth() == 3], [3, 2])[brain()]
     np.testing.assert_array_equal(masks.labels, expected)
     assert "in several masks" in caplog.text
@@ -230,7 +231,7 @@ def test_a_segmentation_that_misses_the_voxels_is_left_out_with_a_warning(tiny, 
     far = AFFINE.copy()
     far[:3, 3] = 300
     anat(tiny, f"space-{SPACE}_desc-visual_dseg.nii.gz", affine=far)
-    assert load_regions(found_in(tiny), mask_image()) == ()
+    assert load_regions(found_in(tiny), grid()) == ()
     assert "is left out: none of its regions lies" in caplog.text
 
 
@@ -348,7 +349,7 @@ def test_a_probabilistic_atlas_counted_from_zero(tiny, tmp_path):
     shares = np.stack([60.0 * (truth() == 1), 60.0 * (truth() == 3)], axis=-1)
     atlas = write_labels(tmp_path / "atlas_prob.nii.gz", shares, None)
     (tmp_path / "labels_prob.csv").write_text("index,name\n0,front\n1,back\n")
-    [regions] = load_regions(found_in(tiny, "--atlas", str(atlas)), mask_image())
+    [regions] = load_regions(found_in(tiny, "--atlas", str(atlas)), grid())
     assert regions.names == {1: "front", 2: "back"}
     np.testing.assert_array_equal(
         regions.labels, np.select([truth() == 1, truth() == 3], [1, 2])[brain()]
@@ -383,7 +384,7 @@ def test_an_atlas_of_templateflow(tiny, templateflow):
     before = tree(templateflow)
     [one] = found_in(tiny, "--atlas", "Schaefer2018:desc-400Parcels7Networks")
     assert one.atlas == "Schaefer2018+400Parcels7Networks"
-    [regions] = load_regions([one], mask_image())
+    [regions] = load_regions([one], grid())
     assert regions.names == {1: "front", 3: "back"}
     assert tree(templateflow) == before
 

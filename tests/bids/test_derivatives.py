@@ -17,6 +17,8 @@ import pytest
 
 from bids_encoder.bids import atomic, derivatives, description, provenance
 from bids_encoder.errors import MissingInputError, OutputError, UsageError
+from bids_encoder.grids.grid import Meaning
+from bids_encoder.grids.volume import VolumeGrid
 
 RAW = {"Name": "Pictures", "BIDSVersion": "1.8.0", "License": "CC0"}
 
@@ -66,7 +68,7 @@ def sidecar(path):
 def test_a_statmap_is_on_the_grid_of_the_mask_with_nan_outside(analysis, mask):
     values = np.arange(8) / 10
     values[3] = np.nan
-    path = derivatives.write_statmap(analysis, "r2", values, mask, layer="features.1")
+    path = derivatives.write_statmap(analysis, "r2", values, VolumeGrid(mask), layer="features.1")
     assert path.name == "sub-01_task-x_stat-r2_desc-alexnet+features1_statmap.nii.gz"
     image = nibabel.load(path)
     assert image.get_data_dtype() == np.float32
@@ -83,7 +85,7 @@ def test_voxels_are_in_the_order_of_nilearn(mask):
     from nilearn.masking import unmask
 
     values = np.arange(1.0, 9.0)
-    ours = derivatives.to_image(values, mask, fill=0)
+    ours = VolumeGrid(mask).images(values, 0, Meaning())[None]
     np.testing.assert_array_equal(ours.get_fdata(), unmask(values, mask).get_fdata())
 
 
@@ -92,18 +94,20 @@ def test_a_mask_without_codes_gets_some(mask):
     bare.header.set_zooms((2, 2, 3))
     bare = nibabel.Nifti1Image(np.asarray(mask.dataobj), bare.header.get_base_affine())
     bare.header["sform_code"] = bare.header["qform_code"] = 0
-    image = derivatives.to_image(np.ones(8), bare, fill=0)
+    image = VolumeGrid(bare).images(np.ones(8), 0, Meaning())[None]
     np.testing.assert_allclose(image.affine, bare.affine)
     assert image.header["sform_code"] > 0
 
 
 def test_values_that_do_not_fit_the_mask_are_refused(analysis, mask):
     with pytest.raises(ValueError, match=r"\(7,\) values do not fit the 8 voxels"):
-        derivatives.write_statmap(analysis, "r", np.ones(7), mask, layer="a")
+        derivatives.write_statmap(analysis, "r", np.ones(7), VolumeGrid(mask), layer="a")
 
 
 def test_the_sidecar_of_a_map(analysis, mask):
-    path = derivatives.write_statmap(analysis, "r", np.ones(8), mask, layer="features.1")
+    path = derivatives.write_statmap(
+        analysis, "r", np.ones(8), VolumeGrid(mask), layer="features.1"
+    )
     content = sidecar(path)
     assert "layer features.1 of alexnet" in content["Description"]
     assert content["Sources"] == [
@@ -123,14 +127,14 @@ def test_the_sidecar_of_a_map(analysis, mask):
 def test_a_resolution_is_explained(raw, tmp_path, mask):
     one = start(raw, tmp_path / "out")
     one = dataclasses.replace(one, names={**one.names, "space": "T1w", "res": "2"})
-    assert "res-2" in sidecar(derivatives.write_mask(one, mask))["Resolution"]
-    told = derivatives.write_mask(one, mask, {"Resolution": "2 mm cubes"})
+    assert "res-2" in sidecar(derivatives.write_mask(one, VolumeGrid(mask)))["Resolution"]
+    told = derivatives.write_mask(one, VolumeGrid(mask), {"Resolution": "2 mm cubes"})
     assert sidecar(told)["Resolution"] == "2 mm cubes"
 
 
 def test_no_path_of_this_machine_reaches_a_sidecar(raw, tmp_path, mask):
     one = start(raw, tmp_path / "out", features=tmp_path / "secret" / "f.h5", other=str(tmp_path))
-    path = derivatives.write_statmap(one, "r", np.ones(8), mask, layer="a")
+    path = derivatives.write_statmap(one, "r", np.ones(8), VolumeGrid(mask), layer="a")
     assert sidecar(path)["Settings"]["features"] == "f.h5"
     for file in (tmp_path / "out").rglob("*"):
         if file.is_file():
@@ -138,7 +142,7 @@ def test_no_path_of_this_machine_reaches_a_sidecar(raw, tmp_path, mask):
 
 
 def test_a_mask_is_written_as_zeros_and_ones(analysis, mask):
-    path = derivatives.write_mask(analysis, mask, {"Type": "ROI"})
+    path = derivatives.write_mask(analysis, VolumeGrid(mask), {"Type": "ROI"})
     image = nibabel.load(path)
     assert image.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(image.get_fdata(), np.asarray(mask.dataobj))
@@ -148,7 +152,7 @@ def test_a_mask_is_written_as_zeros_and_ones(analysis, mask):
 def test_labels_come_with_their_table(analysis, mask):
     layers = ["conv1", "conv2", "fc"]
     labels = np.array([0, 1, 2, 3, 3, 2, 1, 0])
-    path = derivatives.write_dseg(analysis, "bestlayer", labels, mask, layers)
+    path = derivatives.write_dseg(analysis, "bestlayer", labels, VolumeGrid(mask), layers)
     image = nibabel.load(path)
     assert image.get_data_dtype() == np.uint8
     assert image.header.get_intent()[0] == "label"
@@ -160,7 +164,7 @@ def test_labels_come_with_their_table(analysis, mask):
         "color": ["#440154", "#21918c", "#fde725"],
     }
     with pytest.raises(ValueError, match="0 to 3"):
-        derivatives.write_dseg(analysis, "bestlayer", labels, mask, layers[:2])
+        derivatives.write_dseg(analysis, "bestlayer", labels, VolumeGrid(mask), layers[:2])
 
 
 def test_tables_explain_their_columns(analysis):
@@ -192,7 +196,7 @@ def test_weights_keep_their_arrays_and_attributes(analysis):
 def test_done_means_whole_and_made_with_these_settings(raw, tmp_path, mask):
     one = start(raw, tmp_path / "out")
     assert not derivatives.is_done(one, "r", layer="a")
-    path = derivatives.write_statmap(one, "r", np.ones(8), mask, layer="a")
+    path = derivatives.write_statmap(one, "r", np.ones(8), VolumeGrid(mask), layer="a")
     assert derivatives.is_done(one, "r", layer="a")
     assert derivatives.is_done(start(raw, tmp_path / "out"), "r", layer="a")
     assert not derivatives.is_done(one, "r", layer="b")
@@ -210,14 +214,14 @@ def test_done_means_whole_and_made_with_these_settings(raw, tmp_path, mask):
 
 
 def test_a_label_image_without_its_table_is_not_done(analysis, mask):
-    derivatives.write_dseg(analysis, "bestlayer", np.ones(8, int), mask, ["a"])
+    derivatives.write_dseg(analysis, "bestlayer", np.ones(8, int), VolumeGrid(mask), ["a"])
     assert derivatives.is_done(analysis, "bestlayer")
     analysis.path("bestlayer", ".tsv").unlink()
     assert not derivatives.is_done(analysis, "bestlayer")
 
 
 def test_a_changed_input_makes_work_undone(raw, tmp_path, mask):
-    derivatives.write_mask(start(raw, tmp_path / "out"), mask)
+    derivatives.write_mask(start(raw, tmp_path / "out"), VolumeGrid(mask))
     atomic.write_text(raw / "sub-01/func/sub-01_task-x_events.tsv", "onset\tduration\n2\t1\n")
     assert not derivatives.is_done(start(raw, tmp_path / "out"), "mask")
 
@@ -239,8 +243,8 @@ def test_an_end_between_data_and_sidecar_makes_work_undone(raw, tmp_path, monkey
 
 def test_a_second_write_gives_the_same_bytes(analysis, mask):
     def write():
-        derivatives.write_statmap(analysis, "r", np.ones(8), mask, layer="a")
-        derivatives.write_dseg(analysis, "bestlayer", np.ones(8, int), mask, ["a"])
+        derivatives.write_statmap(analysis, "r", np.ones(8), VolumeGrid(mask), layer="a")
+        derivatives.write_dseg(analysis, "bestlayer", np.ones(8, int), VolumeGrid(mask), ["a"])
         derivatives.write_weights(analysis, "weights", {"dual": np.ones(3)}, {}, layer="a")
         files = [path for path in analysis.root.rglob("*") if path.is_file()]
         return {path: path.read_bytes() for path in files}

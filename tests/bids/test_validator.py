@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bids_encoder.bids import atomic, derivatives, description, outputs
+from bids_encoder.grids.volume import VolumeGrid
 
 NETWORK, LAYERS = "alexnet", ["features.1", "features.4"]
 TABLE = {"layer": ["a"], "r": [0.5]}
@@ -35,7 +36,7 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
     atomic.write_nifti(bold, nibabel.Nifti1Image(np.ones((4, 4, 3, 2), np.float32), affine))
     mask = np.zeros((4, 4, 3), np.uint8)
     mask[1:3, 1:3] = 1
-    mask = nibabel.Nifti1Image(mask, affine)
+    grid = VolumeGrid(nibabel.Nifti1Image(mask, affine))
     values = np.linspace(-0.1, 0.5, 12)
 
     datasets = description.init_dataset(root, bids_dir)
@@ -45,16 +46,16 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
         one = derivatives.start_analysis(
             datasets, {**names, "sub": "01"}, settings={"nested": False}, sources=[bold]
         )
-        derivatives.write_mask(one, mask)
-        derivatives.write_statmap(one, "boldref", values, mask)
+        derivatives.write_mask(one, grid)
+        derivatives.write_statmap(one, "boldref", values, grid)
         for layer in LAYERS:
             for kind in LAYER_MAPS:
-                derivatives.write_statmap(one, kind, values, mask, layer=layer)
+                derivatives.write_statmap(one, kind, values, grid, layer=layer)
             arrays = {"dual": np.ones((5, 12), np.float32), "stimuli": ["a.png", "b.png"]}
             derivatives.write_weights(one, "weights", arrays, {"layer": layer}, layer=layer)
         for kind in ("slope", "pc1", "p", "q", "noiseceiling"):
-            derivatives.write_statmap(one, kind, values, mask)
-        derivatives.write_dseg(one, "bestlayer", np.arange(12) % 3, mask, LAYERS)
+            derivatives.write_statmap(one, kind, values, grid)
+        derivatives.write_dseg(one, "bestlayer", np.arange(12) % 3, grid, LAYERS)
         for kind in ("scores", "smoothness", "similarity", "neighbours"):
             derivatives.write_table(one, kind, TABLE, MEANINGS)
         derivatives.write_weights(one, "similarities", {"stimuli": ["a.png"]}, {})
@@ -64,12 +65,12 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
         )
         for measure, layer in (("r", LAYERS[0]), ("slope", None)):
             more = {"measure": measure, "layer": layer}
-            derivatives.write_statmap(group, "group_mean", values, mask, **more)
-            derivatives.write_statmap(group, "group_t", values, mask, dof=3, **more)
-            derivatives.write_statmap(group, "group_p", values, mask, **more)
+            derivatives.write_statmap(group, "group_mean", values, grid, **more)
+            derivatives.write_statmap(group, "group_t", values, grid, dof=3, **more)
+            derivatives.write_statmap(group, "group_p", values, grid, **more)
         for measure in ("slope", "bestlayer"):
-            derivatives.write_statmap(group, "group_consistency", values, mask, measure=measure)
-        derivatives.write_dseg(group, "group_bestlayer", np.arange(12) % 3, mask, LAYERS)
+            derivatives.write_statmap(group, "group_consistency", values, grid, measure=measure)
+        derivatives.write_dseg(group, "group_bestlayer", np.arange(12) % 3, grid, LAYERS)
         derivatives.write_table(group, "group_fingerprint", TABLE, MEANINGS, atlas="visual")
         derivatives.write_table(group, "group_scores", TABLE, MEANINGS)
         derivatives.write_table(group, "group_similarity", TABLE, MEANINGS)
