@@ -1,0 +1,1 @@
+"""Brain maps for experiments that nobody ran."""
