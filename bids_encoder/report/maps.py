@@ -10,6 +10,7 @@ import numpy as np
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written
 from bids_encoder.report import figures
+from bids_encoder.report.interactive import interactive_view
 from bids_encoder.report.page import Figure
 
 
@@ -66,16 +67,23 @@ def _volume(image: nibabel.Nifti1Image) -> np.ndarray:
     return np.asarray(image.dataobj, dtype=np.float32)
 
 
-def map_figures(written: Written) -> tuple[Figure, ...]:
+def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
     """Draw the maps of an analysis and the profile over layers; write them as PNG.
 
     Voxels that are predicted better than chance are drawn; where there are no
     p-values, those whose score is above a fifth of the scale.
+
+    Returns
+    -------
+    figures : tuple of Figure
+    view : str
+        The same maps for the interactive view.
     """
     layers, maps = written.layers, _read_maps(written)
     scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
     slopes = np.abs(maps.slope[maps.passed & np.isfinite(maps.slope)])
     limit = max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
+    view = interactive_view(written, vmax=maps.vmax, limit=limit, passed=maps.passed[maps.inside])
     drawn = [
         (
             "r",
@@ -124,4 +132,4 @@ def map_figures(written: Written) -> tuple[Figure, ...]:
         path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
         figures.save(figure, path)
         pages.append(Figure(title, path, caption))
-    return tuple(pages)
+    return tuple(pages), view

@@ -6,6 +6,8 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_encoder.report import viewer
+
 
 @dataclass(frozen=True)
 class Table:
@@ -41,14 +43,21 @@ class Section:
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     settings: str = ""
+    viewer: str = ""  # what the interactive view shows, as JSON
 
 
 def render(title: str, subtitle: str, sections: list[Section]) -> str:
-    """Make the page; it needs no other file and no network."""
+    """Make the page; it needs no other file, and may not reach for any."""
     import jinja2
 
     template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(
-        title=title, subtitle=subtitle, sections=sections
+    page = environment.from_string(template)
+    has_viewer = any(section.viewer for section in sections)
+    return page.render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        niivue=viewer.niivue() if has_viewer else "",
+        viewer_program=viewer.program() if has_viewer else "",
     )

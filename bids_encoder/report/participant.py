@@ -12,7 +12,7 @@ from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written, find_analyses
 from bids_encoder.errors import MissingInputError
 from bids_encoder.report import fingerprints, neural_code
-from bids_encoder.report.maps import map_figures
+from bids_encoder.report.maps import draw_maps
 from bids_encoder.report.page import Section, Table, render
 
 
@@ -58,6 +58,7 @@ def write_report(root: Path, participant: str) -> Path:
 
 def _section(written: Written) -> Section:
     side = written.sidecar
+    map_figures, view = draw_maps(written)
     title = " · ".join(
         filter(None, (f"task {written.names['task']}", written.names["space"], side["Network"]))
     )
@@ -79,10 +80,11 @@ def _section(written: Written) -> Section:
         ),
         warnings=tuple(side["Warnings"]),
         tables=(_score_table(written.table()),),
-        figures=(*map_figures(written), *fingerprints.participant_figures(written)),
+        figures=(*map_figures, *fingerprints.participant_figures(written)),
         settings=json.dumps(
             {key: side[key] for key in ("Settings", "SoftwareVersions", "Runs", "Groups")}, indent=2
         ),
+        viewer=view,
     )
 
 

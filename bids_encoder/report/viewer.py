@@ -1,0 +1,215 @@
+"""What the interactive view of a report holds: maps of one analysis, small enough to embed.
+
+The page draws with NiiVue, but reads the values that it shows from these arrays, so that
+what a click says is what the maps hold, to the precision of their encoding.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from matplotlib import colormaps
+
+from bids_encoder.report.figures import layer_colors
+
+MAX_VOXELS = 60_000  # 9 layers of so many voxels are about a megabyte
+_STEP = 1e-4  # scores are kept to four digits
+_VENDORED = Path(__file__).parent / "vendor" / "niivue-0.69.0.umd.js.gz"
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """A map that can be chosen in the view.
+
+    Attributes
+    ----------
+    title : str
+    values : (V,) or (F, V) array
+        F frames, one a layer; NaN where there is no value.
+    vmin, vmax : float
+        Ends of the colour scale.
+    colors : (256, 3) uint8
+        The colour scale.
+    ticks : list of (value, text)
+        What stands under the scale.
+    labels : dict of int to str
+        Names of the values, where they are labels.
+    """
+
+    title: str
+    values: np.ndarray
+    vmin: float
+    vmax: float
+    colors: np.ndarray
+    ticks: Sequence[tuple[float, str]] = ()
+    labels: Mapping[int, str] = field(default_factory=dict)
+
+
+def color_table(name) -> np.ndarray:
+    """Return the 256 colours of a matplotlib colour map: (256, 3) uint8."""
+    table = colormaps[name] if isinstance(name, str) else name
+    return (table(np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
+
+
+def label_colors(n_layers: int) -> np.ndarray:
+    """The colours of a map of layers: (256, 3) uint8, one step a layer."""
+    return color_table(layer_colors(n_layers))
+
+
+def volume_payload(
+    *,
+    layers: Sequence[str],
+    mask: nibabel.Nifti1Image,
+    background: np.ndarray,
+    scores: np.ndarray,
+    passed: np.ndarray,
+    maps: Sequence[ShownMap],
+    values: Mapping[str, np.ndarray],
+    regions: Mapping[str, tuple[np.ndarray, Mapping[int, str]]],
+) -> str:
+    """Encode the maps of a volume for the page.
+
+    Parameters
+    ----------
+    layers : list of L str
+    mask : Nifti1Image
+        V is the number of its voxels, in C order of its array.
+    background : (V,) array
+        Drawn in grey.
+    scores : (L, V) array
+        What the profile of a voxel shows.
+    passed : (V,) bool
+        Voxels that are drawn at first.
+    maps : sequence of ShownMap
+    values : dict of str to (V,) array
+        Numbers that are said of a voxel, such as its p.
+    regions : dict of atlas to (labels (V,), names by label)
+
+    Returns
+    -------
+    str
+        JSON: a description of the arrays, and the arrays themselves in ``blob`` (gzip, base64).
+    """
+    canonical = nibabel.as_closest_canonical(mask)
+    order = _canonical_order(mask)
+    kept = np.isin(order, _chosen(scores))
+    picked = order[kept]
+    inside = np.flatnonzero(np.asarray(canonical.dataobj).ravel(order="F") != 0)
+    box, affine, places = _cropped(canonical, inside)
+    parts = _Parts()
+    grey = background[order]
+    low, high = np.nanquantile(grey, (0.02, 0.98)) if np.isfinite(grey).any() else (0.0, 1.0)
+    shade = np.nan_to_num((grey - low) / max(high - low, 1e-6)).clip(0, 1)
+    payload = {
+        "kind": "volume",
+        "layers": list(layers),
+        "dims": box,
+        "affine": affine.tolist(),
+        "voxel": np.linalg.inv(mask.affine).tolist(),
+        "left_out": int(scores.shape[1] - picked.size),
+        "brain": parts.add(places.astype(np.uint32)),
+        "background": parts.add((shade * 200 + 55).round().astype(np.uint8)),
+        "places": parts.add(places[kept].astype(np.uint32)),
+        "passed": parts.add(passed[picked].astype(np.uint8)),
+        "scores": parts.add(_stepped(scores[:, picked])),
+        "maps": [_described(one, picked, parts) for one in maps],
+        "values": {name: parts.add(v[picked].astype(np.float32)) for name, v in values.items()},
+        "regions": [
+            {
+                "atlas": atlas,
+                "labels": parts.add(labels[picked].astype(np.uint16)),
+                "names": {str(number): name for number, name in names.items()},
+            }
+            for atlas, (labels, names) in regions.items()
+        ],
+        "step": _STEP,
+    }
+    return json.dumps({**payload, "blob": parts.blob()}).replace("</", "<\\/")
+
+
+def niivue() -> str:
+    """NiiVue's program for browsers, gzipped, in base64."""
+    return base64.b64encode(_VENDORED.read_bytes()).decode()
+
+
+def program() -> str:
+    """The view's own program."""
+    return (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
+
+
+class _Parts:
+    """Arrays laid one after the other, each at a multiple of four bytes."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._length = 0
+
+    def add(self, array: np.ndarray) -> dict[str, object]:
+        array = np.ascontiguousarray(array)
+        content = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        where = {"type": array.dtype.name, "start": self._length, "length": array.size}
+        self._pieces.append(content + bytes(-len(content) % 4))
+        self._length += len(self._pieces[-1])
+        return where
+
+    def blob(self) -> str:
+        content = gzip.compress(b"".join(self._pieces), compresslevel=9, mtime=0)
+        return base64.b64encode(content).decode()
+
+
+def _canonical_order(mask: nibabel.Nifti1Image) -> np.ndarray:
+    """Which of the mask's voxels (C order) is which of the turned image's (first axis fastest)."""
+    inside = np.asarray(mask.dataobj) != 0
+    numbers = np.full(inside.shape, -1, dtype=np.int32)
+    numbers[inside] = np.arange(np.count_nonzero(inside))
+    turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(numbers, mask.affine))
+    flat = np.asarray(turned.dataobj).ravel(order="F")
+    return flat[flat >= 0].astype(np.intp)
+
+
+def _chosen(scores: np.ndarray) -> np.ndarray:
+    """Voxels with a score; the best of them where there are too many."""
+    top = np.fmax.reduce(scores)
+    scored = np.flatnonzero(np.isfinite(top))
+    if scored.size <= MAX_VOXELS:
+        return scored
+    return scored[np.argsort(-top[scored], kind="stable")[:MAX_VOXELS]]
+
+
+def _cropped(
+    image: nibabel.Nifti1Image, inside: np.ndarray
+) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """The box around the voxels inside: its size, its affine, and their places in it."""
+    coordinates = np.stack(np.unravel_index(inside, image.shape, order="F"))
+    low = np.maximum(coordinates.min(axis=1) - 1, 0)
+    high = np.minimum(coordinates.max(axis=1) + 2, image.shape)
+    box = (high - low).tolist()
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ low
+    return box, affine, np.ravel_multi_index(coordinates - low[:, None], box, order="F")
+
+
+def _stepped(values: np.ndarray) -> np.ndarray:
+    """Scores as int16 multiples of a step; the lowest number stands for no value."""
+    steps = np.where(np.isfinite(values), values / _STEP, -32768)
+    return steps.round().clip(-32768, 32767).astype(np.int16)
+
+
+def _described(shown: ShownMap, picked: np.ndarray, parts: _Parts) -> dict[str, object]:
+    return {
+        "title": shown.title,
+        "frames": 1 if shown.values.ndim == 1 else len(shown.values),
+        "data": parts.add(shown.values[..., picked].astype(np.float32)),
+        "min": shown.vmin,
+        "max": shown.vmax,
+        "colors": parts.add(shown.colors),
+        "ticks": [list(tick) for tick in shown.ticks],
+        "labels": {str(number): name for number, name in shown.labels.items()},
+    }

@@ -1,0 +1,179 @@
+"""The interactive view: what is embedded, and what a browser makes of it."""
+
+import base64
+import gzip
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from bids_encoder.report import viewer
+from bids_encoder.report.page import Section, render
+from bids_encoder.report.viewer import ShownMap, color_table, label_colors, volume_payload
+
+LAYERS = ("early", "middle", "late")
+SHAPE = (9, 11, 7)
+
+
+@pytest.fixture(scope="module", params=["RAS", "LPI turned"])
+def brain(request):
+    """A small brain; the second way, its axes run backwards and in another order."""
+    rng = np.random.default_rng(3)
+    inside = np.zeros(SHAPE, dtype=bool)
+    inside[1:8, 2:10, 1:6] = rng.random((7, 8, 5)) > 0.1
+    affine = np.diag([2.0, 2.5, 3.0, 1.0])
+    affine[:3, 3] = (-9, -60, 4)
+    if request.param != "RAS":
+        affine = affine @ np.array(
+            [[0, -1, 0, 10], [-1, 0, 0, 8], [0, 0, -1, 6], [0, 0, 0, 1.0]]
+        )  # fmt: skip
+    n = int(inside.sum())
+    scores = rng.uniform(-0.2, 0.8, (3, n)).astype(np.float32)
+    scores[:, 5] = np.nan
+    return {
+        "mask": nibabel.Nifti1Image(inside.astype(np.uint8), affine),
+        "inside": inside,
+        "scores": scores,
+        "best": np.where(np.isfinite(scores[0]), 1 + np.argmax(scores, axis=0), np.nan),
+        "p": rng.uniform(0, 1, n).astype(np.float32),
+        "labels": rng.integers(0, 3, n),
+    }
+
+
+def _payload(brain, **changes):
+    scores = brain["scores"]
+    given = {
+        "layers": LAYERS,
+        "mask": brain["mask"],
+        "background": np.linspace(100, 900, scores.shape[1]),
+        "scores": scores,
+        "passed": np.nan_to_num(scores[0]) > 0.1,
+        "maps": [
+            ShownMap("score r of a layer", scores, 0.0, 0.8, color_table("inferno")),
+            ShownMap(
+                "best layer", brain["best"], 0.5, 3.5, label_colors(3),
+                labels=dict(enumerate(LAYERS, start=1)),
+            ),
+        ],
+        "values": {"p": brain["p"]},
+        "regions": {"Toy": (brain["labels"], {1: "V1 </script>", 2: "FFA"})},
+    }  # fmt: skip
+    return volume_payload(**{**given, **changes})
+
+
+def _array(payload, where):
+    content = gzip.decompress(base64.b64decode(payload["blob"]))
+    return np.frombuffer(content, where["type"], where["length"], where["start"])
+
+
+def test_every_voxel_keeps_its_place_and_its_values(brain):
+    payload = json.loads(_payload(brain))
+    places = _array(payload, payload["places"])
+    mm = np.array(payload["affine"]) @ np.vstack(
+        [*np.unravel_index(places, payload["dims"], order="F"), np.ones(len(places))]
+    )
+    i, j, k = (np.linalg.inv(brain["mask"].affine) @ mm)[:3].round().astype(int)
+    number = np.full(SHAPE, -1)
+    number[brain["inside"]] = np.arange(brain["inside"].sum())
+    ours = number[i, j, k]
+    assert sorted(ours) == sorted(set(range(brain["scores"].shape[1])) - {5})
+    scores = _array(payload, payload["scores"]).reshape(3, -1) * payload["step"]
+    np.testing.assert_allclose(scores, brain["scores"][:, ours], atol=6e-5)
+    np.testing.assert_array_equal(_array(payload, payload["values"]["p"]), brain["p"][ours])
+    np.testing.assert_array_equal(
+        _array(payload, payload["regions"][0]["labels"]), brain["labels"][ours]
+    )
+
+
+def test_of_too_many_voxels_the_best_are_kept(brain, monkeypatch):
+    monkeypatch.setattr(viewer, "MAX_VOXELS", 20)
+    payload = json.loads(_payload(brain))
+    scores = _array(payload, payload["scores"]).reshape(3, -1) * payload["step"]
+    top = np.sort(np.fmax.reduce(brain["scores"]))
+    best = top[np.isfinite(top)][-20:]
+    np.testing.assert_allclose(np.sort(scores.max(axis=0)), best, atol=6e-5)
+    assert payload["left_out"] == brain["scores"].shape[1] - 20
+
+
+def test_a_voxel_without_score_is_left_out_but_drawn_in_grey(brain):
+    payload = json.loads(_payload(brain))
+    assert payload["places"]["length"] == payload["brain"]["length"] - 1
+
+
+def test_nothing_in_the_data_can_end_the_script(brain):
+    assert "</script" not in _payload(brain)
+
+
+def test_a_click_shows_what_the_maps_hold(brain, browser, tmp_path):
+    page = tmp_path / "page.html"
+    section = Section("task bars", "bars", viewer=_payload(brain))
+    page.write_text(render("sub-01", "", [section]), encoding="utf-8")
+    browser.get(page.as_uri())
+    _wait(browser)
+    assert not [line for line in browser.get_log("browser") if line["level"] != "INFO"]
+    canvas = browser.find_element("css selector", ".viewer canvas")
+    number = np.full(SHAPE, -1)
+    number[brain["inside"]] = np.arange(brain["inside"].sum())
+    names = {1: "V1 </script>", 2: "FFA"}
+    seen = set()
+    for across in np.linspace(-0.42, 0.42, 10):
+        _click(browser, canvas, across)
+        facts = {
+            one.get_attribute("data-fact"): one.text
+            for one in browser.find_elements("css selector", ".viewer dd")
+        }
+        i, j, k = (int(part) for part in facts["voxel"].split(","))
+        voxel = number[i, j, k] if min(i, j, k) >= 0 and np.all([i, j, k] < np.array(SHAPE)) else -1
+        if voxel in (-1, 5):
+            assert facts[""] == "no score here"
+            continue
+        seen.add(voxel)
+        said = [one.text for one in browser.find_elements("css selector", ".viewer [data-score]")]
+        shown = [float(text) for text in said]
+        np.testing.assert_allclose(shown, brain["scores"][:, voxel], atol=6e-4)
+        assert facts["best layer"] == LAYERS[int(brain["best"][voxel]) - 1]
+        assert float(facts["p"]) == pytest.approx(brain["p"][voxel], abs=6e-4)
+        assert facts["Toy"] == names.get(brain["labels"][voxel], "none")
+    assert len(seen) > 4
+    resources = browser.execute_script("return performance.getEntriesByType('resource')")
+    assert all(one["name"].startswith(("blob:", "data:")) for one in resources)
+
+
+def test_the_slider_and_the_choice_change_the_map(brain, browser, tmp_path):
+    page = tmp_path / "page.html"
+    section = Section("task bars", "bars", viewer=_payload(brain))
+    page.write_text(render("sub-01", "", [section]), encoding="utf-8")
+    browser.get(page.as_uri())
+    _wait(browser)
+    drawn = "return Array.from(document.querySelector('.viewer').view.overlay.img)"
+    first = np.array(browser.execute_script(drawn))
+    browser.execute_script(
+        "const s = document.querySelector('[data-part=layer]'); s.value = 2; s.oninput();"
+    )
+    third = np.array(browser.execute_script(drawn))
+    assert browser.find_element("css selector", "[data-part=layer-name]").text == "late"
+    passed = np.nan_to_num(brain["scores"][0]) > 0.1
+    expected = 1 + np.round((brain["scores"][:, passed] / 0.8).clip(0, 1) * 254)
+    for image, layer in ((first, 0), (third, 2)):
+        np.testing.assert_allclose(np.sort(image[image > 0]), np.sort(expected[layer]), atol=1)
+    browser.execute_script("document.querySelector('[data-part=passed]').click()")
+    everywhere = np.array(browser.execute_script(drawn))
+    assert np.count_nonzero(everywhere) == np.isfinite(brain["scores"][2]).sum()
+
+
+def _wait(browser):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 60).until(
+        lambda it: it.execute_script("return !!document.querySelector('.viewer.ready')")
+    )
+
+
+def _click(browser, canvas, across):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    width, height = canvas.size["width"], canvas.size["height"]
+    ActionChains(browser).move_to_element_with_offset(
+        canvas, round(across * width), round(0.02 * height)
+    ).click().perform()
