@@ -13,7 +13,7 @@ from bids_encoder.errors import DataError
 # The proposal says stimulus_id here, stim_id in tables of events, and filename;
 # datasets made from its drafts have the others.
 ID_COLUMNS = ("stimulus_id", "stim_id")
-_FILE_COLUMNS = ("filename", "stim_file", "file_name", "file")
+FILE_COLUMNS = ("filename", "stim_file", "file_name", "file")
 
 
 def read_catalogue(folders: Iterable[Path], tolerated: Tolerated) -> dict[str, str]:
@@ -44,7 +44,7 @@ def read_catalogue(folders: Iterable[Path], tolerated: Tolerated) -> dict[str, s
             expected=ID_COLUMNS[0],
             remedy="name the column so",
         )
-    file_column = next((name for name in _FILE_COLUMNS if name in table), None)
+    file_column = next((name for name in FILE_COLUMNS if name in table), None)
     if file_column is None:
         return {}
     names: dict[str, str] = {}
