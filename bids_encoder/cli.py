@@ -8,11 +8,13 @@ import os
 import sys
 import typing
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bids_encoder import __version__, settings
 from bids_encoder.config_file import read_toml
+from bids_encoder.environment import prepare
 from bids_encoder.errors import BidsEncoderError, MissingInputError, UsageError
 from bids_encoder.settings import SECTIONS, Settings
 
@@ -112,8 +114,24 @@ def parse(arguments: Sequence[str]) -> Settings:
     chosen = settings.from_tables(
         values["bids_dir"], values["output_dir"], values["analysis_level"], from_file, from_line
     )
+    if not any("work_dir" in given.get("resources", {}) for given in (from_file, from_line)):
+        place = default_work_dir(chosen.output_dir)
+        chosen = replace(chosen, resources=replace(chosen.resources, work_dir=place))
     _check_folders(chosen)
     return chosen
+
+
+def default_work_dir(output_dir: Path) -> Path:
+    """Where intermediate files go if the user does not say.
+
+    ``work`` in the current folder. In a container, where the current folder is lost in the
+    end, and where it cannot be written to: ``.work`` in the output folder.
+    """
+    here = Path("work")
+    usable = os.access(here if here.exists() else Path("."), os.W_OK | os.X_OK)
+    if usable and "BIDS_ENCODER_CONTAINER_TYPE" not in os.environ:
+        return here
+    return output_dir / ".work"
 
 
 def _check_folders(chosen: Settings) -> None:
@@ -134,7 +152,9 @@ def _check_folders(chosen: Settings) -> None:
             file=chosen.output_dir,
             remedy=f"use for instance {chosen.bids_dir / 'derivatives' / 'bids_encoder'}",
         )
-    if work_dir == bids_dir or bids_dir in work_dir.parents:
+    inside = work_dir == bids_dir or bids_dir in work_dir.parents
+    # What lies in the output folder is the output folder's, wherever that is.
+    if inside and output_dir not in work_dir.parents:
         raise UsageError(
             "The work folder lies inside the dataset.",
             file=chosen.resources.work_dir,
@@ -154,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         set_threads(max(1, (os.cpu_count() or 1) // resources.nprocs))
     else:
         set_threads(resources.omp_nthreads)
+    prepare(resources.work_dir)
     from bids_encoder import console
     from bids_encoder.parallel import run
 

@@ -235,7 +235,8 @@ class Resources:
 
     work_dir: Path = option(
         Path("work"), "-w", "--work-dir", metavar="DIR", changes_results=False,
-        help="folder for intermediate files, shared by participants",
+        help="folder for intermediate files, shared by participants (default: ./work; where the "
+        "current folder cannot be written to, and in containers, OUTPUT_DIR/.work)",
     )  # fmt: skip
     nprocs: int = option(
         1, "--nprocs", "--n-cpus", type=positive_int, metavar="N", changes_results=False,

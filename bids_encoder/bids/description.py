@@ -134,6 +134,8 @@ def container_from_environment() -> dict[str, str]:
     """What our images say of themselves in ``BIDS_ENCODER_CONTAINER_{TYPE,TAG,URI}``."""
     keys = {"Type": "TYPE", "Tag": "TAG", "URI": "URI"}
     found = {key: os.environ.get(f"BIDS_ENCODER_CONTAINER_{name}") for key, name in keys.items()}
+    if found["Type"] and any(map(os.environ.get, ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"))):
+        found["Type"] = "apptainer"  # made from our Docker image
     return {key: value for key, value in found.items() if value}
 
 

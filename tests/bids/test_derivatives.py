@@ -378,6 +378,9 @@ def test_the_container_tells_what_it_is(raw, tmp_path, monkeypatch):
     content = json.loads((tmp_path / "out/dataset_description.json").read_text())
     container = {"Type": "docker", "Tag": "bids_encoder:0.1.0"}
     assert content["GeneratedBy"][0]["Container"] == container
+    monkeypatch.setenv("APPTAINER_CONTAINER", "/somewhere/bids_encoder.sif")
+    found = description.container_from_environment()
+    assert found == {**container, "Type": "apptainer"}
 
 
 @pytest.mark.parametrize(
