@@ -20,6 +20,18 @@ def test_the_page_of_outputs_is_up_to_date():
     assert (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8") == made["page"](), message
 
 
+def test_the_page_of_options_is_up_to_date():
+    made = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))
+    message = "run: python docs/make_cli.py"
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == made["page"](), message
+
+
+def test_every_page_is_in_the_table_of_contents():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").splitlines()
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert pages - set(index) == set(), "add the page to a toctree of docs/index.md"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_of_the_pages_are_there(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))

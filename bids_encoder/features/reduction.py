@@ -102,7 +102,7 @@ def reduce_activations(batch: torch.Tensor, reduction: Reduction) -> torch.Tenso
 
     Parameters
     ----------
-    batch : tensor (n, *reduction.shape)
+    batch : tensor (n, ``*reduction.shape``)
     reduction : Reduction
 
     Returns
