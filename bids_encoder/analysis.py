@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -95,6 +96,7 @@ def analyse(
     title = f"task {plan.task}"
     if (
         is_done(analysis, "scores")
+        and _models_are_done(settings, analysis, source.layers)
         and inference_is_done(settings.inference, analysis)
         and joint_is_done(settings.joint, analysis, source.layers)
     ):
@@ -144,6 +146,12 @@ def analyse(
         f"{title}: {len(scores)} layers, {np.isfinite(scores[0].r).sum()} voxels, "
         f"best r {np.nanmax(top, initial=-1):.2f}, {(top > 0.3).sum()} voxels above r = 0.3"
     )
+
+
+def _models_are_done(settings: Settings, analysis: Analysis, layers: Sequence[str]) -> bool:
+    """Whether the models are there, unless none are wanted: somebody may have removed them."""
+    wanted = settings.encoding.save_weights != "none"
+    return not wanted or all(is_done(analysis, "weights", layer=layer) for layer in layers)
 
 
 def _features(settings: Settings, plan: Plan, source: Source) -> FeatureStore:
@@ -283,11 +291,32 @@ def _fit_layer(
         write_weights(
             analysis,
             "weights",
-            {**model, "intercept": found.intercept, **_described(used, training)},
-            {"network": store.network, "layer": layer, "features": store.identity},
+            {
+                **model,
+                "intercept": found.intercept,
+                **_described(used, training),
+                **_stamped(store, layer, used, samples.take(held)),
+            },
+            {
+                "network": store.network,
+                "layer": layer,
+                "features": store.identity,
+                "origin": json.dumps(store.origin(layer), sort_keys=True),
+            },
             layer=layer,
         )
     return LayerScores(layer, **maps)
+
+
+def _stamped(
+    store: FeatureStore, layer: str, samples: Samples, held: Samples
+) -> dict[str, list[str]]:
+    """What ties a model to its stimuli, and which ones it has not seen."""
+    stamped = {"stamps": store.stamps(layer, samples.stimuli)}
+    unseen = sorted(set(held.shown) - set(samples.shown))
+    if unseen:
+        stamped |= {"unseen": unseen, "unseen_stamps": store.stamps(layer, unseen)}
+    return stamped
 
 
 def _described(samples: Samples, responses: Responses) -> dict[str, np.ndarray | list[str]]:

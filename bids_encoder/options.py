@@ -56,6 +56,14 @@ def not_negative(text: str) -> float:
     return number
 
 
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    number = not_negative(text)
+    if not number:
+        raise UnfitError(f"{text!r} is not a number above 0")
+    return number
+
+
 def _whole_number(text: str, least: int) -> int:
     """Read a whole number of at least ``least``."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Iterable
 
 from bids_encoder import console, memory
 from bids_encoder.analysis import analyse
@@ -18,20 +19,26 @@ from bids_encoder.bids.dataset import (
 )
 from bids_encoder.bids.description import add_descriptions, init_dataset
 from bids_encoder.bids.filters import load_filter_file
+from bids_encoder.bids.written import find_analyses
 from bids_encoder.config_file import to_toml
+from bids_encoder.experiments import check_experiments, check_layers, run_experiments
 from bids_encoder.features.external import require_file
+from bids_encoder.lab import Lab
+from bids_encoder.models import list_modelled, models_of, open_models
 from bids_encoder.networks.devices import resolve_device
 from bids_encoder.plan import Plan, make_plans
 from bids_encoder.report.participant import write_report
 from bids_encoder.responses.confounds import parse_strategy
 from bids_encoder.settings import Settings
-from bids_encoder.source import open_source
+from bids_encoder.source import Source, open_source
 
 logger = logging.getLogger(__name__)
 
 
 def select_participants(settings: Settings) -> list[str]:
     """Labels of the participants to work on."""
+    if settings.synthesis.reuse_models:
+        return list_modelled(settings.output_dir, settings.selection.participant_label)
     return list_participants(settings.bids_dir, settings.selection.participant_label)
 
 
@@ -53,6 +60,7 @@ def check_options(settings: Settings) -> None:
     parse_strategy(settings.responses.confounds)
     if settings.network.features:
         require_file(settings.network.features)
+    check_experiments(settings)
 
 
 def run_participant(settings: Settings, participant: str) -> str:
@@ -76,12 +84,11 @@ def run_participant(settings: Settings, participant: str) -> str:
     """
     if settings.flow.reports_only:
         return f"report {write_report(settings.output_dir, participant)}"
+    if settings.synthesis.reuse_models:
+        return _reuse_models(settings, participant)
     with console.collected_warnings() as warnings:
         dataset, plans = _read(settings, participant)
-        with console.stage("network") as words:
-            device = resolve_device(settings.resources.device)
-            source = open_source(settings, {id_ for plan in plans for id_ in plan.stimuli}, device)
-            words += [source.name, f"{len(source.layers)} layers", device]
+        source, device = _open_source(settings, {id_ for plan in plans for id_ in plan.stimuli})
         for plan in plans:
             budget = memory.budget(settings.resources.mem, settings.resources.nprocs)
             logger.info(plan.describe(source.name, source.layers, budget))
@@ -97,9 +104,47 @@ def run_participant(settings: Settings, participant: str) -> str:
         for plan in plans:
             del warnings[known:]  # those of the plan before
             summaries.append(analyse(settings, datasets, plan, source, device, warnings))
+            if settings.synthesis.synthesize:
+                saved = models_of(settings, {**plan.names, "network": source.name}, source)
+                summaries += run_experiments(Lab(settings, datasets, source, device, saved, plan))
+    _report(settings, participant)
+    return "; ".join(summaries)
+
+
+def _reuse_models(settings: Settings, participant: str) -> str:
+    """Run experiments with the models of an earlier run; no BOLD is looked at."""
+    source, device = _open_source(settings, ())
+    with console.stage("models") as words:
+        found = open_models(settings, participant, source)
+        words += [", ".join(f"task {saved.names['task']}" for saved in found)]
+    if settings.flow.dry_run:
+        return "planned, nothing written"
+    derivatives = locate_derivatives(settings.bids_dir, settings.selection.derivatives)
+    datasets = init_dataset(settings.output_dir, settings.bids_dir, derivatives)
+    add_descriptions(settings.output_dir, source.name, source.layers)
+    _keep_settings(settings, participant)
+    summaries = []
+    for saved in found:
+        summaries += run_experiments(Lab(settings, datasets, source, device, saved))
+    _report(settings, participant)
+    return "; ".join(summaries)
+
+
+def _open_source(settings: Settings, stimuli: Iterable[str]) -> tuple[Source, str]:
+    with console.stage("network") as words:
+        device = resolve_device(settings.resources.device)
+        source = open_source(settings, stimuli, device)
+        check_layers(settings, source.layers)
+        words += [source.name, f"{len(source.layers)} layers", device]
+    return source, device
+
+
+def _report(settings: Settings, participant: str) -> None:
+    """Make the page, unless what it is made of is elsewhere and only models are here."""
+    if settings.synthesis.reuse_models and not find_analyses(settings.output_dir, [participant]):
+        return
     with console.stage("report") as words:
         words.append(str(write_report(settings.output_dir, participant)))
-    return "; ".join(summaries)
 
 
 def _read(settings: Settings, participant: str) -> tuple[Dataset, list[Plan]]:

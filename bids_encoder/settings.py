@@ -17,6 +17,7 @@ from bids_encoder.options import (
     not_negative,
     number_of_folds,
     option,
+    positive,
     positive_int,
     proportion,
     seed,
@@ -230,6 +231,39 @@ class NeuralCode:
 
 
 @dataclass(frozen=True)
+class Synthesis:
+    """Experiments that nobody ran."""
+
+    synthesize: tuple[str, ...] = option(
+        (), nargs="+", metavar="X", changes_results=False,
+        help="predict an experiment from the models: retinotopy (angle and eccentricity maps from "
+        "wedges and rings)",
+    )  # fmt: skip
+    reuse_models: bool = option(
+        False, action="store_true", changes_results=False,
+        help="predict from models that an earlier run has saved, without reading any BOLD",
+    )  # fmt: skip
+    synthesis_layers: tuple[str, ...] = option(
+        (), nargs="+", metavar="LAYER", changes_results=False,
+        help="layers whose predictions are averaged (default: all)",
+    )  # fmt: skip
+    carrier_images: Path | None = option(
+        None, metavar="DIR", changes_results=False,
+        help="folder with pictures to be seen through wedges and rings (default: pictures of the "
+        "dataset, those of a test set where there is one)",
+    )  # fmt: skip
+    stimulus_degrees: float | None = option(
+        None, type=positive, metavar="DEG", changes_results=False,
+        help="width of the pictures on the screen in degrees of visual angle (default: "
+        "eccentricities are in units of half that width)",
+    )  # fmt: skip
+    synthesis_seed: int = option(
+        0, type=seed, metavar="N", changes_results=False,
+        help="seed of the choice of pictures behind wedges and rings",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Resources:
     """Where and with how much."""
 
@@ -297,6 +331,7 @@ class Settings:
     joint: Joint = Joint()
     regions: Regions = Regions()
     neural_code: NeuralCode = NeuralCode()
+    synthesis: Synthesis = Synthesis()
     resources: Resources = Resources()
     flow: Flow = Flow()
 
@@ -311,6 +346,7 @@ SECTIONS: dict[str, type] = {
     "joint": Joint,
     "regions": Regions,
     "neural_code": NeuralCode,
+    "synthesis": Synthesis,
     "resources": Resources,
     "flow": Flow,
 }

@@ -10,7 +10,7 @@ from bids_encoder.bids.outputs import check_layer_labels
 from bids_encoder.errors import BidsEncoderError
 from bids_encoder.features.cache import layout_of
 from bids_encoder.features.external import ExternalFeatures, open_features
-from bids_encoder.features.extract import extract
+from bids_encoder.features.extract import extract, recall
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.networks.network import Network
 from bids_encoder.networks.registry import load_network
@@ -54,6 +54,27 @@ class Source:
             return open_features(self.origin.path, wanted, self.layers)
         wanted = {**stimuli, **({BLANK: None} if blank else {})}
         return extract(self.origin, wanted, cache_dir=cache_dir, on_progress=on_progress)
+
+    def described(self, layer: str) -> dict[str, object]:
+        """All that the features of a layer depend on but the stimulus."""
+        if isinstance(self.origin, ExternalFeatures):
+            return self.origin.origin(layer)
+        return layout_of(self.origin).origin(layer)
+
+    def recall(self, stamps: Mapping[str, str], folder: Path, cache_dir: Path) -> FeatureStore:
+        """Features of stimuli that a model was fitted on: cached, or made again from the files.
+
+        Parameters
+        ----------
+        stamps : mapping of stimulus id to checksum
+            As the model has them.
+        folder : Path
+            Of the stimuli; those that it lacks must be in the cache.
+        cache_dir : Path
+        """
+        if isinstance(self.origin, ExternalFeatures):
+            return open_features(self.origin.path, list(stamps), self.layers)
+        return recall(self.origin, stamps, folder, cache_dir=cache_dir)
 
 
 def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> Source:

@@ -113,9 +113,13 @@ def check_layer_labels(network: str, layers: Iterable[str]) -> None:
     Raises
     ------
     UsageError
-        If two layers have the same label, or one has that of the best-layer map or the joint model.
+        If two layers have the same label, or one has that of another result.
     """
-    seen = {"bestlayer": "the best-layer map", "joint": "the joint model"}
+    seen = {
+        "bestlayer": "the best-layer map",
+        "joint": "the joint model",
+        "retinotopy": "synthesized retinotopy",
+    }
     for layer in layers:
         other = seen.setdefault(desc_label("n", layer)[2:].casefold(), layer)
         if other != layer:

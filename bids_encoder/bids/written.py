@@ -19,7 +19,7 @@ from bids_encoder.errors import DataError
 if TYPE_CHECKING:
     import pandas
 
-_ENTITIES = ("sub", "task", "space", "res")
+ENTITIES = ("sub", "task", "space", "res")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Written:
 
     def fingerprints(self) -> dict[str, Path]:
         """Tables of region fingerprints that were made of these scores, by atlas."""
-        ours = {key: value for key, value in self.names.items() if key in _ENTITIES and value}
+        ours = {key: value for key, value in self.names.items() if key in ENTITIES and value}
         ours["desc"] = outputs.label(self.names["network"])
         found = {}
         for path in sorted((self.path("scores")).parent.glob("*_fingerprint.tsv")):
@@ -123,7 +123,7 @@ class Written:
 
         None stands for the file that belongs to no atlas.
         """
-        ours = {key: value for key, value in self.names.items() if key in _ENTITIES and value}
+        ours = {key: value for key, value in self.names.items() if key in ENTITIES and value}
         ours["desc"] = outputs.label(self.names["network"])
         plain = self.path(kind)
         found = {}
@@ -196,6 +196,6 @@ def find_analyses(root: Path, participants: Sequence[str] | None = None) -> list
                     remedy="remove the file and run the participant again",
                 )
             entities = parse_name(path).entities
-            names = {key: entities.get(key) for key in _ENTITIES}
+            names = {key: entities.get(key) for key in ENTITIES}
             found.append(Written(root, {**names, "network": sidecar["Network"]}, sidecar))
     return found

@@ -61,6 +61,11 @@ class Layout:
         """Number of features of all layers together."""
         return sum(reduction.size for reduction in self.reductions)
 
+    def origin(self, layer: str) -> dict[str, object]:
+        """The part of the description that says what the features of one layer are."""
+        [entry] = [one for one in self.description["layers"] if one["name"] == layer]
+        return {**self.description, "layers": entry}
+
     def where(self, layer: str) -> slice:
         """Which part of a stimulus's numbers is this layer."""
         position = self.layers.index(layer)
@@ -158,6 +163,14 @@ class CachedFeatures:
                 )
             row[:] = numbers[part]
         return Features(layer, stimuli, values)
+
+    def origin(self, layer: str) -> dict[str, object]:
+        """All that the features of a layer depend on but the stimulus."""
+        return self.layout.origin(layer)
+
+    def stamps(self, layer: str, stimuli: Sequence[str]) -> list[str]:
+        """SHA-256 of the content of each stimulus."""
+        return [self.digests[name] for name in stimuli]
 
 
 def entry_path(folder: Path, digest: str) -> Path:

@@ -83,6 +83,15 @@ class ExternalFeatures:
                 values[here] = block[wanted[here] - start]
         return Features(layer, stimuli, values)
 
+    def origin(self, layer: str) -> dict[str, object]:
+        """What is known of numbers that come from elsewhere: how many there are."""
+        return {"network": "features computed elsewhere", "features": self.sizes[layer]}
+
+    def stamps(self, layer: str, stimuli: Sequence[str]) -> list[str]:
+        """SHA-256 of the features of each stimulus, as float32."""
+        values = self.load(layer, stimuli).values
+        return [hashlib.sha256(row.tobytes()).hexdigest() for row in values]
+
 
 def open_features(
     path: str | Path, stimuli: Sequence[str], layers: Sequence[str] | None = None
@@ -142,7 +151,7 @@ def _opened(path: Path) -> h5py.File:
 
 def _stimulus_rows(file: h5py.File, path: Path, stimuli: Sequence[str]) -> dict[str, int]:
     format_hint = "write n strings as dataset 'stimuli' (see the documentation of --features)"
-    if "stimuli" not in file or not _is_own_dataset(file, "stimuli"):
+    if "stimuli" not in file or not is_own_dataset(file, "stimuli"):
         raise DataError(
             "The file of features does not say which stimuli its rows are.",
             file=path,
@@ -220,7 +229,7 @@ def _check_layer(
     file: h5py.File, layer: str, path: Path, n_rows: int, rows: dict[str, int]
 ) -> None:
     place = f"dataset {layer!r}"
-    if not _is_own_dataset(file, layer):
+    if not is_own_dataset(file, layer):
         raise DataError(
             "A layer in the file of features is a group, or a link out of the file.",
             file=path,
@@ -261,7 +270,7 @@ def _check_layer(
                 )
 
 
-def _is_own_dataset(file: h5py.File, name: str) -> bool:
+def is_own_dataset(file: h5py.File, name: str) -> bool:
     """Whether the name leads to numbers inside this very file."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         return False

@@ -46,6 +46,15 @@ class Samples:
     def __len__(self) -> int:
         return len(self.stimuli) if self.weights is None else self.weights[0].shape[0]
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Stimuli that some row has seen, without the empty screen."""
+        if self.weights is None:
+            return self.stimuli
+        seen = np.sum([abs(w).sum(axis=0) for w in self.weights], axis=0) > 0
+        pairs = zip(self.stimuli, seen, strict=True)
+        return tuple(name for name, some in pairs if some and name != BLANK)
+
     def take(self, rows: np.ndarray) -> Samples:
         """Some of the rows: (n,) bool."""
         if self.weights is None:

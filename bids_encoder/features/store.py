@@ -62,3 +62,11 @@ class FeatureStore(Protocol):
     def load(self, layer: str, stimuli: Sequence[str] | None = None) -> Features:
         """Read the features of one layer, for all stimuli or for these, in this order."""
         ...
+
+    def origin(self, layer: str) -> dict[str, object]:
+        """All that the features of a layer depend on but the stimulus, ready for JSON."""
+        ...
+
+    def stamps(self, layer: str, stimuli: Sequence[str]) -> list[str]:
+        """A checksum of each stimulus: of its content, or else of its features."""
+        ...

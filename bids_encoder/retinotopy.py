@@ -1,0 +1,170 @@
+"""``--synthesize retinotopy``: wedges and rings that nobody has seen, shown to the models."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bids_encoder import console
+from bids_encoder.bids.annex import lacks_content
+from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
+from bids_encoder.errors import MissingInputError, UsageError
+from bids_encoder.lab import Lab
+from bids_encoder.settings import Settings
+from bids_encoder.stimuli.drawn import Drawn
+from bids_encoder.stimuli.folder import is_picture, pictures_in
+from bids_encoder.stimuli.images import read_image
+from bids_encoder.stimuli.wedges import (
+    EDGE,
+    WEDGE_STEP,
+    WEDGE_WIDTH,
+    Aperture,
+    fill_screen,
+    rings,
+    see_through,
+    wedges,
+)
+from bids_encoder.synthesis.retinotopy import fit_angle, fit_eccentricity
+
+logger = logging.getLogger(__name__)
+
+N_CARRIERS = 25
+SMOOTHING = 1.0  # voxels
+SHOWN_F = 1.0
+KINDS = ("angle", "eccentricity", "retinotopy_f")
+_AT_ONCE = 25  # maps that are smoothed
+
+
+def check(settings: Settings) -> None:
+    """Find out before anything is computed what cannot go well.
+
+    Raises
+    ------
+    UsageError
+        Features were computed elsewhere.
+    MissingInputError, DataError
+        The folder of ``--carrier-images`` is missing, empty or a file.
+    """
+    if settings.network.features is not None:
+        raise UsageError(
+            "Wedges and rings cannot be shown to a network that is not here.",
+            place="--synthesize retinotopy",
+            found=f"--features {settings.network.features}",
+            remedy="fit with --network, or leave out --synthesize retinotopy",
+        )
+    if settings.synthesis.carrier_images is not None:
+        pictures_in(settings.synthesis.carrier_images, "--carrier-images")
+
+
+def run(lab: Lab) -> str:
+    """Write the maps of angle, eccentricity and F, or skip what is done already.
+
+    Returns
+    -------
+    str
+        What came out, in a few words.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        There are no pictures to be seen through the apertures, or they cannot be read.
+    """
+    degrees = lab.settings.synthesis.stimulus_degrees
+    screens = {path.name: fill_screen(read_image(path)) for path in _carriers(lab)}
+    analysis = lab.start(
+        experiment="retinotopy",
+        carriers=[Drawn(partial(np.asarray, screen)).digest for screen in screens.values()],
+        stimulus_degrees=degrees,
+        smoothing=SMOOTHING,
+    )
+    title = f"task {lab.saved.names['task']}: retinotopy"
+    if all(is_done(analysis, kind) for kind in KINDS):
+        logger.info(f"{title} is there already, with the same models and settings")
+        return f"{title} done before"
+    with console.stage("retinotopy") as words:
+        to_wedges = _responses(lab, wedges(), list(screens.values()))
+        angle, f = fit_angle(to_wedges, _places(wedges(), len(screens)))
+        del to_wedges
+        to_rings = _responses(lab, rings(), list(screens.values()))
+        eccentricity = fit_eccentricity(to_rings, _places(rings(), len(screens)))
+        del to_rings
+        shown = int(np.count_nonzero(f > SHOWN_F))
+        words += [f"{shown} voxels with F > {SHOWN_F:g}", f"{len(screens)} pictures behind wedges"]
+    _write(lab, analysis, angle, eccentricity, f, list(screens))
+    return f"{title}: {shown} voxels with F > {SHOWN_F:g}"
+
+
+def _carriers(lab: Lab) -> list[Path]:
+    """The pictures that are seen through the apertures."""
+    chosen = lab.settings.synthesis
+    if chosen.carrier_images is not None:
+        found = pictures_in(chosen.carrier_images, "--carrier-images")
+    else:
+        ids = lab.saved.unseen or lab.saved.stimuli
+        files = [lab.stim_dir / name for name in sorted(ids) if is_picture(name)]
+        found = [path for path in files if path.is_file() and not lacks_content(path)]
+        if not found:
+            raise MissingInputError(
+                "There are no pictures to be seen through wedges and rings.",
+                file=lab.stim_dir,
+                found=f"none of the {len(files)} pictures of the dataset",
+                remedy="fetch them, or give other pictures with --carrier-images DIR",
+            )
+    if len(found) < N_CARRIERS:
+        logger.warning(
+            f"Only {len(found)} pictures are seen through wedges and rings; {N_CARRIERS} average "
+            "out better what they show (--carrier-images)."
+        )
+        return found
+    random = np.random.default_rng(chosen.synthesis_seed)
+    return [found[i] for i in np.sort(random.choice(len(found), N_CARRIERS, replace=False))]
+
+
+def _responses(lab: Lab, apertures: Sequence[Aperture], screens: Sequence) -> np.ndarray:
+    """Predicted maps, smoothed: (apertures × pictures, V) float32, aperture by aperture."""
+    pictures = {
+        f"{aperture.name} {number}": Drawn(partial(see_through, screen, aperture))
+        for aperture in apertures
+        for number, screen in enumerate(screens)
+    }
+    store = lab.show(pictures)
+    maps = lab.saved.predict_mean(store, list(pictures), lab.layers)
+    for start in range(0, len(maps), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        maps[some] = lab.saved.grid.smooth(maps[some], SMOOTHING)
+    return maps
+
+
+def _places(apertures: Sequence[Aperture], n_pictures: int) -> np.ndarray:
+    """Angle or eccentricity behind each predicted map."""
+    places = [one.angle if one.eccentricity is None else one.eccentricity for one in apertures]
+    return np.repeat(np.array(places, dtype=float), n_pictures)
+
+
+def _write(lab: Lab, analysis: Analysis, angle, eccentricity, f, carriers: list[str]) -> None:
+    degrees = lab.settings.synthesis.stimulus_degrees
+    scale = 1.0 if degrees is None else degrees / 2
+    extra = {
+        "Layers": list(lab.layers),
+        "Carriers": carriers,
+        "WedgeWidth": WEDGE_WIDTH,
+        "WedgeStep": WEDGE_STEP,
+        "RingEccentricities": [round(one.eccentricity * scale, 4) for one in rings()],
+        "EdgeBlur": f"Gaussian, standard deviation {EDGE:g} of the picture's width",
+        "Smoothing": f"Gaussian, standard deviation {SMOOTHING:g} voxel, inside the mask",
+        "VoxelsShown": int(np.count_nonzero(f > SHOWN_F)),
+        "ShownAbove": SHOWN_F,
+    }
+    units = "half the width of the pictures" if degrees is None else "degrees of visual angle"
+    grid = lab.saved.grid
+    write_statmap(analysis, "angle", angle, grid, extra=extra)
+    write_statmap(
+        analysis, "eccentricity", eccentricity * scale, grid, extra={**extra, "Units": units}
+    )
+    # It comes last and means: done.
+    dof = {"DegreesOfFreedom": [2, len(wedges()) * len(carriers) - 3]}
+    write_statmap(analysis, "retinotopy_f", f, grid, extra={**extra, **dof})
