@@ -73,7 +73,7 @@ def test_maps_are_written_and_say_what_they_are(fitted):
     assert np.isfinite(angle[brain()]).all() and np.isnan(angle[~brain()]).all()
     assert np.abs(angle[brain()]).max() <= 180
     assert (f[brain()] >= 0).all()
-    assert 0 < np.nanmin(eccentricity) and np.nanmax(eccentricity) <= 1
+    assert np.nanmin(eccentricity) > 0 and np.nanmax(eccentricity) <= 1
     [sidecar] = out.rglob("*_stat-angle_*.json")
     content = json.loads(sidecar.read_text())
     assert "0: right horizontal meridian; counter-clockwise" in content["Description"]
