@@ -203,7 +203,7 @@ def write_dataset(folder: Path, cache_dir: Path, seed: int = 0) -> Truth:
     features, layers = _true_features(folder / "stimuli", pictures, cache_dir)
 
     derivatives = folder / "derivatives" / "preproc"
-    _describe(folder, derivatives)
+    _describe(folder, derivatives, n_slices=mask.shape[2])
     onsets = 6.0 + SECONDS_BETWEEN * np.arange(PICTURES_PER_RUN)
     n_volumes = int(np.ceil((onsets[-1] + 18) / REPETITION_TIME))
     for participant in PARTICIPANTS:
@@ -245,7 +245,7 @@ def _true_features(
     return [store.load(layer).values for layer in layers.values()], layers
 
 
-def _describe(folder: Path, derivatives: Path) -> None:
+def _describe(folder: Path, derivatives: Path, n_slices: int) -> None:
     authors = {"Authors": ["The bids_encoder demo"], "License": "CC0"}
     _json(
         folder / "dataset_description.json",
@@ -272,7 +272,9 @@ def _describe(folder: Path, derivatives: Path) -> None:
     (derivatives / ".bidsignore").write_text("*_desc-confounds_timeseries.*\n")
     rows = "".join(f"sub-{participant}\n" for participant in PARTICIPANTS)
     (folder / "participants.tsv").write_text(f"participant_id\n{rows}")
-    _json(folder / f"task-{TASK}_bold.json", {"TaskName": TASK, "RepetitionTime": REPETITION_TIME})
+    # Simulated volumes are snapshots: all slices are taken at their onset.
+    timing = {"RepetitionTime": REPETITION_TIME, "SliceTiming": [0.0] * n_slices}
+    _json(folder / f"task-{TASK}_bold.json", {"TaskName": TASK, **timing})
 
 
 def _write_regions(folder: Path, participant: str, labels: np.ndarray, like) -> None:

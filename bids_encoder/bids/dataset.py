@@ -153,6 +153,7 @@ def find_runs(
     runs: Sequence[str] = (),
     space: str | None = None,
     filters: Mapping[str, Mapping] | None = None,
+    slice_time_ref: float | None = None,
 ) -> list[Run]:
     """The runs of a participant that have BOLD and events, in the order of their names.
 
@@ -172,6 +173,9 @@ def find_runs(
         Space of the preprocessed BOLD (see `spaces.choose_space`).
     filters : mapping, optional
         Content of a BIDS filter file (see `filters.load_filter_file`).
+    slice_time_ref : float, optional
+        Share of the repetition time after which volumes stand for (see
+        `timing.reference_time`).
 
     Raises
     ------
@@ -192,6 +196,7 @@ def find_runs(
         },
         space,
         filters or {},
+        slice_time_ref,
     )
     found = collect_runs(dataset, selection)
     require_content([run.bold for run in found], "BOLD run")

@@ -37,12 +37,13 @@ class Run:
     entities: dict[str, str]  # of the raw run: short names, labels as written, in file-name order
     events: Path | None  # the table that applies, from the raw dataset
     repetition_time: float | None  # seconds; None when no sidecar says
-    start_time: float  # seconds; when the values of the first volume hold
+    start_time: float  # seconds from the onset of a volume to the moment its values stand for
     mask: Path | None  # brain mask on the same grid
     confounds: Path | None  # table of confounds
     space: str | None  # None: the run's own grid
     resolution: str | None  # label of the res- entity
     preprocessed: bool
+    start_time_source: str = "StartTime"  # what says so
 
     @property
     def name(self) -> str:

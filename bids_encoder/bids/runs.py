@@ -33,8 +33,8 @@ from bids_encoder.bids.sidecars import (
     inherited_file,
     inherited_metadata,
     repetition_time,
-    start_time,
 )
+from bids_encoder.bids.timing import reference_time
 from bids_encoder.errors import DataError, MissingInputError, NothingSelectedError
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,9 @@ def collect_runs(dataset: Dataset, selection: Selection) -> list[Run]:
     events = _find_events(dataset, sources, selection.query("events"), listing)
     beside = _candidates_beside(sources, selection)
     return [
-        _make_run(dataset, source, events[source[0].path], beside, listing)
+        _make_run(
+            dataset, source, events[source[0].path], beside, listing, selection.slice_time_ref
+        )
         for source in sources
         if source[0].path in events
     ]
@@ -171,15 +173,17 @@ def _make_run(
     events: Path,
     beside: Mapping[tuple[str, str], list[BidsFile]],
     listing: Listing,
+    slice_time_ref: float | None,
 ) -> Run:
     raw, file, derivative = source
-    metadata = inherited_metadata(
-        file.path, derivative.root if derivative else dataset.root, listing=listing
+    raw_metadata = inherited_metadata(raw.path, dataset.root, listing=listing)
+    metadata = (
+        inherited_metadata(file.path, derivative.root, listing=listing) if derivative else None
     )
-    seconds = repetition_time(metadata, file.path)
-    if seconds is None and derivative:
-        raw_metadata = inherited_metadata(raw.path, dataset.root, listing=listing)
+    seconds = None if metadata is None else repetition_time(metadata, file.path)
+    if seconds is None:
         seconds = repetition_time(raw_metadata, raw.path)
+    reference = reference_time(raw_metadata, metadata, seconds, file.path, slice_time_ref)
     mask, confounds = (
         find_beside(kind, file, derivative, beside[derivative.name, kind]) if derivative else None
         for kind in ("mask", "confounds")
@@ -189,10 +193,11 @@ def _make_run(
         entities=raw.entities,
         events=events,
         repetition_time=seconds,
-        start_time=start_time(metadata, file.path) if derivative else 0.0,
+        start_time=reference.seconds,
         mask=mask,
         confounds=confounds,
         space=file.entities.get("space"),
         resolution=file.entities.get("res"),
         preprocessed=derivative is not None,
+        start_time_source=reference.source,
     )

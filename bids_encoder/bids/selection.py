@@ -22,13 +22,15 @@ class Selection:
     """What a user asked for.
 
     `labels` has tuples under "ses", "task" and "run", empty where all are wanted;
-    `filters` is the content of a BIDS filter file.
+    `filters` is the content of a BIDS filter file; `slice_time_ref` goes before what sidecars
+    say of the moment that volumes stand for.
     """
 
     participant: str
     labels: Mapping[str, tuple[str, ...]]
     space: str | None = None
     filters: Mapping[str, Mapping] = field(default_factory=dict)
+    slice_time_ref: float | None = None
 
     def query(self, kind: str) -> Mapping:
         """Entities that the filter file asks for: of "bold", "mask", …"""

@@ -149,7 +149,7 @@ def repetition_time(metadata: dict, path: str | Path) -> float | None:
     if metadata.get(key) is None:
         return _from_volume_timing(metadata.get("VolumeTiming"), path)
     value = metadata[key]
-    if not _is_number(value) or value <= 0:
+    if not is_number(value) or value <= 0:
         raise DataError(
             "The repetition time is not a positive number.",
             file=path,
@@ -166,26 +166,6 @@ def repetition_time(metadata: dict, path: str | Path) -> float | None:
             found=value,
             expected=f"seconds, at most {LONGEST_REPETITION_TIME:g}",
             remedy=f"write {value / 1000:g} in the sidecar",
-        )
-    return float(value)
-
-
-def start_time(metadata: dict, path: str | Path) -> float:
-    """When the values of the first volume hold (seconds; 0.0 where nothing is said).
-
-    fMRIPrep shifts slices to the middle of a volume and writes that time here.
-    """
-    value = metadata.get("StartTime")
-    if value is None:
-        return 0.0
-    if not _is_number(value):
-        raise DataError(
-            "The start time is not a number.",
-            file=path,
-            place="StartTime in its JSON sidecar",
-            found=json.dumps(value),
-            expected="seconds, as a number without quotes",
-            remedy="correct the sidecar",
         )
     return float(value)
 
@@ -229,7 +209,7 @@ def _from_volume_timing(timing, path) -> float | None:
     if timing is None:
         return None
     steps = None
-    if isinstance(timing, list) and len(timing) > 1 and all(map(_is_number, timing)):
+    if isinstance(timing, list) and len(timing) > 1 and all(map(is_number, timing)):
         steps = [later - earlier for earlier, later in zip(timing, timing[1:], strict=False)]
     if not steps or min(steps) <= 0 or max(steps) - min(steps) > 1e-3:
         raise DataError(
@@ -242,7 +222,8 @@ def _from_volume_timing(timing, path) -> float | None:
     return repetition_time({"RepetitionTime": round(sum(steps) / len(steps), 6)}, path)
 
 
-def _is_number(value) -> bool:
+def is_number(value) -> bool:
+    """Whether a value of a sidecar is a finite number, of a size that a float can hold."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return abs(value) < 1e9  # neither nan, infinite nor too long for a float

@@ -94,7 +94,8 @@ def continuous_samples(
     presentations : sequence of sequences of Presentation
         One sequence a run.
     n_volumes, repetition_times, start_times : sequences, one entry a run
-        Times in seconds.
+        Times in seconds. Volume k stands for the moment start + k · TR; what it saw is
+        averaged over one repetition time around that moment.
     delays : sequence of float
         Seconds.
     """
@@ -102,7 +103,10 @@ def continuous_samples(
     timing = list(zip(presentations, n_volumes, repetition_times, start_times, strict=True))
     weights = tuple(
         sparse.vstack(
-            [time_weights(shown, stimuli, n, tr, start, delay) for shown, n, tr, start in timing],
+            [
+                time_weights(shown, stimuli, n, tr, start - tr / 2, delay)
+                for shown, n, tr, start in timing
+            ],
             format="csr",
         )
         for delay in delays

@@ -212,7 +212,11 @@ def write_tiny(folder: Path, *, continuous: bool = False) -> Tiny:
     description = {"Name": "Tiny", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
     write_json(tiny.bids / "dataset_description.json", {**description, "License": "CC0"})
     (tiny.bids / "README").write_text("Made for tests.\n")
-    write_json(tiny.bids / f"task-{TASK}_bold.json", {"TaskName": TASK, "RepetitionTime": TR})
+    # Simulated volumes are snapshots, as if all slices were taken at once: when a picture comes
+    # on, or, of pictures without pause, in the middle of a picture.
+    moment = TR / 2 if continuous else 0.0
+    timing = {"RepetitionTime": TR, "SliceTiming": [moment] * SHAPE[2]}
+    write_json(tiny.bids / f"task-{TASK}_bold.json", {"TaskName": TASK, **timing})
     write_pictures(tiny.bids / "stimuli", names)
     write_features(tiny.features, names, layer_values())
     made_by = {"GeneratedBy": [{"Name": "fMRIPrep"}], "DatasetType": "derivative"}
@@ -237,18 +241,18 @@ def write_tiny(folder: Path, *, continuous: bool = False) -> Tiny:
             tiny.events(session, participant).write_text(
                 "onset\tduration\tstim_file\n" + "".join(rows)
             )
-            _write_preprocessed(tiny, session, participant, data, random)
+            _write_preprocessed(tiny, session, participant, data, random, moment)
     return tiny
 
 
-def _write_preprocessed(tiny, session, participant, data, random) -> None:
+def _write_preprocessed(tiny, session, participant, data, random, moment) -> None:
     """The same run as fMRIPrep would write it, in two spaces; motion as confounds."""
     stem = tiny.preprocessed / Path(tiny.run(session, participant)).relative_to(tiny.bids)
     for space in ("T1w", SPACE):
         start = f"{stem}_space-{space}"
         write_bold(Path(f"{start}_desc-preproc_bold.nii.gz"), data)
         write_json(
-            Path(f"{start}_desc-preproc_bold.json"), {"RepetitionTime": TR, "StartTime": 0.0}
+            Path(f"{start}_desc-preproc_bold.json"), {"RepetitionTime": TR, "StartTime": moment}
         )
         write_bold(Path(f"{start}_desc-brain_mask.nii.gz"), brain().astype(np.uint8))
     names = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]

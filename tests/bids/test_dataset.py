@@ -141,7 +141,7 @@ def test_raw_runs(raw, caplog):
     assert first.events == raw.root / "sub-01/ses-1/func/sub-01_ses-1_task-x_run-2_events.tsv"
     assert (first.repetition_time, second.repetition_time) == (None, 2.0)
     assert (first.mask, first.confounds, first.space, first.resolution) == (None,) * 4
-    assert first.start_time == 0.0
+    assert (first.start_time, second.start_time) == (0.0, 1.0)  # half of what is known of TR
     assert not first.preprocessed
     assert caplog.text.count("No preprocessed BOLD of sub-01") == 1
 

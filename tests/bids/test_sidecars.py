@@ -11,7 +11,6 @@ from bids_encoder.bids.sidecars import (
     inherited_metadata,
     read_json,
     repetition_time,
-    start_time,
 )
 from bids_encoder.errors import DataError, MissingInputError
 
@@ -143,13 +142,6 @@ def test_bad_repetition_times(metadata, words):
     with pytest.raises(DataError, match=f"(?s){words}") as caught:
         repetition_time(metadata, "some/bold.nii.gz")
     assert "some/bold.nii.gz" in str(caught.value)
-
-
-def test_start_time():
-    assert start_time({}, "x") == 0.0
-    assert start_time({"StartTime": 0.9}, "x") == 0.9
-    with pytest.raises(DataError, match="(?s)StartTime.*without quotes"):
-        start_time({"StartTime": "0.9"}, "x")
 
 
 def test_odd_names_are_no_trouble(raw, caplog):
