@@ -90,6 +90,7 @@ def analyse(
             "design": plan.design.kind,
             "features": source.identity,
             "stimuli": plan.stimuli_stamp,
+            "reference_times": [run.start_time for run in plan.runs],
         },
         sources=plan.sources,
     )
@@ -114,7 +115,9 @@ def analyse(
     samples = _samples(settings, plan, responses)
     held = np.zeros(len(responses.values), dtype=bool)
     if plan.test_set is not None:
-        held = plan.test_set.rows(responses, plan.runs, plan.infos)
+        held = plan.test_set.rows(
+            responses, plan.runs, [cleaning.n_kept for cleaning in plan.cleanings]
+        )
     training = responses.take(~held)
     folds = make_folds(
         training.groups,
@@ -178,7 +181,7 @@ def _responses(settings: Settings, plan: Plan) -> tuple[Grid, Measured]:
             kind=plan.design.kind,
             hrf=chosen.hrf,
             high_pass=chosen.high_pass,
-            confounds=chosen.confounds,
+            cleanings=plan.cleanings,
             standardize=chosen.standardize,
             squares_of=None if plan.test_set is None else plan.test_set.stimuli,
             halves_of=sampled_stimuli(settings.neural_code, list(plan.stimuli)),
@@ -200,7 +203,7 @@ def _samples(settings: Settings, plan: Plan, responses: Responses) -> Samples:
         [info.repetition_time for info in plan.infos],
         [run.start_time for run in plan.runs],
         settings.responses.delays,
-    )
+    ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
 
 
 def _fit_layers(

@@ -93,6 +93,14 @@ def proportion(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """Read a number from 0 to 1."""
+    number = not_negative(text)
+    if number > 1:
+        raise UnfitError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
 def number_of_folds(text: str) -> int:
     """Read how often the data are split: at least twice."""
     return _whole_number(text, least=2)

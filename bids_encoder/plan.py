@@ -24,9 +24,11 @@ from bids_encoder.encoding.ridge import PENALTIES
 from bids_encoder.errors import UsageError
 from bids_encoder.regions import RegionFiles, find_regions
 from bids_encoder.responses.bold import BoldInfo, describe_bold
+from bids_encoder.responses.confounds import Thresholds
 from bids_encoder.responses.design import DesignChoice, choose_design
 from bids_encoder.responses.grouping import Grouping, continuous_groups, event_groups
 from bids_encoder.responses.masks import read_mask
+from bids_encoder.responses.volumes import Cleaning, clean_runs, listed_reasons
 from bids_encoder.settings import Settings
 from bids_encoder.testset import TestSet, choose_test_set, is_of, parse_test_set
 
@@ -50,6 +52,8 @@ class Plan:
     stimuli_stamp : str
         Changes when the content of a stimulus does.
     design : DesignChoice
+    cleanings : tuple of Cleaning
+        Which volumes of each run count, and its confounds.
     regions : tuple of RegionFiles
         Where regions of interest are.
     test_set : TestSet or None
@@ -64,6 +68,7 @@ class Plan:
     stimuli: dict[str, Path]
     stimuli_stamp: str
     design: DesignChoice
+    cleanings: tuple[Cleaning, ...]
     regions: tuple[RegionFiles, ...] = ()
     test_set: TestSet | None = None
 
@@ -90,7 +95,7 @@ class Plan:
         """Rows of the response matrix."""
         if self.design.kind == "events":
             return len(self.stimuli)
-        return sum(info.n_volumes for info in self.infos)
+        return sum(cleaning.n_kept for cleaning in self.cleanings)
 
     @property
     def n_voxels(self) -> tuple[int, bool]:
@@ -110,7 +115,22 @@ class Plan:
         n_volumes, times = zip(
             *((info.n_volumes, info.repetition_time) for info in self.infos), strict=True
         )
-        return continuous_groups(names, sessions, self.presentations, n_volumes, times)
+        kept = np.concatenate([cleaning.kept for cleaning in self.cleanings])
+        return continuous_groups(names, sessions, self.presentations, n_volumes, times).take(kept)
+
+    @property
+    def reference_times(self) -> dict[float, str]:
+        """Moments that the volumes of the runs stand for (seconds), and what says so."""
+        return {round(run.start_time, 6): run.start_time_source for run in self.runs}
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many volumes of all runs do not count, by the reason."""
+        total: dict[str, int] = {}
+        for cleaning in self.cleanings:
+            for reason, number in cleaning.reasons.items():
+                total[reason] = total.get(reason, 0) + number
+        return total
 
     def describe(self, network: str, layers: Sequence[str], budget: int) -> str:
         """The plan in words, for ``--dry-run`` and the log; ``budget``: bytes to be used."""
@@ -125,6 +145,9 @@ class Plan:
              + f", {sum(info.n_volumes for info in self.infos)} volumes, "
              f"TR {self.infos[0].repetition_time:g} s, "
              + (f"space {run.space}" if run.space else "as acquired")),
+            ("left out", f"volumes: {listed_reasons(self.left_out)}"),
+            ("timing", "; ".join(f"volumes stand for {time:g} s after their onset ({source})"
+                                 for time, source in self.reference_times.items())),
             ("voxels", str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
             ("stimuli", f"{len(self.stimuli)} pictures, shown {shown} times"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
@@ -191,6 +214,7 @@ def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[P
             runs=selection.run_id,
             space=space,
             filters=filters,
+            slice_time_ref=settings.responses.slice_time_ref,
         )
         shown, files = read_presentations(
             [run.events for run in runs],
@@ -249,6 +273,14 @@ def _plan_task(settings, participant, runs, shown, files) -> Plan:
         for seen in presentations
     )
     held_out = settings.encoding.test_set
+    chosen = settings.responses
+    cleanings = clean_runs(
+        runs,
+        [info.n_volumes for info in infos],
+        strategy=chosen.confounds,
+        thresholds=Thresholds(chosen.fd_threshold, chosen.std_dvars_threshold),
+        skip_volumes=chosen.skip_volumes,
+    )
     return Plan(
         participant=participant,
         task=runs[0].task,
@@ -258,5 +290,6 @@ def _plan_task(settings, participant, runs, shown, files) -> Plan:
         stimuli={stimulus: files[stimulus] for stimulus in first.values()},
         stimuli_stamp=hashlib.sha256(str(sorted(digests.items())).encode()).hexdigest(),
         design=design,
+        cleanings=cleanings,
         test_set=choose_test_set(held_out, runs, presentations, design.kind) if held_out else None,
     )

@@ -21,6 +21,7 @@ from bids_encoder.options import (
     positive_int,
     proportion,
     seed,
+    share,
 )
 
 
@@ -122,6 +123,23 @@ class Responses:
     confounds: str = option(
         "motion,high_pass,compcor", metavar="STRATEGY",
         help="strategies of nilearn's load_confounds, separated by commas, or none",
+    )  # fmt: skip
+    fd_threshold: float = option(
+        0.5, type=not_negative, metavar="MM",
+        help="framewise displacement above which the strategy scrub leaves out a volume",
+    )  # fmt: skip
+    std_dvars_threshold: float = option(
+        1.5, type=not_negative, metavar="X",
+        help="standardised DVARS above which the strategy scrub leaves out a volume",
+    )  # fmt: skip
+    skip_volumes: int = option(
+        0, type=seed, metavar="N",
+        help="volumes at the start of each run that do not count; onsets stay where they are",
+    )  # fmt: skip
+    slice_time_ref: float | None = option(
+        None, type=share, metavar="SHARE",
+        help="moment that volumes stand for, as a share of the repetition time (default: "
+        "StartTime of the derivatives, else the middle of the slices)",
     )  # fmt: skip
     standardize: str = option(
         "session", choices=("run", "session", "none"), help="unit in which responses are z-scored"

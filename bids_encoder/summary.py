@@ -142,6 +142,13 @@ def write_summary(
         "Runs": [run.name for run in plan.runs],
         "Preprocessed": plan.runs[0].preprocessed,
         "RepetitionTime": plan.infos[0].repetition_time,
+        "ReferenceTime": {
+            source: seconds for seconds, source in sorted(plan.reference_times.items())
+        },
+        "VolumesAndConfounds": {
+            run.name: cleaning.described
+            for run, cleaning in zip(plan.runs, plan.cleanings, strict=True)
+        },
         "NumberOfStimuli": len(plan.stimuli),
         "NumberOfSamples": len(responses.values),
         "NumberOfFolds": len(folds),

@@ -13,7 +13,6 @@ from bids_encoder.bids.events import Presentation, read_events
 from bids_encoder.bids.names import same_number
 from bids_encoder.errors import DataError, UsageError
 from bids_encoder.responses.assemble import Responses
-from bids_encoder.responses.bold import BoldInfo
 
 ENTITIES = ("task", "ses", "run")
 
@@ -35,14 +34,16 @@ class TestSet:
     runs: frozenset[str]
     stimuli: frozenset[str]
 
-    def rows(self, responses: Responses, runs: Sequence[Run], infos: Sequence[BoldInfo]):
+    def rows(self, responses: Responses, runs: Sequence[Run], n_rows: Sequence[int]):
         """Which rows of the responses are the test set, (n,) bool.
 
         Parameters
         ----------
         responses : Responses
-        runs, infos
+        runs : sequence of Run
             Of the analysis, in the order of the rows of a continuous design.
+        n_rows : sequence of int
+            Rows of each run in a continuous design: its volumes that count.
 
         Raises
         ------
@@ -53,7 +54,7 @@ class TestSet:
             held = np.array([stimulus in self.stimuli for stimulus in responses.stimuli])
         else:
             in_runs = [run.name in self.runs for run in runs]
-            held = np.repeat(in_runs, [info.n_volumes for info in infos])
+            held = np.repeat(in_runs, n_rows)
         if np.count_nonzero(held) < 3 or np.count_nonzero(~held) < 4:
             raise DataError(
                 "The test set leaves too little to train or to test with.",

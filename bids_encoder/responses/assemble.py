@@ -81,13 +81,18 @@ class EventRun:
 
 @dataclass(frozen=True)
 class ContinuousRun:
-    """Time series of one run: `values` (T, V), one volume each `repetition_time` seconds."""
+    """Time series of one run: `values` (K, V) of the volumes that count.
+
+    `kept` (T,) bool says which of all volumes these are, one each `repetition_time` seconds;
+    None: all.
+    """
 
     name: str
     session: str | None
     values: np.ndarray
     presentations: Sequence[Presentation]
     repetition_time: float
+    kept: np.ndarray | None = None
 
 
 def event_matrix(
@@ -163,7 +168,7 @@ def event_matrix(
 
 
 def continuous_matrix(runs: Sequence[ContinuousRun], grid: Grid) -> Responses:
-    """One row per volume, the runs one after the other.
+    """One row per volume that counts, the runs one after the other.
 
     Groups: see :func:`grouping.continuous_groups`.
 
@@ -172,13 +177,14 @@ def continuous_matrix(runs: Sequence[ContinuousRun], grid: Grid) -> Responses:
     runs : sequence of ContinuousRun
     grid : Grid
     """
+    kept = [np.ones(len(r.values), dtype=bool) if r.kept is None else r.kept for r in runs]
     grouping = continuous_groups(
         [run.name for run in runs],
         [run.session for run in runs],
         [run.presentations for run in runs],
-        [len(run.values) for run in runs],
+        [len(counted) for counted in kept],
         [run.repetition_time for run in runs],
-    )
+    ).take(np.concatenate(kept))
     _say(grouping)
     values = _whole_columns(np.concatenate([run.values for run in runs]))
     return Responses(values, grid, grouping.groups, grouping.names, None)

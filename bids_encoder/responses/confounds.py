@@ -34,6 +34,39 @@ _COMPONENTS = (
 # Five anatomical components, as in Behzadi et al. 2007; "all" may be a hundred in fMRIPrep's
 # tables. Full AROMA means another image, so here its components are taken out of this one.
 _SETTINGS = {"n_compcor": 5, "ica_aroma": "basic"}
+_MODELS = ("basic", "power2", "derivatives", "full")
+_COMPCOR = (
+    "anat_combined",
+    "anat_separated",
+    "temporal",
+    "temporal_anat_combined",
+    "temporal_anat_separated",
+)
+# What may follow "=" behind a name.
+_VALUES: dict[str, tuple[str, ...]] = {
+    "motion": _MODELS,
+    "wm_csf": _MODELS,
+    "global_signal": _MODELS,
+    "ica_aroma": ("basic",),
+    "compcor": (*_COMPCOR, "all", "NUMBER"),
+    "scrub": ("NUMBER",),
+}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From where on ``scrub`` leaves out a volume, as nilearn has it.
+
+    Attributes
+    ----------
+    framewise_displacement : float
+        Millimetres (Power et al. 2012).
+    std_dvars : float
+        Standardised DVARS.
+    """
+
+    framewise_displacement: float = 0.5
+    std_dvars: float = 1.5
 
 
 @dataclass(frozen=True)
@@ -48,11 +81,15 @@ class Confounds:
         Of the columns.
     has_drift : bool
         Whether slow cosines are among them, so that no drift must be added.
+    unsteady, scrubbed : (T,) bool
+        Volumes before the steady state, and those that ``scrub`` leaves out.
     """
 
     values: np.ndarray
     names: tuple[str, ...]
     has_drift: bool
+    unsteady: np.ndarray
+    scrubbed: np.ndarray
 
 
 def parse_strategy(text: str) -> tuple[tuple[str, ...], dict[str, object]]:
@@ -62,7 +99,9 @@ def parse_strategy(text: str) -> tuple[tuple[str, ...], dict[str, object]]:
     ----------
     text : str
         Names of nilearn's ``load_confounds``, with commas between; "none" or "" for none. A
-        name may be given a value: ``motion=basic,high_pass,compcor=10``.
+        name may be given a value: ``motion=basic,high_pass,compcor=10,scrub=0``, where scrub's
+        is the number of volumes below which a stretch between two outliers goes too (5).
+        CompCor's kind and number go together as ``compcor=anat_separated:5``.
 
     Returns
     -------
@@ -73,7 +112,7 @@ def parse_strategy(text: str) -> tuple[tuple[str, ...], dict[str, object]]:
     Raises
     ------
     UsageError
-        A name is not known, or aCompCor is wanted without ``high_pass``.
+        A name or value is not known, or aCompCor is wanted without ``high_pass``.
     """
     names: list[str] = []
     settings: dict[str, object] = dict(_SETTINGS)
@@ -90,9 +129,7 @@ def parse_strategy(text: str) -> tuple[tuple[str, ...], dict[str, object]]:
                 remedy=f"for example --confounds {DEFAULT_STRATEGY}",
             )
         names.append(name)
-        if value:
-            key = "n_compcor" if name == "compcor" and (value.isdigit() or value == "all") else name
-            settings[key] = int(value) if value.isdigit() else value
+        settings |= _read_values(name, value.split(":")) if value else {}
     if "compcor" in names and "high_pass" not in names:
         raise UsageError(
             "aCompCor goes together with high_pass only.",
@@ -105,12 +142,29 @@ def parse_strategy(text: str) -> tuple[tuple[str, ...], dict[str, object]]:
     return tuple(names), settings
 
 
-def load_confounds(run: Run, strategy: str, n_volumes: int) -> Confounds | None:
-    """Read the confounds of one run.
+def _read_values(name: str, values: list[str]) -> dict[str, object]:
+    """What follows the name of a strategy, as arguments of nilearn."""
+    settings: dict[str, object] = {}
+    for value in values:
+        allowed = _VALUES.get(name, ())
+        is_number = value.isascii() and value.isdigit()
+        if value not in allowed and not (is_number and "NUMBER" in allowed):
+            raise UsageError(
+                "A confound strategy cannot have this value.",
+                place="--confounds",
+                found=f"{name}={value}",
+                expected=f"{name}= one of {', '.join(allowed)}" if allowed else f"{name} alone",
+                remedy=f"for example --confounds {DEFAULT_STRATEGY}",
+            )
+        counts = name == "compcor" and (is_number or value == "all")
+        settings["n_compcor" if counts else name] = int(value) if is_number else value
+    return settings
 
-    Volumes that nilearn would leave out (non-steady state at the start; motion outliers with
-    ``scrub``) get a regressor of their own each, which has the same effect on the estimates
-    and keeps the volumes in place.
+
+def load_confounds(
+    run: Run, strategy: str, n_volumes: int, thresholds: Thresholds | None = None
+) -> Confounds | None:
+    """Read the confounds of one run.
 
     Parameters
     ----------
@@ -119,6 +173,8 @@ def load_confounds(run: Run, strategy: str, n_volumes: int) -> Confounds | None:
         As for :func:`parse_strategy`.
     n_volumes : int
         Volumes of the BOLD image.
+    thresholds : Thresholds, optional
+        For ``scrub``.
 
     Returns
     -------
@@ -138,9 +194,31 @@ def load_confounds(run: Run, strategy: str, n_volumes: int) -> Confounds | None:
     if run.confounds is None:
         if run.preprocessed:
             log.warning("%s has no confounds table: only slow drift is removed.", run.name)
+        if "scrub" in names:
+            log.warning("%s cannot be scrubbed, as it has no confounds table.", run.name)
         return None
+    thresholds = thresholds or Thresholds()
+    settings["fd_threshold"] = thresholds.framewise_displacement
+    settings["std_dvars_threshold"] = thresholds.std_dvars
     table, kept = _load(run.confounds, names, settings)
+    if kept is not None and not kept.size:
+        raise DataError(
+            "All volumes of this run are scrubbed.",
+            file=run.confounds,
+            place="columns framewise_displacement and std_dvars",
+            found=f"no stretch without motion between the outliers of {len(table)} volumes",
+            expected=f"volumes below {thresholds.framewise_displacement:g} mm and "
+            f"{thresholds.std_dvars:g}",
+            remedy="leave this run out, or scrub less (--fd-threshold, --std-dvars-threshold)",
+        )
     values = _numbers(table, run.confounds)
+    out = np.ones(len(values), dtype=bool)
+    out[slice(None) if kept is None else kept] = False
+    steady = _load(run.confounds, (), {})[1] if out.any() else None
+    unsteady = np.zeros(len(values), dtype=bool)
+    if steady is not None:
+        unsteady[:] = True
+        unsteady[steady] = False
     if len(values) != n_volumes:
         raise DataError(
             "The confounds table does not fit the BOLD image.",
@@ -150,12 +228,9 @@ def load_confounds(run: Run, strategy: str, n_volumes: int) -> Confounds | None:
             expected=f"{n_volumes}, one for each volume of {run.bold.name}",
             remedy="preprocess this run again, or give --confounds none",
         )
-    columns = list(table.columns)
-    if kept is not None:
-        dropped = np.setdiff1d(np.arange(n_volumes), kept)
-        values = np.hstack([values, np.eye(n_volumes)[:, dropped]])
-        columns += [f"volume_{volume}" for volume in dropped]
-    return Confounds(values, tuple(columns), any("cosine" in column for column in columns))
+    columns = tuple(table.columns)
+    has_drift = any("cosine" in column for column in columns)
+    return Confounds(values, columns, has_drift, unsteady, out & ~unsteady)
 
 
 def _load(path: Path, names: tuple[str, ...], settings: dict[str, object]):

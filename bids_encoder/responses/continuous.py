@@ -16,6 +16,7 @@ def continuous_responses(
     *,
     high_pass: float | None = 0.01,
     confounds: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
 ) -> np.ndarray:
     """Take drift and confounds out of a run, and z-score it.
 
@@ -24,17 +25,20 @@ def continuous_responses(
 
     Parameters
     ----------
-    bold : (T, V) float32
-        Voxels with NaN stay NaN.
+    bold : (K, V) float32
+        The volumes that count. Voxels with NaN stay NaN.
     repetition_time : float
         Seconds.
     high_pass : float or None
         Cut-off of the cosine drift in Hz; None where the confounds hold the drift already.
     confounds : (T, c) array, optional
+        Of all volumes.
+    kept : (T,) bool, optional
+        Volumes that count, K of them; default all.
 
     Returns
     -------
-    responses : (T, V) float32
+    responses : (K, V) float32
         Each voxel with mean 0 and standard deviation 1 over the run; NaN where nothing is left.
 
     Raises
@@ -42,7 +46,9 @@ def continuous_responses(
     DataError
         Drift and confounds use up the whole run.
     """
-    basis = nuisance_basis(len(bold), repetition_time, high_pass, confounds).astype(np.float32)
+    n_volumes = len(bold) if kept is None else len(kept)
+    basis = nuisance_basis(n_volumes, repetition_time, high_pass, confounds, kept)
+    basis = basis.astype(np.float32)
     responses = np.empty(bold.shape, dtype=np.float32)
     with np.errstate(invalid="ignore"):
         for start in range(0, bold.shape[1], _BLOCK):

@@ -36,6 +36,7 @@ def nuisance_basis(
     repetition_time: float,
     high_pass: float | None,
     confounds: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
 ) -> np.ndarray:
     """Orthonormal basis of a constant, the drift and the confounds.
 
@@ -48,10 +49,12 @@ def nuisance_basis(
     high_pass : float or None
         Cut-off of the cosine drift in Hz; None where the confounds hold the drift already.
     confounds : (T, c) array, optional
+    kept : (T,) bool, optional
+        Volumes that count, K of them; default all.
 
     Returns
     -------
-    basis : (T, k) float64
+    basis : (K, k) float64
         k is at most 1 + drifts + c, and smaller where columns repeat each other.
 
     Raises
@@ -59,20 +62,22 @@ def nuisance_basis(
     DataError
         Nothing would be left of the run.
     """
-    columns = [np.full((n_volumes, 1), 1 / np.sqrt(n_volumes))]
+    kept = np.ones(n_volumes, dtype=bool) if kept is None else kept
+    n_kept = int(np.count_nonzero(kept))
+    columns = [np.full((n_kept, 1), 1 / np.sqrt(n_kept))]
     if high_pass is not None:
-        columns.append(cosine_drift(n_volumes, repetition_time, high_pass))
+        columns.append(cosine_drift(n_volumes, repetition_time, high_pass)[kept])
     if confounds is not None:
-        centred = np.asarray(confounds, dtype=np.float64)
+        centred = np.asarray(confounds, dtype=np.float64)[kept]
         centred = centred - centred.mean(axis=0)
         norms = np.linalg.norm(centred, axis=0)
         columns.append(centred[:, norms > 0] / norms[norms > 0])
     left, singular, _ = np.linalg.svd(np.hstack(columns), full_matrices=False)
     basis = left[:, singular > 1e-6 * singular[0]]
-    if basis.shape[1] > n_volumes - 3:
+    if basis.shape[1] > n_kept - 3:
         raise DataError(
             "Drift and confounds use up the whole run.",
-            found=f"{basis.shape[1]} independent regressors for {n_volumes} volumes",
+            found=f"{basis.shape[1]} independent regressors for {n_kept} volumes",
             expected="far fewer regressors than volumes",
             remedy="name fewer confounds with --confounds, or leave this run out",
         )

@@ -40,6 +40,7 @@ def event_responses(
     hrf: str = "spm",
     high_pass: float | None = 0.01,
     confounds: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
     name: str = "this run",
     on_separate: Callable[[str], None] | None = None,
 ) -> tuple[tuple[str, ...], np.ndarray]:
@@ -51,20 +52,23 @@ def event_responses(
 
     Parameters
     ----------
-    bold : (T, V) float32
-        BOLD of the run, in any units; voxels with NaN stay NaN.
+    bold : (K, V) float32
+        BOLD of the volumes that count, in any units; voxels with NaN stay NaN.
     presentations : sequence of Presentation
         What was shown when; a stimulus shown several times has one estimate.
     repetition_time : float
         Seconds.
     start_time : float
-        When, after the onset of the first volume, the volumes are sampled: ``StartTime`` of
+        When, after the onset of its acquisition, a volume is sampled: ``StartTime`` of
         slice-time corrected data. Volume k stands for the time start_time + k · TR.
     hrf : {"spm", "glover"}
         Canonical haemodynamic response, as nilearn samples it.
     high_pass : float or None
         Cut-off of the cosine drift in Hz; None where the confounds hold the drift already.
     confounds : (T, c) array, optional
+        Of all volumes.
+    kept : (T,) bool, optional
+        Volumes that count (weight 1), K of them; the others have weight 0. Default all.
     name : str
         What to call the run in messages.
     on_separate : callable, optional
@@ -84,11 +88,11 @@ def event_responses(
     DataError
         No stimulus has its response within the run, or drift and confounds use up the run.
     """
-    n_volumes = len(bold)
+    n_volumes = len(bold) if kept is None else len(kept)
     stimuli, regressors = stimulus_regressors(
-        presentations, n_volumes, repetition_time, start_time, hrf, name
+        presentations, n_volumes, repetition_time, start_time, hrf, name, kept
     )
-    nuisance = nuisance_basis(n_volumes, repetition_time, high_pass, confounds)
+    nuisance = nuisance_basis(n_volumes, repetition_time, high_pass, confounds, kept)
     reason = needs_separate_regressions(regressors, nuisance)
     if reason:
         (on_separate or log.warning)(f"{name}: {reason}; {SEPARATE}")
@@ -105,17 +109,19 @@ def stimulus_regressors(
     start_time: float = 0.0,
     hrf: str = "spm",
     name: str = "this run",
+    kept: np.ndarray | None = None,
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Convolve the presentations of each stimulus with the haemodynamic response.
 
-    Stimuli of whose response less than a tenth (of the sum of squares) lies within the run
-    are left out with a warning: their estimates would be noise.
+    Stimuli of whose response less than a tenth (of the sum of squares) lies within the
+    volumes that count are left out with a warning: their estimates would be noise.
 
     Returns
     -------
     stimuli : tuple of str
         In the order in which they were first shown.
-    regressors : (T, n_stimuli) float64
+    regressors : (K, n_stimuli) float64
+        At the K volumes that count.
 
     Raises
     ------
@@ -126,18 +132,21 @@ def stimulus_regressors(
     for presentation in sorted(presentations, key=lambda p: p.onset):
         shown.setdefault(presentation.stimulus, []).append(presentation)
     frame_times = start_time + repetition_time * np.arange(n_volumes)
-    kept, columns, lost = [], [], []
+    counted = slice(None) if kept is None else kept
+    usable, columns, lost = [], [], []
     first, last = frame_times[0] - _HRF_LENGTH, frame_times[-1]
     for stimulus, times in shown.items():
         felt = [p for p in times if p.onset + p.duration > first and p.onset < last]
         regressor = _regressor(felt, frame_times, hrf) if felt else np.zeros(n_volumes)
         energy = np.square(regressor).sum()
-        if energy > 0 and energy >= _LEAST_ENERGY * _whole_energy(felt, frame_times, hrf):
-            kept.append(stimulus)
+        whole = max(energy, _whole_energy(felt, frame_times, hrf)) if felt else 0.0
+        regressor = regressor[counted]
+        if energy > 0 and np.square(regressor).sum() >= _LEAST_ENERGY * whole:
+            usable.append(stimulus)
             columns.append(regressor)
         else:
             lost.append(stimulus)
-    if not kept:
+    if not usable:
         raise DataError(
             "No stimulus of this run has its response within the run.",
             file=name,
@@ -148,14 +157,15 @@ def stimulus_regressors(
         )
     if lost:
         log.warning(
-            "%s: the response to %d of %d stimuli lies outside the run; left out: %s%s.",
+            "%s: the response to %d of %d stimuli lies outside the %s; left out: %s%s.",
             name,
             len(lost),
             len(shown),
+            "run" if kept is None else "volumes that count",
             ", ".join(lost[:3]),
             " …" if len(lost) > 3 else "",
         )
-    return tuple(kept), np.column_stack(columns)
+    return tuple(usable), np.column_stack(columns)
 
 
 def needs_separate_regressions(regressors: np.ndarray, nuisance: np.ndarray) -> str | None:

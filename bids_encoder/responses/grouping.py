@@ -6,7 +6,7 @@ From the tables of events alone, so that it can be said before anything is compu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +46,11 @@ class Grouping:
     names: tuple[str, ...]
     remark: str | None = None
     is_doubtful: bool = False
+
+    def take(self, rows: np.ndarray) -> Grouping:
+        """Some of the rows, (n,) bool; groups of which none is left go."""
+        left, groups = np.unique(self.groups[rows], return_inverse=True)
+        return replace(self, groups=groups, names=tuple(self.names[group] for group in left))
 
 
 def event_groups(

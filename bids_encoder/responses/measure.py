@@ -18,11 +18,11 @@ from bids_encoder.responses.assemble import (
     event_matrix,
 )
 from bids_encoder.responses.bold import BoldInfo
-from bids_encoder.responses.confounds import load_confounds
 from bids_encoder.responses.continuous import continuous_responses
 from bids_encoder.responses.events_design import event_responses
 from bids_encoder.responses.grids import load_values
 from bids_encoder.responses.repeats import Halves, split_halves
+from bids_encoder.responses.volumes import Cleaning
 
 if TYPE_CHECKING:
     from bids_encoder.bids.dataset import Run
@@ -39,7 +39,8 @@ class Measured:
     ----------
     responses : Responses
     mean_bold : (V,) float32
-        Mean over volumes and runs, in the units of the images; a background for maps.
+        Mean over runs and their volumes that count, in the units of the images; a background
+        for maps.
     halves : Halves or None
         Two independent measurements of stimuli that are repeated across runs.
     """
@@ -58,7 +59,7 @@ def measure(
     kind: str,
     hrf: str = "spm",
     high_pass: float = 0.01,
-    confounds: str = "none",
+    cleanings: Sequence[Cleaning],
     standardize: str = "session",
     halves_of: Collection[str] = (),
     squares_of: Collection[str] | None = None,
@@ -73,8 +74,10 @@ def measure(
         Of the runs (see :func:`bids_encoder.responses.grids.common_grid`).
     kind : {"events", "continuous"}
         One row per stimulus, or one per volume.
-    hrf, high_pass, confounds, standardize
-        See :func:`event_responses`, :func:`load_confounds`, :func:`event_matrix`.
+    hrf, high_pass, standardize
+        See :func:`event_responses`, :func:`event_matrix`.
+    cleanings : sequence of Cleaning
+        Which volumes of each run count, and its confounds.
     halves_of : collection of str
         Stimuli that are also wanted as two measurements, where runs repeat them.
     squares_of : collection of str, optional
@@ -90,25 +93,27 @@ def measure(
     estimated: list = []
     separate: list[str] = []
     mean_bold = np.zeros(grid.n_values, dtype=np.float64)
-    for number, (run, info, shown) in enumerate(
-        zip(runs, infos, presentations, strict=True), start=1
+    for number, (run, info, shown, cleaning) in enumerate(
+        zip(runs, infos, presentations, cleanings, strict=True), start=1
     ):
         bold = load_values(run, grid)
+        kept = None if cleaning.kept.all() else cleaning.kept
+        bold = bold if kept is None else bold[kept]
         mean_bold += bold.mean(axis=0, dtype=np.float64) / len(runs)
-        unwanted = load_confounds(run, confounds, info.n_volumes)
+        unwanted = cleaning.confounds
         drift = None if unwanted is not None and unwanted.has_drift else high_pass
         nuisance = None if unwanted is None else unwanted.values
         if kind == "continuous":
             values = continuous_responses(
-                bold, info.repetition_time, high_pass=drift, confounds=nuisance
+                bold, info.repetition_time, high_pass=drift, confounds=nuisance, kept=kept
             )
             estimated.append(
-                ContinuousRun(run.name, run.session, values, shown, info.repetition_time)
+                ContinuousRun(run.name, run.session, values, shown, info.repetition_time, kept)
             )
         else:
             stimuli, betas = event_responses(
                 bold, shown, info.repetition_time, run.start_time,
-                hrf=hrf, high_pass=drift, confounds=nuisance, name=run.name,
+                hrf=hrf, high_pass=drift, confounds=nuisance, kept=kept, name=run.name,
                 on_separate=separate.append,
             )  # fmt: skip
             estimated.append(EventRun(run.name, run.session, stimuli, betas))

@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 
 from bids_encoder.errors import DataError, UsageError
-from bids_encoder.responses.confounds import DEFAULT_STRATEGY, load_confounds, parse_strategy
+from bids_encoder.responses.confounds import (
+    DEFAULT_STRATEGY,
+    Thresholds,
+    load_confounds,
+    parse_strategy,
+)
 
 T = 40
 MOTION = [
@@ -77,21 +82,46 @@ def test_first_row_of_derivatives_repeats_the_second(preprocessed, table):
     assert column[0] == column[1]
 
 
-def test_first_volumes_that_are_not_steady_have_a_regressor_each(preprocessed, table):
+def test_first_volumes_that_are_not_steady_are_named(preprocessed, table):
     for k in range(2):
         table[f"non_steady_state_outlier{k:02d}"] = np.eye(T)[k]
     confounds = load_confounds(preprocessed(table), "high_pass", T)
-    assert confounds.names[-2:] == ("volume_0", "volume_1")
-    np.testing.assert_array_equal(confounds.values[:, -2:], np.eye(T)[:, :2])
+    assert all(name.startswith("cosine") for name in confounds.names)
+    np.testing.assert_array_equal(np.flatnonzero(confounds.unsteady), [0, 1])
+    assert not confounds.scrubbed.any()
 
 
-def test_scrubbed_volumes_have_a_regressor_each(preprocessed, table):
-    table["framewise_displacement"] = 0.1
-    table["std_dvars"] = 1.0
-    table.loc[20, "framewise_displacement"] = 3.0
-    confounds = load_confounds(preprocessed(table), "motion=basic,scrub=0", T)
-    assert confounds.names[-1] == "volume_20"
-    np.testing.assert_array_equal(confounds.values[:, -1], np.eye(T)[20])
+@pytest.fixture
+def moved(table):
+    """Motion in volumes 20 and 23, a spike in 30, before the steady state in 0."""
+    table["framewise_displacement"] = [np.nan, *[0.1] * (T - 1)]
+    table["std_dvars"] = [np.nan, *[1.0] * (T - 1)]
+    table.loc[[20, 23], "framewise_displacement"] = 0.6
+    table.loc[30, "std_dvars"] = 1.6
+    table["non_steady_state_outlier00"] = np.eye(T)[0]
+    return table
+
+
+@pytest.mark.parametrize(
+    ("strategy", "thresholds", "expected"),
+    [
+        ("scrub=0", None, [20, 23, 30]),
+        ("scrub=3", None, [20, 21, 22, 23, 30]),  # what is left between is too short
+        ("scrub=3", Thresholds(0.7, 1.5), [30]),
+        ("scrub=3", Thresholds(0.5, 2), [20, 21, 22, 23]),
+        ("scrub=3", Thresholds(0.7, 2), []),
+    ],
+)
+def test_scrubbed_volumes(preprocessed, moved, strategy, thresholds, expected):
+    confounds = load_confounds(preprocessed(moved), f"motion=basic,{strategy}", T, thresholds)
+    assert np.flatnonzero(confounds.scrubbed).tolist() == expected
+    assert np.flatnonzero(confounds.unsteady).tolist() == [0]
+    assert len(confounds.names) == 6
+
+
+def test_the_raw_bold_cannot_be_scrubbed(make_run, tmp_path, caplog):
+    assert load_confounds(make_run(tmp_path / "a_bold.nii.gz"), "motion,scrub", T) is None
+    assert "cannot be scrubbed, as it has no confounds table" in caplog.text
 
 
 def test_gaps_are_filled_with_the_mean_and_told(preprocessed, table, caplog):
@@ -194,8 +224,19 @@ def test_components_without_drift_are_refused():
         parse_strategy("motion,compcor")
 
 
-def test_a_value_that_nilearn_does_not_know_is_refused(preprocessed, table):
-    run = preprocessed(table)
-    with pytest.raises(DataError) as error:
-        load_confounds(run, "motion=some", T)
-    assert "some" in str(error.value)
+@pytest.mark.parametrize(
+    "text", ["motion=some", "high_pass=1", "scrub=few", "ica_aroma=full", "high_pass,compcor=x"]
+)
+def test_values_that_nilearn_does_not_know_are_refused(text):
+    with pytest.raises(UsageError) as error:
+        parse_strategy(text)
+    for part in ("--confounds", text.split(",")[-1], "expected:", "remedy:"):
+        assert part in str(error.value)
+
+
+def test_values():
+    names, settings = parse_strategy("motion=power2,high_pass,compcor=anat_separated:3,scrub=0")
+    assert names == ("motion", "high_pass", "compcor", "scrub")
+    assert (settings["motion"], settings["scrub"]) == ("power2", 0)
+    assert (settings["compcor"], settings["n_compcor"]) == ("anat_separated", 3)
+    assert parse_strategy("high_pass,compcor=all")[1]["n_compcor"] == "all"
