@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,9 @@ from bids_encoder.bids.derivatives import (
     write_weights,
 )
 from bids_encoder.encoding.folds import MAX_FOLDS, Fold, make_folds
-from bids_encoder.encoding.ridge import fit, predict
+from bids_encoder.encoding.ridge import Fit, predict
 from bids_encoder.encoding.scores import correlation, r2_score
-from bids_encoder.features.kernels import LayerKernels
+from bids_encoder.executors.problem import Executor, Problem, kernel_of
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.grid import Grid
@@ -61,6 +61,7 @@ def analyse(
     plan: Plan,
     source: Source,
     device: str,
+    executor: Executor,
     warnings: Sequence[str],
 ) -> str:
     """Fit every layer; write maps, models and tables, or skip what is done already.
@@ -74,6 +75,8 @@ def analyse(
     source : Source
     device : str
         "cpu" or "cuda".
+    executor : Executor
+        Who computes features and fits.
     warnings : sequence of str
         What has been warned of so far; it grows while this works, and goes into a sidecar.
 
@@ -111,7 +114,7 @@ def analyse(
     grid, measured = _responses(settings, plan)
     responses = measured.responses
     regions = load_regions(plan.regions, grid)
-    store = _features(settings, plan, source)
+    store = _features(settings, executor, plan, source)
     samples = _samples(settings, plan, responses)
     held = np.zeros(len(responses.values), dtype=bool)
     if plan.test_set is not None:
@@ -126,7 +129,7 @@ def analyse(
     )
     write_mask(analysis, grid)
     write_statmap(analysis, "boldref", measured.mean_bold, grid)
-    scores = _fit_layers(settings, analysis, store, samples, responses, held, folds, device)
+    scores = _fit_layers(settings, executor, analysis, store, samples, responses, held, folds)
     warn_of_edges(scores)
     write_noise_ceiling(analysis, responses.take(held) if held.any() else responses, scores)
     write_inference(
@@ -157,8 +160,10 @@ def _models_are_done(settings: Settings, analysis: Analysis, layers: Sequence[st
     return not wanted or all(is_done(analysis, "weights", layer=layer) for layer in layers)
 
 
-def _features(settings: Settings, plan: Plan, source: Source) -> FeatureStore:
+def _features(settings: Settings, executor: Executor, plan: Plan, source: Source) -> FeatureStore:
     with console.stage("features") as words, console.progress("features", "pictures") as bar:
+        if source.is_network:
+            executor.extract(settings, plan.stimuli, bar)
         store = source.store(
             plan.stimuli,
             blank=plan.design.kind == "continuous",
@@ -208,37 +213,47 @@ def _samples(settings: Settings, plan: Plan, responses: Responses) -> Samples:
 
 def _fit_layers(
     settings: Settings,
+    executor: Executor,
     analysis: Analysis,
     store: FeatureStore,
     samples: Samples,
     responses: Responses,
     held: np.ndarray,
     folds: tuple[Fold, ...],
-    device: str,
 ) -> list[LayerScores]:
     """Fit layer after layer; a layer whose files are there already is read back.
 
     Rows that are held out, (n,) bool, are a test set: predicted by the models of the others.
     """
     n_voxels = responses.values.shape[1]
-    spare = _spare_memory(settings, responses)
-    scores = []
+    chosen = settings.encoding
+    problem = Problem(
+        analysis.hash, store, samples, ~held, responses.take(~held).values, folds,
+        nested=chosen.nested, keep_weights=chosen.save_weights != "none" or bool(held.any()),
+    )  # fmt: skip
+    kernel = kernel_of(samples, store)
     with console.stage("encoding") as words, console.progress("encoding", "voxels") as bar:
-        for number, layer in enumerate(store.layers):
-            done = _read_back(settings, analysis, layer, responses.grid, tested=held.any())
-            if done is None:
-                on_progress = _shifted(bar, number, len(store.layers), n_voxels)
-                done = _fit_layer(
-                    settings.encoding, analysis, store, samples, responses, held, folds, layer,
-                    mem_bytes=spare, device=device, on_progress=on_progress,
-                )  # fmt: skip
-            scores.append(done)
+        scores = {
+            layer: _read_back(settings, analysis, layer, responses.grid, tested=held.any())
+            for layer in store.layers
+        }
+        missing = [layer for layer, found in scores.items() if found is None]
+        total = len(missing) * n_voxels
+        fits = executor.fit(
+            problem, missing, kernel,
+            mem_bytes=_spare_memory(settings, responses),
+            on_progress=lambda share: bar(round(share * total), total),
+        )  # fmt: skip
+        for layer, found in zip(missing, fits, strict=True):
+            scores[layer] = _write_layer(
+                chosen, analysis, store, samples, responses, held, layer, found, kernel
+            )
         words += [
             f"{len(store.layers)} layers × {n_voxels} voxels",
             f"{np.count_nonzero(~held)} samples in {len(folds)} folds",
             *([f"{np.count_nonzero(held)} test samples"] if held.any() else []),
         ]
-    return scores
+    return list(scores.values())
 
 
 def _spare_memory(settings: Settings, responses: Responses) -> int:
@@ -247,10 +262,6 @@ def _spare_memory(settings: Settings, responses: Responses) -> int:
     return memory.fit_budget(
         *responses.values.shape, memory.budget(resources.mem, resources.nprocs)
     )
-
-
-def _shifted(bar: Callable, number: int, layers: int, n_voxels: int) -> Callable[[float], None]:
-    return lambda share: bar(round((number + share) * n_voxels), layers * n_voxels)
 
 
 def _read_back(settings, analysis, layer, grid, *, tested) -> LayerScores | None:
@@ -263,24 +274,15 @@ def _read_back(settings, analysis, layer, grid, *, tested) -> LayerScores | None
     return LayerScores(layer, **maps)
 
 
-def _fit_layer(
-    encoding, analysis, store, samples, responses, held, folds, layer, **how
+def _write_layer(
+    encoding, analysis, store, samples, responses, held, layer, found: Fit, kernel
 ) -> LayerScores:
-    kernel = LayerKernels(samples, store).of(layer)
     training = responses.take(~held)
-    found = fit(
-        None,
-        training.values,
-        folds,
-        kernel=kernel[np.ix_(~held, ~held)] if held.any() else kernel,
-        nested=encoding.nested,
-        keep_weights=encoding.save_weights != "none" or held.any(),
-        **how,
-    )
     maps = {"r2": found.r2, "r": found.r, "penalty": np.log10(found.penalty)}
     if held.any():
         actual = responses.values[held]
-        predicted = predict(found.dual, found.intercept, kernel[np.ix_(held, ~held)])
+        among = kernel(layer)[np.ix_(held, ~held)]
+        predicted = predict(found.dual, found.intercept, among)
         maps |= {"test_r2": r2_score(actual, predicted), "test_r": correlation(actual, predicted)}
     for kind, values in maps.items():
         write_statmap(analysis, kind, values, responses.grid, layer=layer)

@@ -21,6 +21,7 @@ from bids_encoder.bids.description import add_descriptions, init_dataset
 from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.bids.written import find_analyses
 from bids_encoder.config_file import to_toml
+from bids_encoder.executors.local import Local
 from bids_encoder.experiments import check_experiments, check_layers, run_experiments
 from bids_encoder.features.external import require_file
 from bids_encoder.lab import Lab
@@ -103,7 +104,8 @@ def run_participant(settings: Settings, participant: str) -> str:
         summaries = []
         for plan in plans:
             del warnings[known:]  # those of the plan before
-            summaries.append(analyse(settings, datasets, plan, source, device, warnings))
+            executor = Local(device)
+            summaries.append(analyse(settings, datasets, plan, source, device, executor, warnings))
             if settings.synthesis.synthesize:
                 saved = models_of(settings, {**plan.names, "network": source.name}, source)
                 summaries += run_experiments(Lab(settings, datasets, source, device, saved, plan))

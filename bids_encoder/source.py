@@ -40,6 +40,11 @@ class Source:
     citation: str
     origin: Network | ExternalFeatures
 
+    @property
+    def is_network(self) -> bool:
+        """Whether features are computed, not read from a file."""
+        return isinstance(self.origin, Network)
+
     def store(
         self,
         stimuli: Mapping[str, Path],

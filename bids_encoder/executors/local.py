@@ -1,0 +1,57 @@
+"""This process does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_encoder.encoding.ridge import Fit, fit
+from bids_encoder.executors.problem import Problem, training_kernel
+from bids_encoder.settings import Settings
+
+
+@dataclass(frozen=True)
+class Local:
+    """Computes where it is called.
+
+    Attributes
+    ----------
+    device : str
+        "cpu" or "cuda".
+    """
+
+    device: str
+
+    def extract(
+        self,
+        settings: Settings,
+        stimuli: Mapping[str, Path],
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        """Nothing: features are computed when the store is opened."""
+
+    def fit(
+        self,
+        problem: Problem,
+        layers: Sequence[str],
+        kernel: Callable[[str], np.ndarray],
+        *,
+        mem_bytes: int,
+        on_progress: Callable[[float], None],
+    ) -> Iterator[Fit]:
+        """Fit layer after layer, each when it is asked for."""
+        for number, layer in enumerate(layers):
+            yield fit(
+                None,
+                problem.responses,
+                problem.folds,
+                kernel=training_kernel(kernel(layer), problem.training),
+                nested=problem.nested,
+                keep_weights=problem.keep_weights,
+                mem_bytes=mem_bytes,
+                device=self.device,
+                on_progress=lambda share, n=number: on_progress((n + share) / len(layers)),
+            )
