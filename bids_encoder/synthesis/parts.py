@@ -59,7 +59,7 @@ def showing(samples: Samples, pictures: Sequence[str]) -> np.ndarray:
     wanted = np.isin(np.array(samples.stimuli, dtype=object), list(pictures))
     if samples.weights is None:
         return wanted
-    return sum(w @ wanted.astype(float) for w in samples.weights) > 0
+    return sum(abs(w) @ wanted.astype(float) for w in samples.weights) > 0
 
 
 def make_parts(
@@ -152,7 +152,7 @@ def _homes(samples: Samples, groups: np.ndarray) -> dict[str, int]:
     """The group that shows each stimulus first."""
     if samples.weights is None:
         return dict(zip(reversed(samples.stimuli), groups[::-1].tolist(), strict=True))
-    seen = sparse.csc_array(sum(samples.weights))
+    seen = sparse.csc_array(sum(map(abs, samples.weights)))
     rows = {
         name: seen.indices[seen.indptr[k] : seen.indptr[k + 1]]
         for k, name in enumerate(samples.stimuli)

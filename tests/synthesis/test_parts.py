@@ -61,7 +61,7 @@ def test_too_few_pictures_to_halve():
 def film(order, n_volumes):
     """One picture a volume of 2 s, blank after the last."""
     shown = [Presentation(2.0 * k, 2.0, name, k + 2) for k, name in enumerate(order)]
-    return continuous_samples([shown], [n_volumes], [2.0], [0.0], (4.0, 6.0, 8.0))
+    return continuous_samples([shown], [n_volumes], [2.0], [1.0], (4.0, 6.0, 8.0))
 
 
 def test_volumes_of_a_continuous_design_are_left_out_with_their_delays():
