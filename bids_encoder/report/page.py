@@ -42,7 +42,7 @@ class Section:
     warnings: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
-    settings: str = ""
+    details: tuple[tuple[str, str], ...] = ()  # title and text of what is folded away
     viewer: str = ""  # what the interactive view shows, as JSON
 
 

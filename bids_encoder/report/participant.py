@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written, find_analyses
 from bids_encoder.errors import MissingInputError
-from bids_encoder.report import fingerprints, neural_code
+from bids_encoder.report import fingerprints, methods, neural_code
 from bids_encoder.report.maps import draw_maps
 from bids_encoder.report.page import Section, Table, render
 
@@ -49,7 +50,11 @@ def write_report(root: Path, participant: str) -> Path:
     page = render(
         f"sub-{participant}",
         f"Which layer of a network predicts which voxel. bids_encoder {__version__}.",
-        [part for one in analyses for part in (_section(one), *neural_code.sections(one))],
+        [
+            *(part for one in analyses for part in (_section(one), *neural_code.sections(one))),
+            _methods(root, analyses),
+            _errors(root, participant),
+        ],
     )
     path = outputs.output_path(root, "report", {"sub": participant})
     atomic.write_text(path, page)
@@ -81,10 +86,42 @@ def _section(written: Written) -> Section:
         warnings=tuple(side["Warnings"]),
         tables=(_score_table(written.table()),),
         figures=(*map_figures, *fingerprints.participant_figures(written)),
-        settings=json.dumps(
-            {key: side[key] for key in ("Settings", "SoftwareVersions", "Runs", "Groups")}, indent=2
-        ),
+        details=(("Settings and versions", _settings(side)),),
         viewer=view,
+    )
+
+
+def _settings(side: dict) -> str:
+    keys = ("Settings", "SoftwareVersions", "Runs", "Groups")
+    return json.dumps({key: side[key] for key in keys}, indent=2)
+
+
+def _methods(root: Path, analyses: Sequence[Written]) -> Section:
+    """What to paste into a paper; also kept beside the results."""
+    text = methods.methods_text(analyses)
+    bibtex = methods.bibliography(text)
+    for extension, content in ((".md", text), (".bib", bibtex)):
+        path = outputs.output_path(root, "citation", {}, extension)
+        atomic.write_text(path, content)
+    return Section(
+        title="Methods",
+        anchor="methods",
+        paragraphs=(
+            "To paste into a paper; whoever uses this text may change it as they like.",
+            *methods.readable(text).strip().split("\n\n"),
+        ),
+        details=(("as Markdown, with citations for pandoc", text), ("BibTeX", bibtex)),
+    )
+
+
+def _errors(root: Path, participant: str) -> Section:
+    """Crashes of earlier runs, as fMRIPrep's reports list them."""
+    logs = sorted((root / "logs").glob(f"crash_sub-{participant}_*.txt"))
+    return Section(
+        title="Errors",
+        anchor="errors",
+        paragraphs=() if logs else ("No errors to report.",),
+        details=tuple((path.name, path.read_text(encoding="utf-8")) for path in logs),
     )
 
 

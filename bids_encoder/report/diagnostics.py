@@ -1,0 +1,128 @@
+"""How the models came about: penalties, the null distribution, scores under their ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from bids_encoder.bids import outputs
+from bids_encoder.bids.written import Written
+from bids_encoder.report import figures
+from bids_encoder.report.page import Figure
+
+_SMALLEST_CEILING = 0.05  # below it, a voxel has nothing to be compared with
+
+
+def diagnostic_figure(written: Written, values) -> Figure:
+    """Draw the diagnostics of one analysis.
+
+    Parameters
+    ----------
+    written : Written
+    values : function (kind, layer or None) -> (V,) array
+        Reads a map of the analysis.
+    """
+    layers = written.layers
+    highest = np.fmax.reduce([values("r2", layer) for layer in layers])
+    null = written.matching_sidecar("q")
+    ceiling = values("noiseceiling", None) if written.matching_sidecar("noiseceiling") else None
+    figure = draw(layers, [values("penalty", layer) for layer in layers], highest, null, ceiling)
+    path = outputs.output_path(written.root, "figure", {**written.names, "layer": "diagnostics"})
+    figures.save(figure, path)
+    said = [
+        "Left: the penalties that were chosen, as multiples of the mean kernel diagonal, one line a "
+        "layer; voxels piled up at an end of the grid would like a wider one (large penalties: "
+        "nothing to predict)."
+    ]
+    if null is not None:
+        said.append(
+            "Next: the highest r² over layers of all voxels, and quantiles of the same under "
+            "permutation; right of the red line voxels count."
+        )
+    if ceiling is not None:
+        said.append("Right: the same r² against the noise ceiling of each voxel.")
+    return Figure("How the models came about", path, " ".join(said))
+
+
+def draw(
+    layers: Sequence[str],
+    penalties: Sequence[np.ndarray],
+    highest: np.ndarray,
+    null: dict | None,
+    ceiling: np.ndarray | None,
+) -> plt.Figure:
+    """Draw two or three panels side by side.
+
+    Parameters
+    ----------
+    layers : sequence of L str
+    penalties : sequence of L (V,) arrays
+        log10 of the penalty chosen.
+    highest : (V,) array
+        Highest r² over layers.
+    null : dict or None
+        Sidecar of the q-map: NullQuantiles, Threshold.
+    ceiling : (V,) array or None
+        Noise ceiling of r².
+    """
+    panels = 2 + (ceiling is not None)
+    figure, axes = plt.subplots(1, panels, figsize=(11, 3.2), layout="constrained")
+    _penalties(axes[0], layers, penalties)
+    _null(axes[1], highest, null)
+    if ceiling is not None:
+        _ceiling(axes[2], highest, ceiling)
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+        one.tick_params(colors=figures.INK, labelsize=8)
+    return figure
+
+
+def _penalties(axes, layers: Sequence[str], penalties: Sequence[np.ndarray]) -> None:
+    found = np.unique(np.concatenate(penalties).round(4))
+    grid = found[np.isfinite(found)]
+    colors = figures.layer_colors(len(layers)).colors
+    for color, layer, chosen in zip(colors, layers, penalties, strict=True):
+        chosen = chosen[np.isfinite(chosen)].round(4)
+        counts = np.array([np.count_nonzero(chosen == one) for one in grid])
+        axes.plot(grid, counts, color=color, marker="o", markersize=3, linewidth=1, label=layer)
+    axes.set_xlabel("log10 of the penalty", fontsize=9, color=figures.INK)
+    axes.set_ylabel("voxels", fontsize=9, color=figures.INK)
+    axes.set_ylim(bottom=0)
+    if len(layers) <= 10:
+        axes.legend(frameon=False, fontsize=7, ncols=1 + (len(layers) > 5))
+
+
+def _null(axes, highest: np.ndarray, null: dict | None) -> None:
+    shown = highest[np.isfinite(highest)]
+    low, high = np.quantile(shown, (0.005, 1)) if shown.size else (0, 1)
+    axes.hist(shown, bins=np.linspace(low, high, 60), color="#b5bfce", log=True)
+    axes.set_xlabel("highest r² over layers", fontsize=9, color=figures.INK)
+    axes.set_ylabel("voxels", fontsize=9, color=figures.INK)
+    if null is None:
+        return
+    top = axes.get_ylim()[1]
+    for number, (share, value) in enumerate(null["NullQuantiles"].items()):
+        axes.axvline(value, color=figures.INK, linewidth=0.8, linestyle=":")
+        axes.text(
+            value, top * 0.5 ** number, f" {float(share):.1%} of the null", fontsize=6.5,
+            color=figures.INK, va="top",
+        )  # fmt: skip
+    if null["Threshold"] is not None:
+        axes.axvline(null["Threshold"], color="#bf616a", linewidth=1.5)
+        axes.text(
+            null["Threshold"], top * 0.5 ** len(null["NullQuantiles"]),
+            f" q = {null['FalseDiscoveryRate']:g}", fontsize=8, color="#bf616a", va="top",
+        )  # fmt: skip
+
+
+def _ceiling(axes, highest: np.ndarray, ceiling: np.ndarray) -> None:
+    shown = np.isfinite(highest) & (ceiling > _SMALLEST_CEILING)
+    axes.hexbin(
+        ceiling[shown], highest[shown], gridsize=40, bins="log", cmap="bone_r", mincnt=1,
+        linewidths=0,
+    )  # fmt: skip
+    axes.axline((0, 0), slope=1, color="#bf616a", linewidth=1)
+    axes.set_xlabel("noise ceiling of r²", fontsize=9, color=figures.INK)
+    axes.set_ylabel("highest r² over layers", fontsize=9, color=figures.INK)
