@@ -29,6 +29,7 @@ from bids_encoder.models import list_modelled, models_of, open_models
 from bids_encoder.networks.devices import resolve_device
 from bids_encoder.plan import Plan, make_plans
 from bids_encoder.report.participant import write_report
+from bids_encoder.report.stimuli import write_stimuli_figure
 from bids_encoder.responses.confounds import parse_strategy
 from bids_encoder.settings import Settings
 from bids_encoder.source import Source, open_source
@@ -106,6 +107,9 @@ def run_participant(settings: Settings, participant: str) -> str:
             del warnings[known:]  # those of the plan before
             executor = Local(device)
             summaries.append(analyse(settings, datasets, plan, source, device, executor, warnings))
+            write_stimuli_figure(
+                settings.output_dir, {**plan.names, "network": source.name}, plan.stimuli
+            )
             if settings.synthesis.synthesize:
                 saved = models_of(settings, {**plan.names, "network": source.name}, source)
                 summaries += run_experiments(Lab(settings, datasets, source, device, saved, plan))

@@ -106,7 +106,7 @@ def _null(axes, highest: np.ndarray, null: dict | None) -> None:
     for number, (share, value) in enumerate(null["NullQuantiles"].items()):
         axes.axvline(value, color=figures.INK, linewidth=0.8, linestyle=":")
         axes.text(
-            value, top * 0.5 ** number, f" {float(share):.1%} of the null", fontsize=6.5,
+            value, top * 0.5 ** number, f" {100 * float(share):g} % of the null", fontsize=6.5,
             color=figures.INK, va="top",
         )  # fmt: skip
     if null["Threshold"] is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written
 from bids_encoder.report import figures
+from bids_encoder.report.diagnostics import diagnostic_figure
 from bids_encoder.report.interactive import interactive_view
 from bids_encoder.report.page import Figure
 
@@ -83,6 +84,10 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
     scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
     slopes = np.abs(maps.slope[maps.passed & np.isfinite(maps.slope)])
     limit = max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
+
+    def values(kind: str, layer: str | None) -> np.ndarray:
+        return _volume(written.image(kind, layer))[maps.inside]
+
     view = interactive_view(written, vmax=maps.vmax, limit=limit, passed=maps.passed[maps.inside])
     drawn = [
         (
@@ -132,4 +137,5 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
         path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
         figures.save(figure, path)
         pages.append(Figure(title, path, caption))
+    pages.append(diagnostic_figure(written, values))
     return tuple(pages), view

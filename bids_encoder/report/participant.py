@@ -15,6 +15,7 @@ from bids_encoder.errors import MissingInputError
 from bids_encoder.report import fingerprints, methods, neural_code
 from bids_encoder.report.maps import draw_maps
 from bids_encoder.report.page import Section, Table, render
+from bids_encoder.report.stimuli import stimuli_figure
 
 
 def write_report(root: Path, participant: str) -> Path:
@@ -85,7 +86,11 @@ def _section(written: Written) -> Section:
         ),
         warnings=tuple(side["Warnings"]),
         tables=(_score_table(written.table()),),
-        figures=(*map_figures, *fingerprints.participant_figures(written)),
+        figures=(
+            *stimuli_figure(written.root, written.names, side["NumberOfStimuli"]),
+            *map_figures,
+            *fingerprints.participant_figures(written),
+        ),
         details=(("Settings and versions", _settings(side)),),
         viewer=view,
     )

@@ -79,7 +79,8 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
         atomic.write_text(group.path("group_figure", layer="r"), "png")
     atomic.write_text(one.path("report"), "html")
     atomic.write_text(group.path("group_report"), "html")
-    atomic.write_text(outputs.output_path(root, "citation", {}), "methods")
+    for extension in (".md", ".bib"):
+        atomic.write_text(outputs.output_path(root, "citation", {}, extension), "methods")
     atomic.write_text(one.path("config", runid="20260102-030405"), "a = 1\n")
 
 

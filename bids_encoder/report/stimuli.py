@@ -1,0 +1,73 @@
+"""A sheet of the pictures that were shown, drawn while they are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from bids_encoder.bids import outputs
+from bids_encoder.report import figures
+from bids_encoder.report.page import Figure
+from bids_encoder.stimuli.images import read_image
+
+MOST = 24
+_COLUMNS = 8
+
+
+def write_stimuli_figure(
+    root: Path,
+    names: Mapping[str, str | None],
+    stimuli: Mapping[str, Path],
+    read: Callable[[Path], np.ndarray] = read_image,
+) -> None:
+    """Draw some of the stimuli, spread evenly over all of them by name; an old sheet stays.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives dataset.
+    names : mapping
+        What the names of the analysis' files are made of.
+    stimuli : mapping of id to Path
+    read : function of a path -> (H, W, 3) uint8
+    """
+    path = _path(root, names)
+    if path.exists() or not stimuli:
+        return
+    ids = sorted(stimuli)
+    chosen = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, MOST).round().astype(int))]
+    figures.save(draw(chosen, [read(stimuli[one]) for one in chosen]), path)
+
+
+def stimuli_figure(root: Path, names: Mapping[str, str | None], number: int) -> tuple[Figure, ...]:
+    """The sheet for the page, where there is one; `number`: of all stimuli."""
+    path = _path(root, names)
+    if not path.exists():
+        return ()
+    shown = f"{MOST} of {number} stimuli" if number > MOST else "All stimuli"
+    return (Figure("What was shown", path, f"{shown}, in the order of their names."),)
+
+
+def draw(ids: Sequence[str], pictures: Sequence[np.ndarray]) -> plt.Figure:
+    """Draw pictures in rows, each with the end of its name."""
+    rows = -(-len(ids) // _COLUMNS)
+    figure, axes = plt.subplots(
+        rows, _COLUMNS, figsize=(11, 1.55 * rows), layout="constrained", squeeze=False
+    )
+    for one in axes.flat:
+        one.set_axis_off()
+    for one, name, picture in zip(axes.flat, ids, pictures, strict=False):
+        step = max(1, max(picture.shape[:2]) // 200)
+        one.imshow(picture[::step, ::step])
+        short = name.rpartition("/")[2]
+        one.set_title(
+            short if len(short) <= 20 else f"…{short[-19:]}", fontsize=6.5, color=figures.INK
+        )
+    return figure
+
+
+def _path(root: Path, names: Mapping[str, str | None]) -> Path:
+    return outputs.output_path(root, "figure", {**names, "layer": "stimuli"})
