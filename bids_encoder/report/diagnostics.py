@@ -32,8 +32,8 @@ def diagnostic_figure(written: Written, values) -> Figure:
     path = outputs.output_path(written.root, "figure", {**written.names, "layer": "diagnostics"})
     figures.save(figure, path)
     said = [
-        "Left: the penalties that were chosen, as multiples of the mean kernel diagonal, one line a "
-        "layer; voxels piled up at an end of the grid would like a wider one (large penalties: "
+        "Left: the penalties that were chosen, as multiples of the mean kernel diagonal, one line "
+        "a layer; voxels piled up at an end of the grid would like a wider one (large penalties: "
         "nothing to predict)."
     ]
     if null is not None:
