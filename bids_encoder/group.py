@@ -78,7 +78,8 @@ def run_group(settings: Settings) -> str:
                 words += write_group_similarity(datasets, members)
     with console.stage("report") as words:
         words.append(str(write_group_report(settings.output_dir, list(groups.values()))))
-    return f"{len({one.names['sub'] for one in found})} participants"
+    number = len({one.names["sub"] for one in found})
+    return f"{number} participant{'s' * (number != 1)}"
 
 
 def _finished(settings: Settings, wanted: Sequence[str]) -> list[Written]:
@@ -187,7 +188,7 @@ def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list
         settings={"flips": N_PERMUTATIONS, "seed": 0},
         sources=sources,
     )
-    said = [f"task {names['task']}", f"{len(members)} participants"]
+    said = [f"task {names['task']}", f"{len(members)} participant{'s' * (len(members) != 1)}"]
     if is_done(analysis, "group_scores"):
         return [*said, "all is there already"]
     for atlas in sorted({atlas for table in tables for atlas in table}):

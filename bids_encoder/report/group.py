@@ -56,14 +56,20 @@ def _section(root: Path, members: Sequence[Written]) -> Section:
     )
     header = ("participant", "samples", "voxels", "best r", "voxels r > 0.3", "best layer")
     maps = GroupMaps.find(root, names)
-    said = (f"{len(members)} participants.", _components(members), maps.sidecar.get("Test"))
+    said = (f"{len(members)} participant{'s' * (len(members) != 1)}.", _components(members), maps.sidecar.get("Test"))
     return Section(
         title=title,
         anchor=outputs.label(title),
         paragraphs=tuple(filter(None, said)),
-        tables=(Table("Participants", header, rows),),
+        tables=(Table("Participants", header, rows, tuple(_page(one) for one in members)),),
         figures=(*_figures(root, members, tables, maps), *neural_code.group_figures(root, names)),
     )
+
+
+def _page(written: Written) -> str:
+    """The participant's page, as seen from the group's beside it."""
+    path = outputs.output_path(written.root, "report", {"sub": written.names["sub"]})
+    return path.name if path.exists() else ""
 
 
 def _figures(

@@ -11,11 +11,16 @@ from bids_encoder.report import viewer
 
 @dataclass(frozen=True)
 class Table:
-    """A small table; all columns but the first hold numbers."""
+    """A small table; all columns but the first hold numbers.
+
+    Where there are `links`, one a row, the first column leads to other pages beside this one;
+    an empty one leads nowhere.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
