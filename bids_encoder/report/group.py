@@ -56,7 +56,11 @@ def _section(root: Path, members: Sequence[Written]) -> Section:
     )
     header = ("participant", "samples", "voxels", "best r", "voxels r > 0.3", "best layer")
     maps = GroupMaps.find(root, names)
-    said = (f"{len(members)} participant{'s' * (len(members) != 1)}.", _components(members), maps.sidecar.get("Test"))
+    said = (
+        f"{len(members)} participant{'s' * (len(members) != 1)}.",
+        _components(members),
+        maps.sidecar.get("Test"),
+    )
     return Section(
         title=title,
         anchor=outputs.label(title),
