@@ -20,24 +20,21 @@ from bids_encoder.features.cache import (
     CachedFeatures,
     Layout,
     entry_path,
-    layout_of,
     open_entry,
     write_entry,
     write_layout,
 )
-from bids_encoder.features.reduction import reduce_activations
-from bids_encoder.networks.network import Network, activations
+from bids_encoder.features.extractors import Extractor, extractor_of
+from bids_encoder.features.film_features import film_features
+from bids_encoder.networks.network import Network
 from bids_encoder.stimuli.drawn import Drawn
-from bids_encoder.stimuli.images import (
-    BLANK,
-    GREY,
-    blank_image,
-    check_image,
-    decode_image,
-    read_bytes,
-)
+from bids_encoder.stimuli.files import digest_file, read_bytes
+from bids_encoder.stimuli.images import BLANK, GREY, blank_image, check_image, decode_image
+from bids_encoder.stimuli.segments import Segment
 
 log = logging.getLogger(__name__)
+
+Stimulus = Path | Drawn | Segment
 
 # Pictures at a time. More gain nothing: on a CPU the caches overflow, a GPU is full.
 _BATCH = {"cpu": 4, "cuda": 64}
@@ -45,27 +42,28 @@ _BLANK_DIGEST = hashlib.sha256(f"uniform grey {GREY}".encode()).hexdigest()
 
 
 def extract(
-    network: Network,
-    stimuli: Mapping[str, Path | Drawn | None],
+    network: Network | Extractor,
+    stimuli: Mapping[str, Stimulus | None],
     *,
     cache_dir: str | Path,
     batch_size: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CachedFeatures:
-    """Compute the features of pictures that the cache does not have.
+    """Compute the features of stimuli that the cache does not have.
 
     Parameters
     ----------
-    network : Network
-    stimuli : mapping of id -> path or Drawn
-        None instead of a path is an empty screen (uniform grey).
+    network : Network or Extractor
+    stimuli : mapping of id -> Path, Drawn, Segment or None
+        A picture, in a file or drawn; a stretch of a film, whose features are the mean over its samples; or
+        an empty screen (uniform grey).
     cache_dir : path
         Features go into its folder ``features``.
     batch_size : int, optional
         Pictures at a time: default 4 on CPU, 64 on a GPU. Halved when the GPU's
         memory does not hold them.
     on_progress : function (done, total), optional
-        Called as pictures (distinct by content) are done, cached ones first.
+        Called as stimuli (distinct by content) are done, cached ones first.
 
     Returns
     -------
@@ -75,47 +73,49 @@ def extract(
     Raises
     ------
     MissingInputError, DataError
-        A picture is missing or damaged; or a layer is not finite for it.
+        A stimulus is missing or damaged; or a layer is not finite for it.
     OutputError
         The cache cannot be written.
     """
-    layout = layout_of(network)
+    extractor = extractor_of(network)
+    layout = extractor.layout
     folder = Path(cache_dir) / "features" / layout.key
     write_layout(folder, layout)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         digests = dict(zip(stimuli, pool.map(_digest, stimuli.values()), strict=True))
-        by_content = {digests[name]: path for name, path in stimuli.items()}
-        wanted = [
-            (digest, path)
-            for digest, path in by_content.items()
+        by_content = {digests[name]: stimulus for name, stimulus in stimuli.items()}
+        wanted = {
+            digest: stimulus
+            for digest, stimulus in by_content.items()
             if open_entry(entry_path(folder, digest), layout.total) is None
-        ]
+        }
         done, total = len(by_content) - len(wanted), len(by_content)
-        log.debug("Features of %d pictures: %d are in the cache.", total, done)
-        # All of them before the first is computed: that may take hours.
-        deque(pool.map(lambda item: _check(item[1]), wanted), maxlen=0)
+        log.debug("Features of %d stimuli: %d are in the cache.", total, done)
+        pictures = [(d, one) for d, one in wanted.items() if not isinstance(one, Segment)]
+        # All of them before the first is computed: that may take hours. Films, of which
+        # more is known than their path, have been looked at.
+        deque(pool.map(lambda item: _check(item[1]), pictures), maxlen=0)
         report = on_progress or (lambda done, total: None)
         report(done, total)
-        size = batch_size or _BATCH[network.device]
-        pictures = _read_ahead(pool, wanted, network, 2 * size)
-        while batch := list(islice(pictures, size)):
-            rows, size = _features_of(network, layout, [tensor for *_, tensor in batch], size)
-            for (digest, path, _), row in zip(batch, rows, strict=True):
-                _refuse_what_is_not_finite(row, layout, path)
-                write_entry(entry_path(folder, digest), row)
-            done += len(batch)
+        run = _Batches(extractor, batch_size or _BATCH[extractor.device])
+        found = _picture_features(pool, run, pictures)
+        segments = {d: one for d, one in wanted.items() if isinstance(one, Segment)}
+        for digest, row in _both(found, film_features(pool, run, segments)):
+            _refuse_what_is_not_finite(row, layout, by_content[digest])
+            write_entry(entry_path(folder, digest), row)
+            done += 1
             report(done, total)
     return CachedFeatures(folder, layout, digests)
 
 
 def recall(
-    network: Network, digests: Mapping[str, str], folder: Path, *, cache_dir: str | Path
+    network: Network | Extractor, digests: Mapping[str, str], folder: Path, *, cache_dir: str | Path
 ) -> CachedFeatures:
     """Features of stimuli by the checksums that they had; only what the cache lacks is computed.
 
     Parameters
     ----------
-    network : Network
+    network : Network or Extractor
     digests : mapping of id to SHA-256 of the content
     folder : path
         Where the stimuli lay. Those that lie there still are checked; those that do not must be
@@ -129,7 +129,7 @@ def recall(
     DataError
         A stimulus has another content now, or an id leads out of the folder.
     """
-    layout = layout_of(network)
+    layout = extractor_of(network).layout
     cache = Path(cache_dir) / "features" / layout.key
     files: dict[str, Path | None] = {name: _inside(folder, name) for name in digests}
     there = {name: path for name, path in files.items() if path is None or _has_content(path)}
@@ -186,10 +186,15 @@ def _has_content(path: Path) -> bool:
     return path.is_file() and not lacks_content(path)
 
 
-def _digest(picture: Path | Drawn | None) -> str:
-    if isinstance(picture, Drawn):
-        return picture.digest
-    return _BLANK_DIGEST if picture is None else hashlib.sha256(read_bytes(picture)).hexdigest()
+def _both(*sources):
+    for source in sources:
+        yield from source
+
+
+def _digest(stimulus: Stimulus | None) -> str:
+    if isinstance(stimulus, Segment | Drawn):
+        return stimulus.digest
+    return _BLANK_DIGEST if stimulus is None else digest_file(stimulus)
 
 
 def _check(picture: Path | Drawn | None) -> None:
@@ -203,17 +208,28 @@ def _pixels(picture: Path | Drawn | None) -> np.ndarray:
     return blank_image() if picture is None else decode_image(read_bytes(picture), picture)
 
 
+def _picture_features(
+    pool: ThreadPoolExecutor, run: _Batches, wanted: Sequence[tuple[str, Path | Drawn | None]]
+) -> Iterator[tuple[str, np.ndarray]]:
+    pictures = _read_ahead(pool, wanted, run.extractor, 2 * run.size)
+    still = 2 * run.extractor.context + 1
+    while batch := list(islice(pictures, run.size if still == 1 else 1)):
+        # A picture is a film that stands still.
+        rows = run.compute([tensor for _, tensor in batch for _ in range(still)])
+        yield from zip([digest for digest, _ in batch], rows.cpu().numpy(), strict=True)
+
+
 def _read_ahead(
     pool: ThreadPoolExecutor,
     wanted: Sequence[tuple[str, Path | Drawn | None]],
-    network: Network,
+    extractor: Extractor,
     ahead: int,
-) -> Iterator[tuple[str, Path | Drawn | None, torch.Tensor]]:
+) -> Iterator[tuple[str, torch.Tensor]]:
     """Decode pictures in other threads (Pillow lets go of the lock), some in advance."""
 
     def read(item):
         digest, picture = item
-        return digest, picture, network.preprocess(_pixels(picture))
+        return digest, extractor.prepare(_pixels(picture))
 
     items = iter(wanted)
     waiting = [pool.submit(read, item) for item in islice(items, ahead)]
@@ -227,39 +243,54 @@ def _read_ahead(
             future.cancel()
 
 
-def _features_of(
-    network: Network, layout: Layout, tensors: list[torch.Tensor], size: int
-) -> tuple[np.ndarray, int]:
-    """Return (n, all features) of a batch, and the batch size that the memory held."""
-    reductions = dict(zip(layout.layers, layout.reductions, strict=True))
-    rows = []
-    start = 0
-    while start < len(tensors):
-        batch = torch.stack(tensors[start : start + size])
-        try:
-            found = activations(
-                network, batch, lambda output, tap: reduce_activations(output, reductions[tap.name])
-            )
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise DataError(
-                    "The GPU's memory does not hold the network for a single picture.",
-                    found=f"{network.name} on {network.device}",
-                    remedy="give --device cpu, or end other programs on the GPU",
-                ) from None
-            size = max(1, size // 2)
-            torch.cuda.empty_cache()
-            log.warning("The GPU's memory is too small; going on with %d pictures at a time.", size)
-            continue
-        rows.append(torch.cat(list(found.values()), dim=1).cpu().numpy())
-        start += len(batch)
-    return np.concatenate(rows), size
+class _Batches:
+    """Runs batches as large as the GPU's memory holds.
+
+    Attributes
+    ----------
+    extractor : Extractor
+    size : int
+        Pictures at a time; halved when they do not fit.
+    """
+
+    def __init__(self, extractor: Extractor, size: int):
+        self.extractor = extractor
+        self.size = size
+
+    def compute(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Features (n, total) of n + 2 context prepared pictures, on the extractor's device."""
+        around = 2 * self.extractor.context
+        rows = []
+        start = 0
+        while start < len(tensors) - around:
+            batch = torch.stack(list(tensors[start : start + self.size + around]))
+            try:
+                rows.append(self.extractor.compute(batch))
+            except torch.OutOfMemoryError:
+                self._halve()
+                continue
+            start += len(batch) - around
+        return torch.cat(rows)
+
+    def _halve(self) -> None:
+        if self.size == 1:
+            raise DataError(
+                "The GPU's memory does not hold the network for a single picture.",
+                found=f"{self.extractor.name} on {self.extractor.device}",
+                remedy="give --device cpu, or end other programs on the GPU",
+            ) from None
+        self.size = max(1, self.size // 2)
+        torch.cuda.empty_cache()
+        log.warning(
+            "The GPU's memory is too small; going on with %d pictures at a time.", self.size
+        )
 
 
-def _refuse_what_is_not_finite(row, layout: Layout, path: Path | Drawn | None) -> None:
+def _refuse_what_is_not_finite(row: np.ndarray, layout: Layout, stimulus: Stimulus | None) -> None:
     if np.isfinite(row).all():
         return
     bad = [layer for layer in layout.layers if not np.isfinite(row[layout.where(layer)]).all()]
+    path = stimulus.film.path if isinstance(stimulus, Segment) else stimulus
     raise DataError(
         "The activations of a layer are not finite.",
         file=path if isinstance(path, Path) else None,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from bids_encoder.errors import DataError, MissingInputError
+from bids_encoder.errors import DataError
+from bids_encoder.stimuli.files import read_bytes
 
 GREY = 128
 """The uniform mid-grey of an empty screen, of margins and behind transparency."""
@@ -20,7 +20,6 @@ BLANK = ""
 # Pillow knows more, but some of its plugins start other programs (EPS: ghostscript).
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 _MAX_PIXELS = 100_000_000
-_ANNEX_POINTER = b"/annex/objects/"
 
 
 def blank_image(height: int = 16, width: int = 16) -> np.ndarray:
@@ -54,48 +53,6 @@ def read_image(path: str | Path) -> np.ndarray:
         Empty, damaged, animated or too large; or no picture at all.
     """
     return decode_image(read_bytes(path), path)
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """Return the content of a stimulus file.
-
-    Raises
-    ------
-    MissingInputError
-        No such file, or its content was not fetched (git-annex).
-    DataError
-        Empty, or not readable.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except IsADirectoryError:
-        raise DataError(
-            "A stimulus is a folder, not a file.",
-            file=path,
-            expected="a picture file",
-            remedy="name the picture inside the folder in events.tsv",
-        ) from None
-    except OSError as error:
-        raise DataError(
-            "A stimulus cannot be read.",
-            file=path,
-            found=error.strerror or error,
-            remedy="check the permissions of the file and that the disk is well",
-        ) from None
-    if not data:
-        raise DataError(
-            "A stimulus is empty.",
-            file=path,
-            found="0 bytes",
-            expected="a picture",
-            remedy="copy or download the file again",
-        )
-    if data.startswith(_ANNEX_POINTER) and len(data) < 32_768:
-        raise _not_fetched(path)
-    return data
 
 
 def check_image(path: str | Path) -> None:
@@ -176,25 +133,6 @@ def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
         grey = Image.new("RGBA", image.size, (GREY, GREY, GREY, 255))
         image = Image.alpha_composite(grey, image.convert("RGBA"))
     return image.convert("RGB")
-
-
-def _missing(path: Path) -> MissingInputError:
-    if path.is_symlink() and "annex" in os.readlink(path):
-        return _not_fetched(path)
-    return MissingInputError(
-        "A stimulus is a broken link." if path.is_symlink() else "A stimulus is missing.",
-        file=path,
-        remedy="put the file there, or correct its name in events.tsv",
-    )
-
-
-def _not_fetched(path: Path) -> MissingInputError:
-    return MissingInputError(
-        "The content of a stimulus has not been fetched.",
-        file=path,
-        found="a git-annex link without content",
-        remedy=f"datalad get {path}",
-    )
 
 
 def _too_large(path: str | Path, found: object) -> DataError:

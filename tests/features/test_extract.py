@@ -15,8 +15,7 @@ from PIL import Image
 from torch import nn
 
 from bids_encoder.errors import DataError, MissingInputError, OutputError
-from bids_encoder.features import cache
-from bids_encoder.features import extract as extract_module
+from bids_encoder.features import cache, extractors
 from bids_encoder.features.extract import extract
 from bids_encoder.features.reduction import plan_reduction, reduce_activations
 from bids_encoder.networks.layers import resolve_taps
@@ -100,7 +99,7 @@ def test_each_content_is_computed_once(network, pictures, tmp_path, monkeypatch)
     def fail(*args):
         pytest.fail("computed again")
 
-    monkeypatch.setattr(extract_module, "activations", fail)
+    monkeypatch.setattr(extractors, "activations", fail)
     seen.clear()
     extract(network, pictures, cache_dir=tmp_path, on_progress=lambda *a: seen.append(a))
     assert seen == [(7, 7)]
@@ -244,7 +243,7 @@ def test_batch_is_halved_when_memory_runs_out(network, pictures, tmp_path, monke
         return activations(network, batch, transform)
 
     expected = extract(network, pictures, cache_dir=tmp_path / "1").load("conv2").values
-    monkeypatch.setattr(extract_module, "activations", small_memory)
+    monkeypatch.setattr(extractors, "activations", small_memory)
     store = extract(network, pictures, cache_dir=tmp_path / "2", batch_size=5)
     assert sizes == [5, 2, 2, 1, 2]  # halved once, and kept
     assert "2 pictures at a time" in caplog.text
@@ -255,7 +254,7 @@ def test_memory_that_does_not_hold_one_picture(network, pictures, tmp_path, monk
     def no_memory(*args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(extract_module, "activations", no_memory)
+    monkeypatch.setattr(extractors, "activations", no_memory)
     with pytest.raises(DataError, match="--device cpu"):
         extract(network, pictures, cache_dir=tmp_path, batch_size=2)
 

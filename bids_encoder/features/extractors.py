@@ -1,0 +1,91 @@
+"""What makes features of pictures, seen from the cache: a network with its reductions, ..."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from bids_encoder.features.cache import Layout, layout_of
+from bids_encoder.features.reduction import reduce_activations
+from bids_encoder.networks.network import Network, activations
+
+
+class Extractor(Protocol):
+    """Makes features of pictures, all layers one behind the other.
+
+    Attributes
+    ----------
+    name : str
+    device : str
+        "cpu" or "cuda".
+    context : int
+        How many samples of a film, before and after a sample, its features depend on;
+        0 where each frame stands for itself.
+    layout : Layout
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def layout(self) -> Layout: ...
+
+    def prepare(self, image: np.ndarray) -> torch.Tensor:
+        """What is fed for a picture, uint8 (H, W, 3); called in threads."""
+        ...
+
+    def compute(self, batch: torch.Tensor) -> torch.Tensor:
+        """Features (n, layout.total) of n + 2 context prepared pictures, on any device."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkExtractor:
+    """The reduced and compressed activations of a network's layers: an `Extractor`."""
+
+    network: Network
+    context: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.network.name
+
+    @property
+    def device(self) -> str:
+        """Where the network is."""
+        return self.network.device
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which features are of which layer."""
+        return layout_of(self.network)
+
+    def prepare(self, image: np.ndarray) -> torch.Tensor:
+        """The input of the network: (3, size, size) float32."""
+        return self.network.preprocess(image)
+
+    def compute(self, batch: torch.Tensor) -> torch.Tensor:
+        """One forward pass."""
+        reductions = dict(zip(self.layout.layers, self.layout.reductions, strict=True))
+        found = activations(
+            self.network,
+            batch,
+            lambda output, tap: reduce_activations(output, reductions[tap.name]),
+        )
+        return torch.cat(list(found.values()), dim=1)
+
+
+def extractor_of(origin: Network | Extractor) -> Extractor:
+    """What makes features from a network; anything else is an extractor already."""
+    return NetworkExtractor(origin) if isinstance(origin, Network) else origin
