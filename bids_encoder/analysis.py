@@ -161,7 +161,7 @@ def _models_are_done(settings: Settings, analysis: Analysis, layers: Sequence[st
 
 
 def _features(settings: Settings, executor: Executor, plan: Plan, source: Source) -> FeatureStore:
-    with console.stage("features") as words, console.progress("features", "pictures") as bar:
+    with console.stage("features") as words, console.progress("features", "stimuli") as bar:
         if source.is_network:
             executor.extract(settings, plan.stimuli, bar)
         store = source.store(
@@ -170,7 +170,8 @@ def _features(settings: Settings, executor: Executor, plan: Plan, source: Source
             cache_dir=settings.resources.work_dir,
             on_progress=bar,
         )
-        words += [f"{len(store.stimuli)} pictures", f"{len(store.layers)} layers of {source.name}"]
+        kind = "pictures and stretches of films" if plan.films else "pictures"
+        words += [f"{len(store.stimuli)} {kind}", f"{len(store.layers)} layers of {source.name}"]
     return store
 
 
@@ -203,7 +204,7 @@ def _samples(settings: Settings, plan: Plan, responses: Responses) -> Samples:
     if responses.stimuli is not None:
         return Samples(responses.stimuli)
     return continuous_samples(
-        plan.presentations,
+        plan.screen,
         [info.n_volumes for info in plan.infos],
         [info.repetition_time for info in plan.infos],
         [run.start_time for run in plan.runs],

@@ -6,7 +6,6 @@ here, before an hour of work is spent on it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_encoder import memory
+from bids_encoder import console, memory
 from bids_encoder.bids.dataset import Dataset, Run, find_runs
 from bids_encoder.bids.events import Presentation, check_onsets, read_presentations
 from bids_encoder.bids.filters import load_filter_file
@@ -29,7 +28,10 @@ from bids_encoder.responses.design import DesignChoice, choose_design
 from bids_encoder.responses.grouping import Grouping, continuous_groups, event_groups
 from bids_encoder.responses.masks import read_mask
 from bids_encoder.responses.volumes import Cleaning, clean_runs, listed_reasons
+from bids_encoder.screen import read_screen
 from bids_encoder.settings import Settings
+from bids_encoder.stimuli.films import Film
+from bids_encoder.stimuli.segments import Segment
 from bids_encoder.testset import TestSet, choose_test_set, is_of, parse_test_set
 
 logger = logging.getLogger(__name__)
@@ -47,10 +49,16 @@ class Plan:
         Shape and timing of each run.
     presentations : tuple of tuples of Presentation
         What each run has shown.
-    stimuli : dict of str to Path
-        File of each stimulus, by its id. Files with the same content are one stimulus.
+    screen : tuple of tuples of Presentation
+        Likewise, with films cut into the stretches that single volumes see, if the design
+        is continuous.
+    stimuli : dict of str to Path or Segment
+        What each stimulus on the screen is, by its id: the file of a picture, or a stretch
+        of a film. Files with the same content are one stimulus.
     stimuli_stamp : str
         Changes when the content of a stimulus does.
+    films : dict of str to Film
+        The films among the presentations.
     design : DesignChoice
     cleanings : tuple of Cleaning
         Which volumes of each run count, and its confounds.
@@ -65,8 +73,10 @@ class Plan:
     runs: tuple[Run, ...]
     infos: tuple[BoldInfo, ...]
     presentations: tuple[tuple[Presentation, ...], ...]
-    stimuli: dict[str, Path]
+    screen: tuple[tuple[Presentation, ...], ...]
+    stimuli: dict[str, Path | Segment]
     stimuli_stamp: str
+    films: dict[str, Film]
     design: DesignChoice
     cleanings: tuple[Cleaning, ...]
     regions: tuple[RegionFiles, ...] = ()
@@ -89,6 +99,17 @@ class Plan:
         kinds = ("bold", "events", "mask", "confounds")
         files = [getattr(run, kind) for kind in kinds for run in self.runs]
         return list(dict.fromkeys(file for file in files if file is not None))
+
+    @property
+    def n_shown(self) -> int:
+        """Number of different pictures and films that were shown."""
+        return len({one.stimulus for shown in self.presentations for one in shown})
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """How often films are sampled; None where there is none."""
+        rates = (one.fps for one in self.stimuli.values() if isinstance(one, Segment))
+        return next(rates, None)
 
     @property
     def n_samples(self) -> int:
@@ -149,7 +170,7 @@ class Plan:
             ("timing", "; ".join(f"volumes stand for {time:g} s after their onset ({source})"
                                  for time, source in self.reference_times.items())),
             ("voxels", str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
-            ("stimuli", f"{len(self.stimuli)} pictures, shown {shown} times"),
+            ("stimuli", f"{self._contents()}, shown {shown} time{'s' * (shown != 1)}"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
             ("groups", f"{len(groups)} for cross-validation: {listed(groups)}"),
             ("regions", ", ".join(one.source for one in self.regions) or "none"),
@@ -158,6 +179,14 @@ class Plan:
         ]  # fmt: skip
         title = f"sub-{self.participant}, task {self.task}"
         return "\n".join([title, *(f"  {name:<9}{text}" for name, text in rows)])
+
+    def _contents(self) -> str:
+        films, pictures = len(self.films), self.n_shown - len(self.films)
+        seconds = console.duration(sum(film.duration for film in self.films.values()))
+        parts = [f"{pictures} picture{'s' * (pictures != 1)}"] if pictures or not films else []
+        if films:
+            parts.append(f"{films} film{'s' * (films != 1)} ({seconds})")
+        return " and ".join(parts)
 
     def _memory(self, n_voxels: int, exact: bool, budget: int) -> str:
         fit = make_fit_plan(
@@ -205,6 +234,7 @@ def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[P
     selection = settings.selection
     filters = load_filter_file(selection.bids_filter_file) if selection.bids_filter_file else None
     plans = []
+    films: dict[Path, Film] = {}
     for space in selection.space or (None,):
         runs = find_runs(
             dataset,
@@ -224,7 +254,7 @@ def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[P
         )
         runs = [run for run in runs if run.events in shown]
         for ours in _analysed_together(runs, settings.encoding.test_set):
-            plan = _plan_task(settings, participant, ours, shown, files)
+            plan = _plan_task(settings, participant, ours, shown, files, films)
             regions = find_regions(settings, dataset, participant, ours)
             plans.append(replace(plan, regions=regions))
     return plans
@@ -247,31 +277,36 @@ def _analysed_together(runs: Sequence[Run], test_set: str | None) -> list[list[R
     return [[run for run in training if run.task == task] + tested for task in tasks]
 
 
-def _plan_task(settings, participant, runs, shown, files) -> Plan:
+def _plan_task(settings, participant, runs, shown, files, films) -> Plan:
     infos = [describe_bold(run.bold, run.repetition_time) for run in runs]
-    presentations = [shown[run.events] for run in runs]
-    for run, info, seen in zip(runs, infos, presentations, strict=True):
-        check_onsets(seen, info.n_volumes * info.repetition_time, run.events)
+    for run, info in zip(runs, infos, strict=True):
+        check_onsets(shown[run.events], info.n_volumes * info.repetition_time, run.events)
+    fps = settings.stimuli.frames_per_second
+    seen = read_screen([shown[run.events] for run in runs], files, fps, films)
+    presentations = seen.presentations
     if settings.responses.design == "auto":
-        design = choose_design(presentations, infos)
+        design = choose_design(presentations, infos, seen.films)
     else:
         design = DesignChoice(settings.responses.design, "as --design says")
-    instants = sum(one.duration == 0 for seen in presentations for one in seen)
+    instants = sum(one.duration == 0 for shown in presentations for one in shown)
     if design.kind == "continuous" and instants:
         logger.warning(
             f"{instants} presentations have no duration: in a continuous design they count for "
             "nothing, and the screen as empty"
         )
-    digests = {one.stimulus: "" for seen in presentations for one in seen}
-    for stimulus in digests:
-        digests[stimulus] = hashlib.sha256(files[stimulus].read_bytes()).hexdigest()
-    # Copies of a picture under several names are one stimulus, or it would be on both sides of
-    # a cross-validation split.
-    first = {digest: stimulus for stimulus, digest in reversed(digests.items())}
-    presentations = tuple(
-        tuple(replace(one, stimulus=first[digests[one.stimulus]]) for one in seen)
-        for seen in presentations
-    )
+    if design.kind == "events":
+        screen, stimuli = presentations, seen.clips(fps)
+    else:
+        screen, stimuli = seen.pieces(
+            [info.n_volumes for info in infos],
+            [info.repetition_time for info in infos],
+            [
+                run.start_time - info.repetition_time / 2
+                for run, info in zip(runs, infos, strict=True)
+            ],
+            settings.responses.delays,
+            fps,
+        )
     held_out = settings.encoding.test_set
     chosen = settings.responses
     cleanings = clean_runs(
@@ -287,8 +322,10 @@ def _plan_task(settings, participant, runs, shown, files) -> Plan:
         runs=tuple(runs),
         infos=tuple(infos),
         presentations=presentations,
-        stimuli={stimulus: files[stimulus] for stimulus in first.values()},
-        stimuli_stamp=hashlib.sha256(str(sorted(digests.items())).encode()).hexdigest(),
+        screen=screen,
+        stimuli=stimuli,
+        stimuli_stamp=seen.stamp,
+        films=seen.films,
         design=design,
         cleanings=cleanings,
         test_set=choose_test_set(held_out, runs, presentations, design.kind) if held_out else None,

@@ -73,8 +73,13 @@ class Stimuli:
         metavar="NAME",
     )  # fmt: skip
     stim_dir: Path | None = option(
-        None, help="folder with the pictures (default: BIDS_DIR/stimuli)", metavar="DIR",
+        None, help="folder with the pictures and films (default: BIDS_DIR/stimuli)", metavar="DIR",
         changes_results=False,
+    )  # fmt: skip
+    # It changes the results of films only, whose stamp holds it.
+    frames_per_second: float = option(
+        15.0, "--frames-per-second", "--fps", type=positive, metavar="N", changes_results=False,
+        help="how often films are sampled (default: 15 frames a second)",
     )  # fmt: skip
 
 

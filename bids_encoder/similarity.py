@@ -8,9 +8,7 @@ alike neighbouring voxels are (super-voxel smoothness).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +42,7 @@ from bids_encoder.similarity_columns import (
     SIMILARITY,
     SMOOTHNESS,
 )
-from bids_encoder.stimuli.images import read_image
+from bids_encoder.stimuli.segments import Segment, pictures_of
 from bids_encoder.summary import LayerScores
 
 PIXELS = "pixels"  # what the layer before the first is called
@@ -148,15 +146,20 @@ def _own(chosen: NeuralCode, analysis: Analysis, atlas: Regions | None) -> Analy
     )
 
 
-def pixel_values(paths: Sequence[Path], side: int = _SIDE) -> np.ndarray:
-    """Pictures as a network sees them (whole, on grey), scaled down: (n, side² × 3) float32."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # decoding lets go of the lock
-        squares = list(pool.map(lambda path: fit_to_square(read_image(path), side), paths))
-    return np.stack(squares).reshape(len(paths), -1).astype(np.float32)
+def pixel_values(stimuli: Sequence[Path | Segment], side: int = _SIDE) -> np.ndarray:
+    """Pictures as a network sees them (whole, on grey), scaled down: (n, side² × 3) float32.
+
+    Of a film, or of a stretch of one, it is the frame in the middle.
+    """
+    squares = pictures_of(stimuli, lambda picture: fit_to_square(picture, side))
+    return np.stack(squares).reshape(len(stimuli), -1).astype(np.float32)
 
 
 def _write_smoothness(
-    own: Analysis, store: FeatureStore, files: Mapping[str, Path], extra: Mapping[str, object]
+    own: Analysis,
+    store: FeatureStore,
+    files: Mapping[str, Path | Segment],
+    extra: Mapping[str, object],
 ) -> _Pictures:
     items = tuple(files)
     matrices = [similarity_matrix(pixel_values(list(files.values())))]
@@ -172,7 +175,8 @@ def _write_smoothness(
         rows.append((layer, values.shape[1], to_pixels, low, high, to_previous, sparse))
     extra = {
         **extra,
-        "Pixels": f"Pictures scaled to fit {_SIDE} x {_SIDE} pixels, margins grey, RGB.",
+        "Pixels": f"Pictures scaled to fit {_SIDE} x {_SIDE} pixels, margins grey, RGB; of films, "
+        "the frame in the middle.",
         "Features": "As the encoding models use them: smoothed, subsampled, log-compressed.",
     }
     write_table(own, "smoothness", _columns(SMOOTHNESS, rows), SMOOTHNESS, extra=extra)

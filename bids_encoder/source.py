@@ -8,14 +8,15 @@ from pathlib import Path
 
 from bids_encoder.bids.outputs import check_layer_labels
 from bids_encoder.errors import BidsEncoderError
-from bids_encoder.features.cache import layout_of
 from bids_encoder.features.external import ExternalFeatures, open_features
 from bids_encoder.features.extract import extract, recall
+from bids_encoder.features.extractors import extractor_of
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.networks.network import Network
 from bids_encoder.networks.registry import load_network
 from bids_encoder.settings import Settings
 from bids_encoder.stimuli.images import BLANK
+from bids_encoder.stimuli.segments import Segment
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Source:
 
     def store(
         self,
-        stimuli: Mapping[str, Path],
+        stimuli: Mapping[str, Path | Segment],
         *,
         blank: bool,
         cache_dir: Path,
@@ -64,7 +65,7 @@ class Source:
         """All that the features of a layer depend on but the stimulus."""
         if isinstance(self.origin, ExternalFeatures):
             return self.origin.origin(layer)
-        return layout_of(self.origin).origin(layer)
+        return extractor_of(self.origin).layout.origin(layer)
 
     def recall(self, stamps: Mapping[str, str], folder: Path, cache_dir: Path) -> FeatureStore:
         """Features of stimuli that a model was fitted on: cached, or made again from the files.
@@ -113,4 +114,4 @@ def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> Sour
         raise
     check_layer_labels(network.name, network.layers)
     name = f"{network.name}_untrained" if chosen.untrained else network.name
-    return Source(name, network.layers, layout_of(network).key, network.citation, network)
+    return Source(name, network.layers, extractor_of(network).layout.key, network.citation, network)

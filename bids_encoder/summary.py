@@ -149,7 +149,9 @@ def write_summary(
             run.name: cleaning.described
             for run, cleaning in zip(plan.runs, plan.cleanings, strict=True)
         },
-        "NumberOfStimuli": len(plan.stimuli),
+        "NumberOfStimuli": plan.n_shown,
+        "NumberOfFilms": len(plan.films),
+        "FramesPerSecond": plan.frames_per_second,
         "NumberOfSamples": len(responses.values),
         "NumberOfFolds": len(folds),
         "Groups": list(responses.group_names),

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 # In this order; a column given by --stim-column comes before both.
 STIMULUS_COLUMNS = ("stim_file", "stim_id")
 # Endings by which a column is recognised that might be meant for --stim-column.
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".mp4", ".avi", ".mkv")
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif")
+_PICTURES += (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg")
 
 
 @dataclass(frozen=True)

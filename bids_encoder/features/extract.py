@@ -55,8 +55,8 @@ def extract(
     ----------
     network : Network or Extractor
     stimuli : mapping of id -> Path, Drawn, Segment or None
-        A picture, in a file or drawn; a stretch of a film, whose features are the mean over its samples; or
-        an empty screen (uniform grey).
+        A picture, in a file or drawn; a stretch of a film, whose features are the mean over
+        its samples; or an empty screen (uniform grey).
     cache_dir : path
         Features go into its folder ``features``.
     batch_size : int, optional

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,7 +14,6 @@ from bids_encoder.responses.bold import BoldInfo
 if TYPE_CHECKING:
     from bids_encoder.bids.events import Presentation
 
-_STILL = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 _LONG = 10.0  # seconds: a film this long has no single response
 _COVER = 0.75  # share of the run with something on the screen
 _GAP = 0.5  # seconds between the end of one presentation and the onset of the next
@@ -31,14 +29,17 @@ class DesignChoice:
 
 
 def choose_design(
-    presentations: Sequence[Sequence[Presentation]], infos: Sequence[BoldInfo]
+    presentations: Sequence[Sequence[Presentation]],
+    infos: Sequence[BoldInfo],
+    films: Collection[str] = (),
 ) -> DesignChoice:
     """Choose between one response per stimulus and one per volume.
 
     A task is continuous where it shows films of 10 s and more (median), or where its
     presentations tile the runs: they cover at least 75 % of the time, follow each other at
-    gaps below 0.5 s (median), and change at least once in two volumes, so that the
-    responses cannot be told apart. All else is events.
+    gaps below 0.5 s (median), and change at least once in two volumes (pictures; films
+    change by themselves), so that the responses cannot be told apart. All else is events,
+    short clips with gaps between them among it.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def choose_design(
         One sequence per run of the task.
     infos : sequence of BoldInfo
         The same runs.
+    films : collection of str
+        Which of the stimuli are films.
 
     Raises
     ------
@@ -74,10 +77,8 @@ def choose_design(
     )
     duration = float(np.median(durations))
     cover = sum(_covered(*run) for run in runs) / sum(info.duration for _, info in runs)
-    films = any(
-        PurePosixPath(p.stimulus).suffix.lower() not in _STILL for shown, _ in runs for p in shown
-    )
-    if films and duration >= _LONG:
+    moving = any(p.stimulus in films for shown, _ in runs for p in shown)
+    if moving and duration >= _LONG:
         return DesignChoice(
             "continuous",
             f"films of {duration:.3g} s (median) have no single response each",
@@ -90,7 +91,7 @@ def choose_design(
         f"presentations of {duration:.3g} s (median) start every {pace:.3g} s with gaps of "
         f"{max(gap, 0):.2f} s and cover {cover:.0%} of the run (TR {tr:g} s)"
     )
-    if cover >= _COVER and gap < _GAP and pace <= _PACE * tr * 1.001:
+    if cover >= _COVER and gap < _GAP and (moving or pace <= _PACE * tr * 1.001):
         return DesignChoice("continuous", f"{figures}: they tile it back to back")
     return DesignChoice("events", f"{figures}: they do not tile it back to back")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,38 +45,43 @@ class Segment:
         return f"#t={_seconds(self.first / self.fps)},{_seconds(self.stop / self.fps)}"
 
 
-def pictures_of(stimuli: Sequence[Path | Segment]) -> list[np.ndarray]:
-    """Return one picture of each stimulus: a film's is the sample in the middle of the stretch.
+def pictures_of(
+    stimuli: Sequence[Path | Segment], use: Callable[[np.ndarray], np.ndarray]
+) -> list[np.ndarray]:
+    """Use one picture of each stimulus: a film's is the sample in the middle of the stretch.
 
     Parameters
     ----------
     stimuli : sequence of Path or Segment
-        Files of pictures; stretches of films, each of which is decoded once for all.
+        Files of pictures; stretches of films, each film being decoded once for all.
+    use : function of a picture, uint8 (height, width, 3)
+        Called for each at once, so that not all need be held whole.
 
     Returns
     -------
-    pictures : list of arrays (height, width, 3), uint8
+    used : list
+        What the function gave for each stimulus.
 
     Raises
     ------
     MissingInputError, DataError
         A file is missing or damaged.
     """
-    pictures: dict[int, np.ndarray] = {}
+    found: dict[int, np.ndarray] = {}
     stills = [i for i, one in enumerate(stimuli) if isinstance(one, Path)]
-    with ThreadPoolExecutor(4) as pool:  # decoding lets go of the lock
-        pictures |= zip(stills, pool.map(lambda i: read_image(stimuli[i]), stills), strict=True)
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # decoding lets go of the lock
+        used = pool.map(lambda i: use(read_image(stimuli[i])), stills)
+        found |= zip(stills, used, strict=True)
     films: dict[tuple[Film, float], dict[int, list[int]]] = {}
     for i, one in enumerate(stimuli):
         if isinstance(one, Segment):
             middle = (one.first + one.stop) // 2
             films.setdefault((one.film, one.fps), {}).setdefault(middle, []).append(i)
     for (film, fps), wanted in films.items():
-        for frame in sampled_frames(film, fps, 0, max(wanted) + 1):
+        for frame in sampled_frames(film, fps, min(wanted), max(wanted) + 1):
             for sample in range(frame.first, frame.stop):
-                for i in wanted.get(sample, ()):
-                    pictures[i] = frame.image
-    return [pictures[i] for i in range(len(stimuli))]
+                found |= {i: use(frame.image) for i in wanted.get(sample, ())}
+    return [found[i] for i in range(len(stimuli))]
 
 
 def _seconds(time: float) -> str:

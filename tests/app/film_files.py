@@ -15,20 +15,21 @@ def write_film(
     pictures: Sequence[np.ndarray],
     *,
     rate: int = 30,
-    codec: str = "ffv1",
+    codec: str | None = None,
     times: Sequence[int] | None = None,
     sound: bool = False,
     rotation: int = 0,
     pixel_aspect: Fraction | None = None,
     **options: str,
 ) -> Path:
-    """Write pictures (height, width, 3) as a film; `times` in milliseconds."""
+    """Write pictures (height, width, 3) as a film, lossless by default; `times` in ms."""
+    codec = codec or ("png" if path.suffix == ".mov" else "ffv1")
     height, width = pictures[0].shape[:2]
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height = width, height
-        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+        stream.pix_fmt = {"ffv1": "bgr0", "png": "rgb24"}.get(codec, "yuv420p")
         if pixel_aspect:
             stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:

@@ -382,7 +382,7 @@ def test_a_corrupt_picture_is_found_before_any_is_computed(
     path.write_bytes(path.read_bytes()[:-30] if content == "cut" else content)
     computed = []
     monkeypatch.setattr(
-        "bids_encoder.features.extract.activations", lambda *args: computed.append(args)
+        "bids_encoder.features.extractors.activations", lambda *args: computed.append(args)
     )
     refused(65, str(path), "picture", "remedy:", started=True, features=False)
     assert not computed

@@ -50,7 +50,7 @@ def test_published_event_designs(show, n, soa, duration, n_volumes, tr):
 
 def test_long_films_are_continuous_even_with_rests(show):
     shown = every(show, 5, 60.0, 30.0, suffix="mp4")
-    choice = choose_design([shown], [info(150, 2.0)])
+    choice = choose_design([shown], [info(150, 2.0)], {one.stimulus for one in shown})
     assert choice.kind == "continuous"
     assert "films of 30 s" in choice.reason
 
@@ -60,9 +60,17 @@ def test_long_still_pictures_with_rests_are_events(show):
 
 
 def test_short_clips_with_gaps_are_events(show):
-    assert (
-        choose_design([every(show, 80, 4.0, 3.0, suffix="mp4")], [info(160, 2.0)]).kind == "events"
-    )
+    shown = every(show, 80, 4.0, 3.0, suffix="mp4")
+    films = {one.stimulus for one in shown}
+    assert choose_design([shown], [info(160, 2.0)], films).kind == "events"
+
+
+def test_short_clips_back_to_back_are_continuous(show):
+    shown = every(show, 40, 8.0, 8.0, suffix="mp4")
+    films = {one.stimulus for one in shown}
+    choice = choose_design([shown], [info(160, 2.0)], films)
+    assert choice.kind == "continuous"
+    assert "back to back" in choice.reason
 
 
 def test_a_stream_that_fills_half_the_run_is_events(show):

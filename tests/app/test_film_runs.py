@@ -1,0 +1,128 @@
+"""Datasets of films through the app: continuous films and clips as events."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from film_files import write_film
+from tiny_dataset import SHAPE, TASK, brain, write_bold, write_json
+
+RATE, SIDE = 5, 32
+TR = 2.0
+
+
+def moving_picture(n: int, seed: int) -> list[np.ndarray]:
+    """Random coarse pictures, each of which lasts for a second."""
+    random = np.random.default_rng(seed)
+    pictures = random.integers(0, 256, (n // RATE + 1, 4, 4, 3), dtype=np.uint8)
+    large = pictures.repeat(SIDE // 4, axis=1).repeat(SIDE // 4, axis=2)
+    return list(large.repeat(RATE, axis=0)[:n])
+
+
+def dataset(folder: Path, events: dict[str, str], volumes: int, signal=None) -> Path:
+    """A participant with a run for each table of events."""
+    bids = folder / "raw"
+    description = {"Name": "Films", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
+    write_json(bids / "dataset_description.json", description)
+    (bids / "README").write_text("Made for tests.\n")
+    write_json(bids / f"task-{TASK}_bold.json", {"TaskName": TASK, "RepetitionTime": TR})
+    random = np.random.default_rng(1)
+    for run, table in events.items():
+        data = 10 * random.standard_normal((*SHAPE, volumes))
+        if signal is not None:
+            data += signal(run)
+        start = bids / "sub-01" / "func" / f"sub-01_task-{TASK}_run-{run}"
+        write_bold(Path(f"{start}_bold.nii.gz"), np.float32(brain()[..., None] * (900 + data)))
+        Path(f"{start}_events.tsv").write_text("onset\tduration\tstim_file\n" + table)
+    return bids
+
+
+def sidecar(out: Path) -> dict:
+    (path,) = out.glob("sub-01/func/*_scores.json")
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def films(tmp_path):
+    stimuli = tmp_path / "raw" / "stimuli"
+    write_film(stimuli / "one.mkv", moving_picture(30 * RATE, 1), rate=RATE, sound=True)
+    write_film(stimuli / "two.mkv", moving_picture(30 * RATE, 2), rate=RATE)
+    return stimuli
+
+
+def options(tmp_path, *more):
+    work = tmp_path / "work"
+    return ("-w", work, "--layers", "stage1", "--confounds", "none", "--fps", "1", *more)
+
+
+def test_films_from_end_to_end(tmp_path, films, app):
+    table = {"1": "0\t30\tone.mkv\n", "2": "3.5\tn/a\ttwo.mkv\n"}
+    bids = dataset(tmp_path, table, 20)
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path))
+    assert end.code == 0, end.err
+    assert "2 films (1 min 00 s), shown 2 times" in end.said
+    assert "continuous: films of 30 s (median)" in end.said
+    side = sidecar(tmp_path / "out")
+    assert side["NumberOfStimuli"] == 2 and side["NumberOfSamples"] == 40
+    assert side["FramesPerSecond"] == 1 and side["NumberOfFilms"] == 2
+    kept = len(list((tmp_path / "work").glob("features/*/??/*.npy")))
+    # A piece a volume: 15 of the first film; of the second, which starts in the middle of
+    # a volume, 16; and the empty screen.
+    assert kept == 15 + 16 + 1
+    again = app(bids, tmp_path / "out", "participant", *options(tmp_path))
+    assert "all is there already" in again.said
+    # Sampled in another way, the films have other features.
+    other = app(bids, tmp_path / "out", "participant", *options(tmp_path), "--fps", "0.5")
+    assert other.code == 0 and "all is there already" not in other.said
+
+
+def test_clips_are_events(tmp_path, app, no_page):
+    stimuli = tmp_path / "raw" / "stimuli"
+    names = [f"clip{i:02d}.mkv" for i in range(16)]
+    for i, name in enumerate(names):
+        write_film(stimuli / name, moving_picture(3 * RATE, i), rate=RATE)
+    tables = {
+        run: "".join(f"{4 + 7 * k}\t3\t{name}\n" for k, name in enumerate(names[part]))
+        for run, part in (("1", slice(8)), ("2", slice(8, 16)))
+    }
+    bids = dataset(tmp_path, tables, 36)
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path), "-v")
+    assert end.code == 0, end.err
+    assert "16 films (48 s), shown 16 times" in end.said
+    assert "events: presentations of 3 s (median) start every 7 s" in end.said
+    assert sidecar(tmp_path / "out")["NumberOfSamples"] == 16
+    assert len(list((tmp_path / "work").glob("features/*/??/*.npy"))) == 16
+
+
+@pytest.mark.parametrize("fault", ["cut", "text", "empty", "sound"])
+def test_bad_films_are_found_before_anything_is_computed(tmp_path, films, app, fault):
+    bids = dataset(tmp_path, {"1": "0\t30\tone.mkv\n"}, 15)
+    path = films / "one.mkv"
+    content = path.read_bytes()
+    path.write_bytes(
+        {"cut": content[: len(content) // 2], "text": b"words " * 99, "empty": b""}.get(fault, b"")
+    )
+    if fault == "sound":
+        import av
+
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("aac", rate=8000, layout="mono")
+            silence = np.zeros((1, 8000), np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.rate = 8000
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path), "--dry-run")
+    assert end.code == 65
+    assert str(path) in end.err and "remedy:" in end.err and "Traceback" not in end.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_events_longer_than_their_film(tmp_path, films, app):
+    bids = dataset(tmp_path, {"1": "0\t40\tone.mkv\n", "2": "0\t30\ttwo.mkv\n"}, 20)
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path), "--dry-run")
+    assert end.code == 0
+    assert "one.mkv by 10.0 s" in end.said and "counts as grey" in end.said
