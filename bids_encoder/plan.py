@@ -300,10 +300,7 @@ def _plan_task(settings, participant, runs, shown, files, films) -> Plan:
         screen, stimuli = seen.pieces(
             [info.n_volumes for info in infos],
             [info.repetition_time for info in infos],
-            [
-                run.start_time - info.repetition_time / 2
-                for run, info in zip(runs, infos, strict=True)
-            ],
+            [run.start_time for run in runs],
             settings.responses.delays,
             fps,
         )

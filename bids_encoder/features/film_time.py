@@ -107,7 +107,7 @@ def cut_films(
     films : mapping of stimulus id to Film
         Those of the stimuli that are films.
     n_volumes, repetition_times, start_times : sequences, one entry a run
-        Times in seconds.
+        Times in seconds; as :func:`bids_encoder.features.samples.continuous_samples` has them.
     delays : sequence of float
         Seconds.
     fps : float
@@ -138,8 +138,9 @@ def cut_films(
 def volume_edges(
     n_volumes: int, repetition_time: float, start_time: float, delays: Sequence[float]
 ) -> np.ndarray:
-    """When volumes begin and end, at all delays: increasing, in seconds."""
-    starts = start_time - np.asarray(delays, float)[:, None]
+    """When what volumes see begins and ends, at all delays: increasing, in seconds."""
+    # A volume stands for the repetition time around its reference time.
+    starts = start_time - repetition_time / 2 - np.asarray(delays, float)[:, None]
     edges = np.sort((starts + repetition_time * np.arange(n_volumes + 1)).ravel())
     return edges[np.diff(edges, prepend=-math.inf) > _TINY]
 

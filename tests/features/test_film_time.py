@@ -32,7 +32,7 @@ FILMS = {"a.mp4": film(60.0), "b.mp4": film(7.3, "b")}
 def in_time(runs, delays, feature, *, start=0.0, films=FILMS):
     """Features of volumes from pieces, where sample k of a film has the feature f(name, k)."""
     shown, volumes, trs = zip(*runs, strict=True)
-    starts = [start] * len(runs)
+    starts = [start + tr / 2 for tr in trs]
     screen, pieces = cut_films(shown, films, volumes, trs, starts, delays, FPS)
     samples = continuous_samples(screen, volumes, trs, starts, delays)
     values = [
@@ -111,7 +111,7 @@ def test_several_films_in_a_run_and_gaps():
 
 def test_one_piece_a_volume_where_delays_are_multiples_of_the_repetition_time():
     shown = [Presentation(4.0, 16.0, "a.mp4", 2)]
-    screen, pieces = cut_films([shown], FILMS, [20], [2.0], [0.0], (4.0, 6.0, 8.0), FPS)
+    screen, pieces = cut_films([shown], FILMS, [20], [2.0], [1.0], (4.0, 6.0, 8.0), FPS)
     assert list(pieces) == [f"a.mp4#t={2 * k},{2 * k + 2}" for k in range(8)]
     assert [one.onset for one in screen[0]] == [4.0 + 2 * k for k in range(8)]
     assert {one.duration for one in screen[0]} == {2.0}
@@ -119,33 +119,33 @@ def test_one_piece_a_volume_where_delays_are_multiples_of_the_repetition_time():
 
 def test_what_comes_after_the_run_is_left_out():
     shown = [Presentation(0.0, 60.0, "a.mp4", 2), Presentation(38.0, 60.0, "b.mp4", 3)]
-    screen, pieces = cut_films([shown], FILMS, [20], [2.0], [0.0], (4.0,), FPS)
+    screen, pieces = cut_films([shown], FILMS, [20], [2.0], [1.0], (4.0,), FPS)
     assert max(one.onset + one.duration for one in screen[0]) == 36.0  # 40 - 4 s
     assert max(piece.stop for piece in pieces.values()) == 36 * FPS
 
 
 def test_runs_and_jitter_share_pieces():
     runs = [[Presentation(t, 30.0, "a.mp4", 2)] for t in (4.0, 4.008, 3.991)]
-    _, pieces = cut_films(runs, FILMS, [20] * 3, [2.0] * 3, [0.0] * 3, (4.0, 6.0, 8.0), FPS)
+    _, pieces = cut_films(runs, FILMS, [20] * 3, [2.0] * 3, [1.0] * 3, (4.0, 6.0, 8.0), FPS)
     # The few milliseconds make one more piece, before the first edge.
     assert len(pieces) <= 17
 
 
 def test_pictures_stay_as_they_are():
     shown = [Presentation(0.0, 2.0, "a.png", 2), Presentation(2.0, 4.0, "b.mp4", 3)]
-    screen, pieces = cut_films([shown], FILMS, [20], [2.0], [0.0], (4.0,), FPS)
+    screen, pieces = cut_films([shown], FILMS, [20], [2.0], [1.0], (4.0,), FPS)
     assert screen[0][0] is shown[0]
     assert all(name.startswith("b.mp4#t=") for name in pieces)
 
 
 def test_edges_of_volumes():
-    np.testing.assert_allclose(volume_edges(3, 2.0, 0.0, (4.0, 6.0)), [-6, -4, -2, 0, 2])
-    np.testing.assert_allclose(volume_edges(2, 1.5, 0.5, (1.0, 2.0)), [-1.5, -0.5, 0, 1, 1.5, 2.5])
+    np.testing.assert_allclose(volume_edges(3, 2.0, 1.0, (4.0, 6.0)), [-6, -4, -2, 0, 2])
+    np.testing.assert_allclose(volume_edges(2, 1.5, 1.25, (1.0, 2.0)), [-1.5, -0.5, 0, 1, 1.5, 2.5])
 
 
 def test_short_samples_make_at_least_one_frame_of_each_piece():
     shown = [Presentation(0.0, 1.0, "a.mp4", 2)]
-    screen, pieces = cut_films([shown], FILMS, [100], [0.01], [0.0], (0.0,), FPS)
+    screen, pieces = cut_films([shown], FILMS, [100], [0.01], [0.005], (0.0,), FPS)
     assert all(piece.stop - piece.first == 1 for piece in pieces.values())
     assert len(screen[0]) == 100 and len(pieces) == 21
 
