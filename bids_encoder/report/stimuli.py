@@ -1,4 +1,4 @@
-"""A sheet of the pictures that were shown, drawn while they are at hand."""
+"""A sheet of what was shown, pictures and frames of films, drawn while it is at hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from bids_encoder.bids import outputs
 from bids_encoder.report import figures
 from bids_encoder.report.page import Figure
-from bids_encoder.stimuli.images import read_image
+from bids_encoder.stimuli.segments import Segment, pictures_of
 
 MOST = 24
 _COLUMNS = 8
@@ -20,8 +20,8 @@ _COLUMNS = 8
 def write_stimuli_figure(
     root: Path,
     names: Mapping[str, str | None],
-    stimuli: Mapping[str, Path],
-    read: Callable[[Path], np.ndarray] = read_image,
+    stimuli: Mapping[str, Path | Segment],
+    read: Callable[..., list[np.ndarray]] = pictures_of,
 ) -> None:
     """Draw some of the stimuli, spread evenly over all of them by name; an old sheet stays.
 
@@ -31,15 +31,16 @@ def write_stimuli_figure(
         The derivatives dataset.
     names : mapping
         What the names of the analysis' files are made of.
-    stimuli : mapping of id to Path
-    read : function of a path -> (H, W, 3) uint8
+    stimuli : mapping of id to Path or Segment
+        Of a film, or a stretch of one, the frame in the middle is drawn.
+    read : function as :func:`bids_encoder.stimuli.segments.pictures_of`
     """
     path = _path(root, names)
     if path.exists() or not stimuli:
         return
     ids = sorted(stimuli)
     chosen = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, MOST).round().astype(int))]
-    figures.save(draw(chosen, [read(stimuli[one]) for one in chosen]), path)
+    figures.save(draw(chosen, read([stimuli[one] for one in chosen], _small)), path)
 
 
 def stimuli_figure(root: Path, names: Mapping[str, str | None], number: int) -> tuple[Figure, ...]:
@@ -60,13 +61,17 @@ def draw(ids: Sequence[str], pictures: Sequence[np.ndarray]) -> plt.Figure:
     for one in axes.flat:
         one.set_axis_off()
     for one, name, picture in zip(axes.flat, ids, pictures, strict=False):
-        step = max(1, max(picture.shape[:2]) // 200)
-        one.imshow(picture[::step, ::step])
+        one.imshow(picture)
         short = name.rpartition("/")[2]
         one.set_title(
             short if len(short) <= 20 else f"…{short[-19:]}", fontsize=6.5, color=figures.INK
         )
     return figure
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    step = max(1, max(picture.shape[:2]) // 200)
+    return picture[::step, ::step].copy()
 
 
 def _path(root: Path, names: Mapping[str, str | None]) -> Path:

@@ -15,9 +15,9 @@ def test_a_sheet_is_drawn_once_and_found_again(tmp_path):
         Image.fromarray(np.full((20, 30, 3), i * 8, np.uint8)).save(files[f"a/{i:02}.png"])
     read = []
 
-    def reading(path):
-        read.append(path.name)
-        return np.asarray(Image.open(path))
+    def reading(paths, use):
+        read.extend(path.name for path in paths)
+        return [use(np.asarray(Image.open(path))) for path in paths]
 
     assert stimuli.stimuli_figure(tmp_path, NAMES, 30) == ()
     stimuli.write_stimuli_figure(tmp_path, NAMES, files, reading)
