@@ -37,6 +37,7 @@ from bids_encoder.joint import joint_is_done, write_joint
 from bids_encoder.plan import Plan, listed
 from bids_encoder.regions import load_regions
 from bids_encoder.responses.assemble import Responses
+from bids_encoder.responses.betas import betas_grid, measure_betas
 from bids_encoder.responses.grids import common_grid
 from bids_encoder.responses.measure import Measured, measure
 from bids_encoder.settings import Settings, result_settings
@@ -178,21 +179,28 @@ def _features(settings: Settings, executor: Executor, plan: Plan, source: Source
 def _responses(settings: Settings, plan: Plan) -> tuple[Grid, Measured]:
     chosen = settings.responses
     with console.stage("responses") as words, console.progress("responses", "runs") as bar:
-        grid = common_grid(plan.runs, plan.infos)
-        measured = measure(
-            plan.runs,
-            plan.infos,
-            plan.presentations,
-            grid,
-            kind=plan.design.kind,
-            hrf=chosen.hrf,
-            high_pass=chosen.high_pass,
-            cleanings=plan.cleanings,
-            standardize=chosen.standardize,
-            squares_of=None if plan.test_set is None else plan.test_set.stimuli,
-            halves_of=sampled_stimuli(settings.neural_code, list(plan.stimuli)),
-            on_progress=bar,
-        )
+        how = {
+            "standardize": chosen.standardize,
+            "squares_of": None if plan.test_set is None else plan.test_set.stimuli,
+            "halves_of": sampled_stimuli(settings.neural_code, list(plan.stimuli)),
+            "on_progress": bar,
+        }
+        if plan.precomputed:
+            grid = betas_grid(plan.runs, plan.infos)
+            measured = measure_betas(plan.runs, plan.presentations, grid, **how)
+        else:
+            grid = common_grid(plan.runs, plan.infos)
+            measured = measure(
+                plan.runs,
+                plan.infos,
+                plan.presentations,
+                grid,
+                kind=plan.design.kind,
+                hrf=chosen.hrf,
+                high_pass=chosen.high_pass,
+                cleanings=plan.cleanings,
+                **how,
+            )
         n, voxels = measured.responses.values.shape
         rows = "stimuli" if plan.design.kind == "events" else "volumes"
         names = measured.responses.group_names

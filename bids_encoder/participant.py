@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from bids_encoder import console, memory
 from bids_encoder.analysis import analyse
 from bids_encoder.bids import atomic, outputs
+from bids_encoder.bids.betas import check_betas_options
 from bids_encoder.bids.checks import read_description, require_folder
 from bids_encoder.bids.dataset import (
     Dataset,
@@ -27,7 +28,8 @@ from bids_encoder.features.external import require_file
 from bids_encoder.lab import Lab
 from bids_encoder.models import list_modelled, models_of, open_models
 from bids_encoder.networks.devices import resolve_device
-from bids_encoder.plan import Plan, make_plans
+from bids_encoder.plan import Plan
+from bids_encoder.planning import betas_options, make_plans
 from bids_encoder.report.participant import write_report
 from bids_encoder.report.stimuli import write_stimuli_figure
 from bids_encoder.responses.confounds import parse_strategy
@@ -60,6 +62,7 @@ def check_options(settings: Settings) -> None:
         load_filter_file(selection.bids_filter_file)
     locate_derivatives(settings.bids_dir, selection.derivatives)
     parse_strategy(settings.responses.confounds)
+    check_betas_options(betas_options(settings))
     if settings.network.features:
         require_file(settings.network.features)
     check_experiments(settings)
@@ -97,7 +100,9 @@ def run_participant(settings: Settings, participant: str) -> str:
         if settings.flow.dry_run:
             return "planned, nothing written"
         datasets = init_dataset(
-            settings.output_dir, dataset.root, {d.name: d.root for d in dataset.derivatives}
+            settings.output_dir,
+            dataset.root,
+            {d.name: d.root for d in dataset.derivatives} | betas_options(settings).folders,
         )
         add_descriptions(settings.output_dir, source.name, source.layers)
         _keep_settings(settings, participant)

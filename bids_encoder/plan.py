@@ -6,35 +6,27 @@ here, before an hour of work is spent on it.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bids_encoder import console, memory
-from bids_encoder.bids.dataset import Dataset, Run, find_runs
-from bids_encoder.bids.events import Presentation, check_onsets, read_presentations
-from bids_encoder.bids.filters import load_filter_file
+from bids_encoder.bids.dataset import Run
+from bids_encoder.bids.events import Presentation
 from bids_encoder.encoding.memory import make_plan as make_fit_plan
 from bids_encoder.encoding.ridge import PENALTIES
-from bids_encoder.errors import UsageError
-from bids_encoder.regions import RegionFiles, find_regions
-from bids_encoder.responses.bold import BoldInfo, describe_bold
-from bids_encoder.responses.confounds import Thresholds
-from bids_encoder.responses.design import DesignChoice, choose_design
+from bids_encoder.regions import RegionFiles
+from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.design import DesignChoice
 from bids_encoder.responses.grouping import Grouping, continuous_groups, event_groups
 from bids_encoder.responses.masks import read_mask
-from bids_encoder.responses.volumes import Cleaning, clean_runs, listed_reasons
-from bids_encoder.screen import read_screen
-from bids_encoder.settings import Settings
+from bids_encoder.responses.volumes import Cleaning, listed_reasons
 from bids_encoder.stimuli.films import Film
 from bids_encoder.stimuli.segments import Segment
-from bids_encoder.testset import TestSet, choose_test_set, is_of, parse_test_set
-
-logger = logging.getLogger(__name__)
+from bids_encoder.testset import TestSet
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,11 @@ class Plan:
     test_set: TestSet | None = None
 
     @property
+    def precomputed(self) -> bool:
+        """Whether responses were estimated elsewhere, so that there is no BOLD."""
+        return self.runs[0].betas is not None
+
+    @property
     def names(self) -> dict[str, str | None]:
         """What the names of this analysis' files are made of."""
         run = self.runs[0]
@@ -98,6 +95,7 @@ class Plan:
         """Every file of the dataset that this analysis reads, but the stimuli."""
         kinds = ("bold", "events", "mask", "confounds")
         files = [getattr(run, kind) for kind in kinds for run in self.runs]
+        files += [image for run in self.runs if run.betas for image in run.betas.images]
         return list(dict.fromkeys(file for file in files if file is not None))
 
     @property
@@ -145,6 +143,25 @@ class Plan:
         return {round(run.start_time, 6): run.start_time_source for run in self.runs}
 
     @property
+    def recording(self) -> dict[str, object]:
+        """What was measured and what of it counts, for a sidecar."""
+        if self.precomputed:
+            return {
+                "Precomputed": {
+                    run.name: {"Maps": len(run.betas.maps), "Table": run.betas.table.name}
+                    for run in self.runs
+                }
+            }
+        return {
+            "RepetitionTime": self.infos[0].repetition_time,
+            "ReferenceTime": {source: time for time, source in self.reference_times.items()},
+            "VolumesAndConfounds": {
+                run.name: cleaning.described
+                for run, cleaning in zip(self.runs, self.cleanings, strict=True)
+            },
+        }
+
+    @property
     def left_out(self) -> dict[str, int]:
         """How many volumes of all runs do not count, by the reason."""
         total: dict[str, int] = {}
@@ -155,20 +172,11 @@ class Plan:
 
     def describe(self, network: str, layers: Sequence[str], budget: int) -> str:
         """The plan in words, for ``--dry-run`` and the log; ``budget``: bytes to be used."""
-        run = self.runs[0]
         n_voxels, exact = self.n_voxels
-        sessions = {r.session for r in self.runs if r.session is not None}
         shown = sum(map(len, self.presentations))
         groups = self.grouping.names
         rows = [
-            ("BOLD", f"{len(self.runs)} run{'s' * (len(self.runs) > 1)}"
-             + (f" in {len(sessions)} session{'s' * (len(sessions) > 1)}" if sessions else "")
-             + f", {sum(info.n_volumes for info in self.infos)} volumes, "
-             f"TR {self.infos[0].repetition_time:g} s, "
-             + (f"space {run.space}" if run.space else "as acquired")),
-            ("left out", f"volumes: {listed_reasons(self.left_out)}"),
-            ("timing", "; ".join(f"volumes stand for {time:g} s after their onset ({source})"
-                                 for time, source in self.reference_times.items())),
+            *self._measured(),
             ("voxels", str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
             ("stimuli", f"{self._contents()}, shown {shown} time{'s' * (shown != 1)}"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
@@ -187,6 +195,27 @@ class Plan:
         if films:
             parts.append(f"{films} film{'s' * (films != 1)} ({seconds})")
         return " and ".join(parts)
+
+    def _measured(self) -> list[tuple[str, str]]:
+        """What there is of BOLD or betas, in words."""
+        sessions = {run.session for run in self.runs if run.session is not None}
+        runs = f"{len(self.runs)} run{'s' * (len(self.runs) > 1)}" + (
+            f" in {len(sessions)} session{'s' * (len(sessions) > 1)}" if sessions else ""
+        )
+        number = sum(info.n_volumes for info in self.infos)
+        if self.precomputed:
+            return [("betas", f"{runs}, {number} maps, precomputed")]
+        space = self.runs[0].space
+        timing = [
+            f"volumes stand for {time:g} s after their onset ({source})"
+            for time, source in self.reference_times.items()
+        ]
+        return [
+            ("BOLD", f"{runs}, {number} volumes, TR {self.infos[0].repetition_time:g} s, "
+             + (f"space {space}" if space else "as acquired")),
+            ("left out", f"volumes: {listed_reasons(self.left_out)}"),
+            ("timing", "; ".join(timing)),
+        ]  # fmt: skip
 
     def _memory(self, n_voxels: int, exact: bool, budget: int) -> str:
         fit = make_fit_plan(
@@ -215,115 +244,3 @@ def listed(names: Sequence[str]) -> str:
     short = [re.sub(r"sub-[^_]+_|_?task-[^_+]+", "", name) for name in names]
     short = [new.strip("_") or name for new, name in zip(short, names, strict=True)]
     return ", ".join(short) if len(short) <= 4 else f"{short[0]} to {short[-1]}"
-
-
-def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[Plan]:
-    """Plan the analyses of one participant: one per task and space.
-
-    Parameters
-    ----------
-    settings : Settings
-    dataset : Dataset
-    participant : str
-
-    Raises
-    ------
-    BidsEncoderError
-        Whatever is missing or wrong in the input, as the readers raise it.
-    """
-    selection = settings.selection
-    filters = load_filter_file(selection.bids_filter_file) if selection.bids_filter_file else None
-    plans = []
-    films: dict[Path, Film] = {}
-    for space in selection.space or (None,):
-        runs = find_runs(
-            dataset,
-            participant,
-            sessions=selection.session_label,
-            tasks=selection.task_id,
-            runs=selection.run_id,
-            space=space,
-            filters=filters,
-            slice_time_ref=settings.responses.slice_time_ref,
-        )
-        shown, files = read_presentations(
-            [run.events for run in runs],
-            dataset_root=dataset.root,
-            column=settings.stimuli.stim_column,
-            stim_dir=settings.stimuli.stim_dir,
-        )
-        runs = [run for run in runs if run.events in shown]
-        for ours in _analysed_together(runs, settings.encoding.test_set):
-            plan = _plan_task(settings, participant, ours, shown, files, films)
-            regions = find_regions(settings, dataset, participant, ours)
-            plans.append(replace(plan, regions=regions))
-    return plans
-
-
-def _analysed_together(runs: Sequence[Run], test_set: str | None) -> list[list[Run]]:
-    """Runs of one task each, to which those of a task come that is the test set."""
-    tested = []
-    if test_set is not None and parse_test_set(test_set)[0] == "task":
-        tested = [run for run in runs if is_of(run, *parse_test_set(test_set))]
-    training = [run for run in runs if run not in tested]
-    tasks = dict.fromkeys(run.task for run in training)
-    if tested and not tasks:
-        raise UsageError(
-            "All runs are of the task that is the test set: nothing is left to learn from.",
-            place="--test-set",
-            found=test_set,
-            remedy="select another task too (--task-id), or divide by run=LABEL",
-        )
-    return [[run for run in training if run.task == task] + tested for task in tasks]
-
-
-def _plan_task(settings, participant, runs, shown, files, films) -> Plan:
-    infos = [describe_bold(run.bold, run.repetition_time) for run in runs]
-    for run, info in zip(runs, infos, strict=True):
-        check_onsets(shown[run.events], info.n_volumes * info.repetition_time, run.events)
-    fps = settings.stimuli.frames_per_second
-    seen = read_screen([shown[run.events] for run in runs], files, fps, films)
-    presentations = seen.presentations
-    if settings.responses.design == "auto":
-        design = choose_design(presentations, infos, seen.films)
-    else:
-        design = DesignChoice(settings.responses.design, "as --design says")
-    instants = sum(one.duration == 0 for shown in presentations for one in shown)
-    if design.kind == "continuous" and instants:
-        logger.warning(
-            f"{instants} presentations have no duration: in a continuous design they count for "
-            "nothing, and the screen as empty"
-        )
-    if design.kind == "events":
-        screen, stimuli = presentations, seen.clips(fps)
-    else:
-        screen, stimuli = seen.pieces(
-            [info.n_volumes for info in infos],
-            [info.repetition_time for info in infos],
-            [run.start_time for run in runs],
-            settings.responses.delays,
-            fps,
-        )
-    held_out = settings.encoding.test_set
-    chosen = settings.responses
-    cleanings = clean_runs(
-        runs,
-        [info.n_volumes for info in infos],
-        strategy=chosen.confounds,
-        thresholds=Thresholds(chosen.fd_threshold, chosen.std_dvars_threshold),
-        skip_volumes=chosen.skip_volumes,
-    )
-    return Plan(
-        participant=participant,
-        task=runs[0].task,
-        runs=tuple(runs),
-        infos=tuple(infos),
-        presentations=presentations,
-        screen=screen,
-        stimuli=stimuli,
-        stimuli_stamp=seen.stamp,
-        films=seen.films,
-        design=design,
-        cleanings=cleanings,
-        test_set=choose_test_set(held_out, runs, presentations, design.kind) if held_out else None,
-    )

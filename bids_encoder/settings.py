@@ -156,6 +156,29 @@ class Responses:
 
 
 @dataclass(frozen=True)
+class Betas:
+    """Responses estimated elsewhere, in place of BOLD."""
+
+    betas: str | None = option(
+        None, metavar="PATH", changes_results=False,
+        help="NIfTI or HDF5 files with one map a trial or stimulus (GLMsingle, nilearn, fitlins), "
+        "such as glm/sub-{subject}/ses-{session}_betas.nii.gz",
+    )  # fmt: skip
+    betas_table: str | None = option(
+        None, metavar="PATH", changes_results=False,
+        help="tables that say what each map shows (default: beside the betas, with .tsv; else the "
+        "order of the events)",
+    )  # fmt: skip
+    betas_mask: str | None = option(
+        None, metavar="PATH", changes_results=False,
+        help="masks of the betas (default: voxels that are finite and vary)",
+    )  # fmt: skip
+    betas_key: str | None = option(
+        None, metavar="NAME", help="what the betas are called in HDF5 files (default: betasmd)"
+    )
+
+
+@dataclass(frozen=True)
 class Encoding:
     """The encoding models."""
 
@@ -349,6 +372,7 @@ class Settings:
     stimuli: Stimuli = Stimuli()
     network: Network = Network()
     responses: Responses = Responses()
+    betas: Betas = Betas()
     encoding: Encoding = Encoding()
     inference: Inference = Inference()
     joint: Joint = Joint()
@@ -364,6 +388,7 @@ SECTIONS: dict[str, type] = {
     "stimuli": Stimuli,
     "network": Network,
     "responses": Responses,
+    "betas": Betas,
     "encoding": Encoding,
     "inference": Inference,
     "joint": Joint,

@@ -141,14 +141,7 @@ def write_summary(
         "DesignReason": plan.design.reason,
         "Runs": [run.name for run in plan.runs],
         "Preprocessed": plan.runs[0].preprocessed,
-        "RepetitionTime": plan.infos[0].repetition_time,
-        "ReferenceTime": {
-            source: seconds for seconds, source in sorted(plan.reference_times.items())
-        },
-        "VolumesAndConfounds": {
-            run.name: cleaning.described
-            for run, cleaning in zip(plan.runs, plan.cleanings, strict=True)
-        },
+        **plan.recording,
         "NumberOfStimuli": plan.n_shown,
         "NumberOfFilms": len(plan.films),
         "FramesPerSecond": plan.frames_per_second,

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_encoder.bids.dataset import Run
-from bids_encoder.bids.events import Presentation, read_events
+from bids_encoder.bids.events import Presentation
 from bids_encoder.bids.names import same_number
+from bids_encoder.bids.tables import read_table
+from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, UsageError
 from bids_encoder.responses.assemble import Responses
 
@@ -148,7 +150,7 @@ def _by_column(key, value, runs, presentations, text) -> frozenset[str]:
     columns: dict[str, set[str]] = {}
     stimuli = set()
     for run, shown in zip(runs, presentations, strict=True):
-        table = read_events(run.events)
+        table = read_table(run.events, Tolerated())
         for name in table.columns:
             columns.setdefault(name, set()).update(table[name].astype(str).head(200))
         if key in table:

@@ -187,7 +187,26 @@ def find_runs(
     DataError
         Raw multi-echo BOLD, or a broken sidecar.
     """
-    selection = Selection(
+    selection = select_files(participant, sessions, tasks, runs, space, filters, slice_time_ref)
+    found = collect_runs(dataset, selection)
+    require_content([run.bold for run in found], "BOLD run")
+    require_content([run.events for run in found if run.events], "events file")
+    require_content([run.mask for run in found if run.mask], "brain mask")
+    require_content([run.confounds for run in found if run.confounds], "confounds table")
+    return found
+
+
+def select_files(
+    participant: str,
+    sessions: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    runs: Sequence[str] = (),
+    space: str | None = None,
+    filters: Mapping[str, Mapping] | None = None,
+    slice_time_ref: float | None = None,
+) -> Selection:
+    """What a user asked for, with labels without their prefix; see :func:`find_runs`."""
+    return Selection(
         without_prefix([participant], "sub")[0],
         {
             "ses": without_prefix(sessions, "ses"),
@@ -198,12 +217,6 @@ def find_runs(
         filters or {},
         slice_time_ref,
     )
-    found = collect_runs(dataset, selection)
-    require_content([run.bold for run in found], "BOLD run")
-    require_content([run.events for run in found if run.events], "events file")
-    require_content([run.mask for run in found if run.mask], "brain mask")
-    require_content([run.confounds for run in found if run.confounds], "confounds table")
-    return found
 
 
 def locate_derivatives(bids_dir: str | Path, derivatives: Iterable[str | Path]) -> dict[str, Path]:

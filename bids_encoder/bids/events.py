@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,30 @@ def read_events(path: str | Path, tolerated: Tolerated | None = None):
     return table
 
 
+def read_rows(path: str | Path, tolerated: Tolerated):
+    """Read a table with one row a map, in its own order; onsets and durations may be absent.
+
+    Without onsets, rows are taken to follow each other every 4 s.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        As for :func:`read_events`.
+    """
+    path = Path(path)
+    table = read_table(path, tolerated)
+    absent = {"onset": [4.0 * row for row in range(len(table))], "duration": [0.0] * len(table)}
+    numbers = {
+        column: [
+            _number(text, column, line, path, tolerated) for line, text in table[column].items()
+        ]
+        if column in table and not any(map(is_absent, table[column]))
+        else values
+        for column, values in absent.items()
+    }
+    return table.assign(**{name: _floats(values, table) for name, values in numbers.items()})
+
+
 def presentations(
     events_path: str | Path,
     *,
@@ -109,6 +133,7 @@ def read_presentations(
     dataset_root: str | Path,
     column: str | None = None,
     stim_dir: str | Path | None = None,
+    read: Callable = read_events,
 ) -> tuple[dict[Path, tuple[Presentation, ...]], dict[str, Path]]:
     """What all runs of a participant have shown, with the files of the stimuli.
 
@@ -123,6 +148,8 @@ def read_presentations(
         (through ``stimuli/stimuli.tsv``, BEP044).
     stim_dir : path, optional
         Folder with the stimuli in place of ``stimuli``.
+    read : callable, optional
+        Reads a table: :func:`read_events`, or :func:`read_rows`.
 
     Returns
     -------
@@ -145,7 +172,7 @@ def read_presentations(
     mentions: dict[Path, list[tuple[float, float, Mention]]] = {}
     silent: dict[Path, object] = {}
     for path in dict.fromkeys(map(Path, events_paths)):
-        table = read_events(path, tolerated)
+        table = read(path, tolerated)
         chosen = _stimulus_column(table, column)
         if chosen is None:
             silent[path] = table

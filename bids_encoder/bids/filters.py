@@ -19,13 +19,15 @@ from bids_encoder.errors import MissingInputError, UsageError
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("bold", "mask", "confounds", "events")
+KINDS = ("bold", "mask", "confounds", "events", "betas")
 # Kinds in fMRIPrep's filter files, which people share between both programs.
 _NOT_USED_HERE = frozenset({"fmap", "sbref", "flair", "t1w", "t2w", "roi", "asl", "pet", "dwi"})
 
 _QUERY = re.compile(r"<?(?:bids\.layout\.)?Query\.(NONE|ANY|REQUIRED|OPTIONAL)(?::\s*\d+)?>?")
 _ENTITY_IN_PATTERN = re.compile(r"([a-z]+)-\(")
 _IN_PATH = ("suffix", "extension", "datatype")
+# In the names of statistical maps (nilearn, fitlins); pybids does not know them.
+_OF_MAPS = ("stat", "contrast")
 
 
 def load_filter_file(path: str | Path) -> dict[str, dict]:
@@ -34,7 +36,7 @@ def load_filter_file(path: str | Path) -> dict[str, dict]:
     Returns
     -------
     dict
-        For each kind ("bold", "mask", "confounds", "events") the entities asked for.
+        For each kind ("bold", "mask", "confounds", "events", "betas") the entities asked for.
 
     Raises
     ------
@@ -90,7 +92,7 @@ class Matcher:
     """
 
     def __init__(self, layout):
-        self._short = dict.fromkeys(_IN_PATH)
+        self._short = {**dict.fromkeys(_IN_PATH), **{name: name for name in _OF_MAPS}}
         for name, entity in layout.get_entities().items():
             short = _ENTITY_IN_PATTERN.search(entity.pattern or "")
             if short:

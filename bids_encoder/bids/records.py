@@ -30,8 +30,19 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Betas:
+    """Responses that were estimated elsewhere: maps in files."""
+
+    images: tuple[Path, ...]  # one with all maps, or one a map
+    maps: tuple[int, ...]  # which of the maps are of this run, one a presentation
+    table: Path  # what says what they show
+    n_rows: int  # how many maps there should be in all
+    key: str | None = None  # name of the numbers in an HDF5 file
+
+
+@dataclass(frozen=True)
 class Run:
-    """One run of BOLD: which files, which entities."""
+    """One run of BOLD, or of responses estimated from it: which files, which entities."""
 
     bold: Path  # the image to be read
     entities: dict[str, str]  # of the raw run: short names, labels as written, in file-name order
@@ -44,6 +55,7 @@ class Run:
     resolution: str | None  # label of the res- entity
     preprocessed: bool
     start_time_source: str = "StartTime"  # what says so
+    betas: Betas | None = None  # in place of BOLD
 
     @property
     def name(self) -> str:

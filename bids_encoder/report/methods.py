@@ -119,6 +119,14 @@ def _features(written: Written) -> str:
 
 def _responses(written: Written) -> str:
     side, chosen = written.sidecar, written.sidecar["Settings"]
+    unit = {"session": "within each session", "run": "within each run"}.get(chosen["standardize"])
+    averaged = f"responses were {f'z-scored {unit} and ' if unit else ''}averaged over repeats."
+    if "Precomputed" in side:
+        n_maps = sum(one["Maps"] for one in side["Precomputed"].values())
+        return (
+            f"Responses had been estimated elsewhere: {_number(n_maps, 'map')} from "
+            f"{_number(len(side['Runs']), 'run')}; {averaged}"
+        )
     bold = (
         f"preprocessed BOLD in {written.names['space']} space"
         if side["Preprocessed"] and written.names["space"]
@@ -138,7 +146,10 @@ def _responses(written: Written) -> str:
             f" and confounds (nilearn's strategies {chosen['confounds'].replace(',', ', ')}) "
             "[@esteban2019]"
         )
-    unit = {"session": "within each session", "run": "within each run"}.get(chosen["standardize"])
+    volumes = side.get("VolumesAndConfounds", {}).values()
+    left_out = sum(one["Volumes"] - one["VolumesUsed"] for one in volumes)
+    if left_out:
+        text += f"Dummy scans and volumes scrubbed for motion ({left_out} in all) had weight 0. "
     if side["Design"] == "continuous":
         return text + f"Each volume was a sample, cleaned of {cleaned} and z-scored within its run."
     text += (
@@ -147,8 +158,7 @@ def _responses(written: Written) -> str:
     )
     if any("(LSS)" in warning for warning in side["Warnings"]):
         text += ", each stimulus by a regression of its own [@mumford2012]"
-    text += f"; responses were z-scored {unit} and" if unit else "; responses were"
-    return text + " averaged over repeats."
+    return f"{text}; {averaged}"
 
 
 def _hrf(name: str) -> str:

@@ -131,10 +131,14 @@ def _errors(root: Path, participant: str) -> Section:
 
 
 def _read(side: dict) -> str:
+    stimuli = f"{side['NumberOfStimuli']} different stimuli."
+    if "Precomputed" in side:
+        n_maps = sum(one["Maps"] for one in side["Precomputed"].values())
+        return f"{n_maps} precomputed maps of responses in {_count(side['Runs'], 'run')}, {stimuli}"
     state = "preprocessed" if side["Preprocessed"] else "raw, not preprocessed"
     return (
         f"{_count(side['Runs'], 'run')} of {state} BOLD (TR {side['RepetitionTime']:g} s), "
-        f"{side['NumberOfStimuli']} different stimuli."
+        f"{stimuli}"
     )
 
 

@@ -36,15 +36,15 @@ class BoldInfo:
         From voxel indices to millimetres.
     n_volumes : int
         Number of volumes, T.
-    repetition_time : float
-        Seconds from one volume to the next, from the sidecar.
+    repetition_time : float or None
+        Seconds from one volume to the next, from the sidecar. None of precomputed responses.
     """
 
     path: Path
     shape: tuple[int, int, int]
     affine: np.ndarray
     n_volumes: int
-    repetition_time: float
+    repetition_time: float | None
 
     @property
     def duration(self) -> float:

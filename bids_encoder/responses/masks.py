@@ -47,7 +47,7 @@ def common_mask(runs: Sequence[Run], infos: Sequence[BoldInfo]) -> nib.Nifti1Ima
     DataError
         The runs lie on different grids, a mask cannot be read, or no voxel is left.
     """
-    _check_grids(infos)
+    check_grids(infos)
     masks = [run.mask for run in runs if run.mask is not None]
     if masks:
         if len(masks) < len(runs):
@@ -105,7 +105,13 @@ def _empty(path: Path, is_mask: bool) -> DataError:
     )
 
 
-def _check_grids(infos: Sequence[BoldInfo]) -> None:
+def check_grids(infos: Sequence[BoldInfo]) -> None:
+    """Refuse runs on different grids.
+
+    Raises
+    ------
+    DataError
+    """
     first = infos[0]
     for info in infos[1:]:
         # A hundredth of a millimetre: what rounding in headers does.

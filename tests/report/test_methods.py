@@ -53,6 +53,11 @@ def test_every_citation_is_in_the_bibliography(tmp_path):
         ({"Settings": {"test_set": "run=2"}}, "A test set (run=2)"),
         ({"Warnings": ["by a regression of its own (LSS)."]}, "(Mumford et al. 2012)"),
         ({"Design": "continuous"}, "delayed by 4, 6 and 8 s"),
+        ({"Precomputed": {"run-1": {"Maps": 40}, "run-2": {"Maps": 41}}}, "elsewhere: 81 maps"),
+        (
+            {"VolumesAndConfounds": {"run-1": {"Volumes": 100, "VolumesUsed": 88}}},
+            "scrubbed for motion (12 in all) had weight 0",
+        ),
         ({"Preprocessed": False}, "BOLD that was not preprocessed"),
         ({"Groups": ["ses-1", "ses-2", "ses-3"]}, "left out sessions"),
         ({"Groups": ["block 1", "block 2"]}, "left out contiguous blocks"),

@@ -1,0 +1,263 @@
+"""Precomputed responses (betas): which files hold them, and what each of their maps shows.
+
+They are found by a path with placeholders (``--betas``) or among the derivatives (the kind
+"betas" of a BIDS filter file). What the maps show is said, in this order, by a table beside
+them, by the contrast in the name of each map, or by the order of the events.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_encoder.bids.annex import require_content
+from bids_encoder.bids.filters import Matcher
+from bids_encoder.bids.names import BidsFile, natural, parse_name
+from bids_encoder.bids.patterns import (
+    check_pattern,
+    fill,
+    find_matches,
+    pattern_folder,
+    refuse_foreign_link,
+)
+from bids_encoder.bids.records import Dataset
+from bids_encoder.bids.selection import IMAGES, Selection, files_of
+from bids_encoder.bids.spaces import choose_space
+from bids_encoder.errors import DataError, MissingInputError, NothingSelectedError, UsageError
+
+logger = logging.getLogger(__name__)
+
+HDF5 = (".hdf5", ".h5", ".mat")
+_REFUSED = (".npy", ".npz", ".pkl", ".pickle")
+
+
+@dataclass(frozen=True)
+class BetasOptions:
+    """Where the user says that betas are; see the options of the same names."""
+
+    betas: str | None = None
+    table: str | None = None
+    mask: str | None = None
+    key: str | None = None
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Folders that are read because of these options, by a name for BIDS URIs."""
+        given = {"betas": self.betas, "betastable": self.table, "betasmask": self.mask}
+        return {name: pattern_folder(pattern) for name, pattern in given.items() if pattern}
+
+
+@dataclass(frozen=True)
+class BetaFile:
+    """Maps that belong together: one image (or HDF5 file) of many, or one image each.
+
+    Attributes
+    ----------
+    images : tuple of Path
+    contrasts : tuple of str
+        What the names call each image; empty where one file holds all maps.
+    entities : dict of str to str
+        Of the name and the placeholders, "sub" first.
+    table : Path or None
+        Says what the maps show.
+    mask : Path or None
+        Says which voxels they have.
+    key : str or None
+        Name of the numbers in an HDF5 file.
+    """
+
+    images: tuple[Path, ...]
+    contrasts: tuple[str, ...]
+    entities: dict[str, str]
+    table: Path | None
+    mask: Path | None
+    key: str | None = None
+
+
+def wants_betas(options: BetasOptions, filters: Mapping[str, Mapping] | None) -> bool:
+    """Whether betas are to be read in place of BOLD."""
+    return options.betas is not None or "betas" in (filters or {})
+
+
+def check_betas_options(options: BetasOptions) -> None:
+    """Check what the options say before anything is read.
+
+    Raises
+    ------
+    UsageError
+        A path has placeholders that do not exist.
+    """
+    given = {
+        "--betas": options.betas,
+        "--betas-table": options.table,
+        "--betas-mask": options.mask,
+    }
+    for option, pattern in given.items():
+        if pattern is not None:
+            check_pattern(pattern, option)
+
+
+def find_beta_files(
+    dataset: Dataset, selection: Selection, options: BetasOptions, n_participants: int
+) -> list[BetaFile]:
+    """The files with betas of one participant.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    selection : Selection
+    options : BetasOptions
+    n_participants : int
+        Of the dataset; where there are several, the path has to tell them apart.
+
+    Raises
+    ------
+    UsageError
+        The path does not say which participant it is of.
+    MissingInputError
+        No file fits, or its content is not fetched.
+    DataError
+        The files are of a kind that is not read, or links that lead elsewhere.
+    """
+    if options.betas is not None:
+        files = _by_pattern(options.betas, selection, n_participants)
+    else:
+        files = _among_derivatives(dataset, selection)
+    for file in files:
+        _check_kind(file.path)
+    require_content([file.path for file in files], "file of betas")
+    if len({file.entities.get("space") for file in files}) > 1 or selection.space:
+        files = choose_space(files, selection.space)
+    return [_make(group, options) for group in _together(files)]
+
+
+def _by_pattern(pattern: str, selection: Selection, n_participants: int) -> list[BidsFile]:
+    participant = selection.participant
+    if "{subject}" not in pattern and f"sub-{participant}" not in pattern and n_participants > 1:
+        raise UsageError(
+            "The path of the betas is the same for all participants.",
+            place="--betas",
+            found=pattern,
+            expected="{subject} where the participant's label stands",
+            remedy="write {subject} in the path",
+        )
+    matches = find_matches(pattern, participant, "--betas")
+    if not matches:
+        folder = pattern_folder(pattern)
+        there = sorted(item.name for item in folder.glob("*"))[:10]
+        raise MissingInputError(
+            f"No file with betas of sub-{participant} fits the path.",
+            file=pattern,
+            place="--betas",
+            found=f"in {folder}: {', '.join(there)}" if there else f"nothing in {folder}",
+            remedy="correct the path; labels stand at {subject}, {session}, {run}, "
+            "without sub-, ses-, run-",
+        )
+    named = [parse_name(match.path) for match in matches]
+    return [
+        BidsFile(file.path, {**file.entities, **match.labels}, file.suffix, file.extension)
+        for file, match in zip(named, matches, strict=True)
+    ]
+
+
+def _among_derivatives(dataset: Dataset, selection: Selection) -> list[BidsFile]:
+    query = {"extension": [*IMAGES, *HDF5], **selection.query("betas")}
+    for derivative in dataset.derivatives:
+        matcher = Matcher(derivative.layout)
+        files = [
+            file
+            for file in files_of(derivative.layout, selection.participant, query)
+            if matcher.fits(file, query)
+        ]
+        if files:
+            for file in files:
+                refuse_foreign_link(file.path, derivative.root, "-d/--derivatives")
+            return sorted(files, key=lambda file: natural(file.path.name))
+    raise NothingSelectedError(
+        f"The derivatives hold no betas of sub-{selection.participant}.",
+        file=", ".join(str(one.root) for one in dataset.derivatives) or None,
+        place="betas in the BIDS filter file",
+        found="no file that fits" if dataset.derivatives else "no derivatives were given (-d)",
+        expected=str(dict(selection.query("betas"))),
+        remedy="correct the filters, give the folder with -d, or name the files with --betas",
+    )
+
+
+def _check_kind(path: Path) -> None:
+    name = path.name.lower()
+    if name.endswith((*IMAGES, *HDF5)):
+        return
+    pickled = name.endswith(_REFUSED)
+    raise DataError(
+        "Betas are not read from files of this kind.",
+        file=path,
+        found="NumPy's or Python's pickles, which can run code when they are opened"
+        if pickled
+        else f"a name that ends in {path.suffix or 'nothing'}",
+        expected="NIfTI (.nii, .nii.gz) or HDF5 (.hdf5, .h5, MATLAB's .mat of version 7.3)",
+        remedy="let GLMsingle write HDF5 (wanthdf5=1), or save the betas as NIfTI"
+        if pickled
+        else "give a narrower path, or convert the file",
+    )
+
+
+def _together(files: Sequence[BidsFile]) -> list[list[BidsFile]]:
+    """Maps of one contrast each that differ in nothing else belong together."""
+    groups: dict[object, list[BidsFile]] = {}
+    for file in files:
+        rest = frozenset((k, v) for k, v in file.entities.items() if k != "contrast")
+        key = (file.path.parent, rest) if "contrast" in file.entities else file.path
+        groups.setdefault(key, []).append(file)
+    return list(groups.values())
+
+
+def _make(files: Sequence[BidsFile], options: BetasOptions) -> BetaFile:
+    first = files[0]
+    entities = {name: label for name, label in first.entities.items() if name != "contrast"}
+    beside = first.path.with_name(
+        first.path.name.removesuffix(first.extension).replace(
+            f"contrast-{first.entities.get('contrast')}_", ""
+        )
+        + ".tsv"
+    )
+    if options.table is not None:
+        beside = fill(options.table, entities, "--betas-table")
+        if not beside.is_file():
+            raise MissingInputError(
+                "The table of the betas is missing.",
+                file=beside,
+                place="--betas-table",
+                remedy="correct the path",
+            )
+    mask = None if options.mask is None else fill(options.mask, entities, "--betas-mask")
+    if beside.is_file():
+        refuse_foreign_link(beside, beside.parent, "--betas-table")
+    return BetaFile(
+        tuple(file.path for file in files),
+        tuple(file.entities["contrast"] for file in files if "contrast" in file.entities),
+        entities,
+        beside if beside.is_file() else None,
+        mask,
+        options.key,
+    )
+
+
+def grid_candidates(dataset: Dataset, selection: Selection) -> list[Path]:
+    """Images of the participant that may say where the voxels of an HDF5 file lie."""
+    found: list[BidsFile] = []
+    for derivative in dataset.derivatives:
+        for suffix in ("mask", "bold", "boldref"):
+            query = {"suffix": suffix, "extension": list(IMAGES)}
+            files = files_of(derivative.layout, selection.participant, query)
+            in_space = [
+                file
+                for file in files
+                if selection.space is None
+                or file.entities.get("space") == selection.space.split(":")[0]
+            ]
+            found += sorted(in_space, key=lambda file: natural(file.path.name))
+    query = {"suffix": "bold", "extension": list(IMAGES)}
+    found += files_of(dataset.layout, selection.participant, query)
+    return [file.path for file in found]

@@ -1,0 +1,169 @@
+"""Paths with placeholders: ``betas/sub-{subject}/ses-{session}_betas.nii.gz``.
+
+A placeholder stands for a label, and ``*`` for anything within one name. Nothing outside of
+the folder that the user wrote out, the part before the first placeholder, is ever found.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_encoder.bids.names import natural
+from bids_encoder.errors import DataError, UsageError
+
+PLACEHOLDERS = {
+    "subject": "sub",
+    "session": "ses",
+    "task": "task",
+    "run": "run",
+    "space": "space",
+    "contrast": "contrast",
+}
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_LABEL = "[0-9A-Za-z+]+"
+
+
+@dataclass(frozen=True)
+class Match:
+    """A file, and the labels that its path has where the placeholders are (short names)."""
+
+    path: Path
+    labels: dict[str, str]
+
+
+def check_pattern(pattern: str, option: str) -> None:
+    """Refuse placeholders that do not exist, and ways out of the folder.
+
+    Raises
+    ------
+    UsageError
+    """
+    unknown = [name for name in _PLACE.findall(pattern) if name not in PLACEHOLDERS]
+    outside = ".." in _moving_parts(pattern)
+    if unknown or outside or set("{}") & set(_PLACE.sub("", pattern)):
+        raise UsageError(
+            f"The path after {option} cannot be understood.",
+            place=option,
+            found=pattern,
+            expected="placeholders " + ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+            + (", and no .. behind them" if outside else ""),
+        )  # fmt: skip
+
+
+def pattern_folder(pattern: str) -> Path:
+    """The folder that is written out, without placeholders or ``*``."""
+    fixed = len(Path(pattern).parts) - len(_moving_parts(pattern))
+    return Path(os.path.abspath(Path(*Path(pattern).expanduser().parts[:fixed])))
+
+
+def find_matches(pattern: str, participant: str, option: str) -> list[Match]:
+    """All files that fit a pattern, in natural order.
+
+    Raises
+    ------
+    DataError
+        A link leads out of the folder.
+    """
+    folder = pattern_folder(pattern)
+    found = _walk(folder, _moving_parts(pattern), {"sub": participant})
+    matches = sorted(found, key=lambda match: natural(str(match.path)))
+    for match in matches:
+        refuse_foreign_link(match.path, folder, option)
+    return matches
+
+
+def fill(pattern: str, labels: Mapping[str, str], option: str) -> Path:
+    """The path that a pattern makes with these labels (by short names).
+
+    Raises
+    ------
+    UsageError
+        A label is not known.
+    DataError
+        The path is a link that leads out of the folder.
+    """
+    lacking = [n for n in _PLACE.findall(pattern) if not labels.get(PLACEHOLDERS[n])]
+    if lacking:
+        raise UsageError(
+            f"The path after {option} needs labels that the names of the betas do not have.",
+            place=option,
+            found=pattern,
+            expected=f"a path without {{{lacking[0]}}}, or betas whose path has it too",
+        )
+    text = _PLACE.sub(lambda place: labels[PLACEHOLDERS[place[1]]], pattern)
+    path = Path(os.path.abspath(Path(text).expanduser()))
+    refuse_foreign_link(path, pattern_folder(pattern), option)
+    return path
+
+
+def refuse_foreign_link(path: Path, folder: Path, option: str) -> None:
+    """A link that came with the data must not lead out of its folder, but to an annex.
+
+    Raises
+    ------
+    DataError
+    """
+    real, home = os.path.realpath(path), os.path.realpath(folder)
+    if real == home or real.startswith(home.rstrip(os.sep) + os.sep):
+        return
+    above = [str(parent) for parent in Path(os.path.abspath(path)).parents]
+    if any(real.startswith(os.path.join(parent, ".git", "annex", "objects")) for parent in above):
+        return
+    raise DataError(
+        "A file is a link that leads out of the folder that was given.",
+        file=path,
+        place=option,
+        found=f"a link to {real}",
+        expected=f"a file in {folder}",
+        remedy=f"copy the file there, or give the path of what it leads to after {option}",
+    )
+
+
+def _moving_parts(pattern: str) -> tuple[str, ...]:
+    """Parts of the path from the first with a placeholder or ``*`` on; at least the last."""
+    parts = Path(pattern).expanduser().parts
+    moving = [k for k, part in enumerate(parts) if set("{*") & set(part)]
+    return parts[min([*moving, len(parts) - 1]) :]
+
+
+def _walk(folder: Path, parts: tuple[str, ...], labels: dict[str, str]) -> Iterator[Match]:
+    part, *rest = parts
+    expression = re.compile(_expression(part, labels))
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return
+    for name in names:
+        fits = expression.fullmatch(name)
+        if not fits or name.startswith("."):
+            continue
+        known = {**labels, **fits.groupdict()}
+        if rest and (folder / name).is_dir():
+            yield from _walk(folder / name, tuple(rest), known)
+        elif not rest and not (folder / name).is_dir():
+            yield Match(folder / name, known)
+
+
+def _expression(part: str, labels: Mapping[str, str]) -> str:
+    """One name of the path as a regular expression; known labels are written in."""
+    known = dict(labels)
+    text = ""
+    for piece in re.split(r"(\{[^{}]*\}|\*)", part):
+        if piece == "*":
+            text += ".*"
+        elif _PLACE.fullmatch(piece):
+            name = PLACEHOLDERS[piece[1:-1]]
+            if known.get(name) is None:
+                text += f"(?P<{name}>{_LABEL})"
+                known[name] = ""
+            elif known[name]:
+                text += re.escape(known[name])
+            else:
+                text += f"(?P={name})"
+        else:
+            text += re.escape(piece)
+    return text
