@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bids_encoder.bids.written import Written
-from bids_encoder.report.viewer import ShownMap, color_table, label_colors, volume_payload
+from bids_encoder.report.viewer import Shown, ShownMap, color_table, label_colors, volume_payload
 
 
 def interactive_view(written: Written, *, vmax: float, limit: float, passed: np.ndarray) -> str:
@@ -49,13 +49,6 @@ def interactive_view(written: Written, *, vmax: float, limit: float, passed: np.
             [(-limit, "early layers"), (limit, "late layers")],
         ),
     ]  # fmt: skip
-    return volume_payload(
-        layers=layers,
-        mask=mask,
-        background=values("boldref"),
-        scores=scores,
-        passed=passed,
-        maps=maps,
-        values={kind: values(kind) for kind in ("p", "q") if written.matching_sidecar(kind)},
-        regions={},
-    )
+    numbers = {kind: values(kind) for kind in ("p", "q") if written.matching_sidecar(kind)}
+    shown = Shown(layers, scores, passed, maps, numbers, regions={})
+    return volume_payload(shown, mask, values("boldref"))

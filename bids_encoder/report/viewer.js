@@ -55,6 +55,7 @@ function colorOf(css) {
   return css.match(/[\d.]+/g).slice(0, 3).map(Number);
 }
 
+// What slices and surfaces have in common: choosing a map, its scale, the facts of one place.
 class View {
   constructor(root, description, buffer) {
     this.root = root;
@@ -68,60 +69,21 @@ class View {
   }
 
   async begin() {
-    const { dims, affine, maps, layers } = this.d;
     const style = getComputedStyle(document.body);
-    const paper = colorOf(style.backgroundColor), ink = colorOf(style.color);
+    this.paper = colorOf(style.backgroundColor);
+    const ink = colorOf(style.color);
     this.nv = new niivue.Niivue({
-      backColor: [...paper.map((v) => v / 255), 1], fontColor: [...ink.map((v) => v / 255), 1],
+      backColor: [...this.paper.map((v) => v / 255), 1], fontColor: [...ink.map((v) => v / 255), 1],
       crosshairColor: [0.87, 0.25, 0.25, 1], crosshairWidth: 0.8, crosshairWidthUnit: "percent",
       crosshairGap: 3, tileMargin: 6, fontMinPx: 11, logLevel: "error", dragAndDropEnabled: false,
-      isForceMouseClickToVoxelCenters: true,
+      isForceMouseClickToVoxelCenters: true, isColorbar: false,
     });
     await this.nv.attachToCanvas(this.part("canvas"));
-    this.nv.setSliceType(this.nv.sliceTypeMultiplanar);
-    this.nv.opts.multiplanarShowRender = niivue.SHOW_RENDER.NEVER;
-    this.nv.setMultiplanarLayout(this.part("canvas").clientWidth > 520 ? 3 : 2);  // a row or a grid
-    this.nv.setInterpolation(true);
-    this.nv.addColormap("brain", {
-      R: [paper[0], 110, 236], G: [paper[1], 116, 239], B: [paper[2], 128, 244],
-      A: [0, 255, 255], I: [0, 1, 255],
-    });
-    maps.forEach((map, number) => this.nv.addColormap(`map${number}`, this.scale(map)));
-    this.size = dims[0] * dims[1] * dims[2];
-    const grey = new Uint8Array(this.size);
-    const brain = this.array(this.d.brain), shade = this.array(this.d.background);
-    brain.forEach((place, i) => { grey[place] = shade[i]; });
-    await this.add(grey, "brain");
-    await this.add(new Uint8Array(this.size), "map0");
-    this.overlay = this.nv.volumes[1];
-    this.controls(maps, layers);
-    this.nv.onLocationChange = ({ vox, mm }) => this.tell(vox, mm);
+    await this.load();
+    this.controls(this.d.maps, this.d.layers);
+    this.nv.onLocationChange = ({ vox, mm }) => this.tell(...this.located(vox, Array.from(mm)));
     this.show();
     this.goTo(this.bestRow());
-  }
-
-  // Colour 0 is transparent; 1 to 255 are the scale.
-  scale(map) {
-    const table = this.array(map.colors);
-    const of = (channel) => [0, ...Array.from({ length: 255 }, (_, i) => table[3 * (i + 1) + channel])];
-    return {
-      R: of(0), G: of(1), B: of(2),
-      A: [0, ...Array(255).fill(255)], I: Array.from({ length: 256 }, (_, i) => i),
-    };
-  }
-
-  async add(values, colormap) {
-    const { dims, affine } = this.d;
-    const sizes = [0, 1, 2].map((axis) => Math.hypot(...affine.slice(0, 3).map((row) => row[axis])));
-    const nifti = niivue.NVImage.createNiftiArray(dims, sizes, affine.flat(), 2, values);
-    const image = await niivue.NVImage.loadFromUrl({
-      url: nifti.buffer.slice(nifti.byteOffset, nifti.byteOffset + nifti.byteLength),
-      name: `${colormap}.nii`, colormap, cal_min: 0, cal_max: 255, trustCalMinMax: false,
-      colorbarVisible: false,
-    });
-    image.cal_min = 0;
-    image.cal_max = 255;
-    this.nv.addVolume(image);
   }
 
   controls(maps, layers) {
@@ -146,16 +108,11 @@ class View {
   show() {
     const { number, map, frame, data } = this.chosen();
     const only = this.part("passed").checked;
-    const colors = this.overlay.img;
-    colors.fill(0);
-    this.places.forEach((place, row) => {
-      const value = data[row];
-      if (!Number.isFinite(value) || (only && !this.passed[row])) return;
+    this.paint(number, Uint8Array.from(data, (value, row) => {
+      if (!Number.isFinite(value) || (only && !this.passed[row])) return 0;
       const share = Math.min(Math.max((value - map.min) / (map.max - map.min), 0), 1);
-      colors[place] = 1 + Math.round(share * 254);
-    });
-    this.nv.setColormap(this.overlay.id, `map${number}`);
-    this.nv.updateGLVolume();
+      return 1 + Math.round(share * 254);
+    }));
     this.part("layer").closest("label").hidden = map.frames === 1;
     this.part("layer-name").textContent = map.frames > 1 ? this.d.layers[frame] : "";
     this.legend(map);
@@ -184,22 +141,8 @@ class View {
     return best;
   }
 
-  goTo(row) {
-    const [nx, ny, nz] = this.d.dims;
-    const place = this.places[row];
-    const vox = [place % nx, Math.floor(place / nx) % ny, Math.floor(place / (nx * ny))];
-    this.nv.scene.crosshairPos = this.nv.vox2frac(vox, 0);
-    this.nv.drawScene();
-    this.nv.createOnLocationChange();
-  }
-
-  tell(vox, mm) {
-    const [nx, ny] = this.d.dims;
-    const row = this.row.get(vox[0] + nx * (vox[1] + ny * vox[2]));
-    const index = this.d.voxel.slice(0, 3).map((line) =>
-      Math.round(line[0] * mm[0] + line[1] * mm[1] + line[2] * mm[2] + line[3]));
+  tell(row, facts) {
     this.at = row;
-    const facts = [["voxel", index.join(", ")], ["mm", Array.from(mm).slice(0, 3).map((v) => v.toFixed(1)).join(", ")]];
     if (row === undefined) {
       facts.push(["", "no score here"]);
     } else {
@@ -246,6 +189,131 @@ class View {
   }
 }
 
+// Slices through a volume.
+class Slices extends View {
+  async load() {
+    const { dims, maps } = this.d, paper = this.paper;
+    this.nv.setSliceType(this.nv.sliceTypeMultiplanar);
+    this.nv.opts.multiplanarShowRender = niivue.SHOW_RENDER.NEVER;
+    this.nv.setMultiplanarLayout(this.part("canvas").clientWidth > 520 ? 3 : 2);  // a row or a grid
+    this.nv.setInterpolation(true);
+    this.nv.addColormap("brain", {
+      R: [paper[0], 110, 236], G: [paper[1], 116, 239], B: [paper[2], 128, 244],
+      A: [0, 255, 255], I: [0, 1, 255],
+    });
+    maps.forEach((map, number) => this.nv.addColormap(`map${number}`, this.scale(map)));
+    const size = dims[0] * dims[1] * dims[2];
+    const grey = new Uint8Array(size);
+    const brain = this.array(this.d.brain), shade = this.array(this.d.background);
+    brain.forEach((place, i) => { grey[place] = shade[i]; });
+    await this.add(grey, "brain");
+    await this.add(new Uint8Array(size), "map0");
+    this.overlay = this.nv.volumes[1];
+  }
+
+  // Colour 0 is transparent; 1 to 255 are the scale.
+  scale(map) {
+    const table = this.array(map.colors);
+    const of = (channel) => [0, ...Array.from({ length: 255 }, (_, i) => table[3 * (i + 1) + channel])];
+    return {
+      R: of(0), G: of(1), B: of(2),
+      A: [0, ...Array(255).fill(255)], I: Array.from({ length: 256 }, (_, i) => i),
+    };
+  }
+
+  async add(values, colormap) {
+    const { dims, affine } = this.d;
+    const sizes = [0, 1, 2].map((axis) => Math.hypot(...affine.slice(0, 3).map((row) => row[axis])));
+    const nifti = niivue.NVImage.createNiftiArray(dims, sizes, affine.flat(), 2, values);
+    const image = await niivue.NVImage.loadFromUrl({
+      url: nifti.buffer.slice(nifti.byteOffset, nifti.byteOffset + nifti.byteLength),
+      name: `${colormap}.nii`, colormap, cal_min: 0, cal_max: 255, trustCalMinMax: false,
+      colorbarVisible: false,
+    });
+    image.cal_min = 0;
+    image.cal_max = 255;
+    this.nv.addVolume(image);
+  }
+
+  paint(number, colors) {
+    this.overlay.img.fill(0);
+    this.places.forEach((place, row) => { this.overlay.img[place] = colors[row]; });
+    this.nv.setColormap(this.overlay.id, `map${number}`);
+    this.nv.updateGLVolume();
+  }
+
+  goTo(row) {
+    const [nx, ny] = this.d.dims;
+    const place = this.places[row];
+    const vox = [place % nx, Math.floor(place / nx) % ny, Math.floor(place / (nx * ny))];
+    this.nv.scene.crosshairPos = this.nv.vox2frac(vox, 0);
+    this.nv.drawScene();
+    this.nv.createOnLocationChange();
+  }
+
+  located(vox, mm) {
+    const [nx, ny] = this.d.dims;
+    const row = this.row.get(vox[0] + nx * (vox[1] + ny * vox[2]));
+    const index = this.d.voxel.slice(0, 3).map((line) =>
+      Math.round(line[0] * mm[0] + line[1] * mm[1] + line[2] * mm[2] + line[3]));
+    return [row, [["voxel", index.join(", ")], ["mm", mm.slice(0, 3).map((v) => v.toFixed(1)).join(", ")]]];
+  }
+}
+
+// Both hemispheres as one mesh, painted vertex by vertex.
+class Surfaces extends View {
+  async load() {
+    this.points = this.array(this.d.points);
+    const shade = this.array(this.d.shade);
+    this.grey = new Uint8Array(shade.length * 4);
+    shade.forEach((value, vertex) => this.grey.set([value, value, value, 255], 4 * vertex));
+    this.nv.setSliceType(this.nv.sliceTypeRender);
+    this.mesh = new niivue.NVMesh(
+      this.points, this.array(this.d.triangles), "brain", this.grey.slice(), 1, true, this.nv.gl);
+    this.nv.addMesh(this.mesh);
+    this.nv.setMeshShader(this.mesh.id, "Matte");
+    this.nv.opts.show3Dcrosshair = true;
+    this.nv.setRenderAzimuthElevation(...this.d.view);
+    this.nv.setScale(1.4);
+    this.pickOnClick(this.part("canvas"));
+  }
+
+  paint(number, colors) {
+    const table = this.array(this.d.maps[number].colors);
+    const rgba = this.grey.slice();
+    this.places.forEach((vertex, row) => {
+      if (colors[row]) rgba.set(table.subarray(3 * colors[row], 3 * colors[row] + 3), 4 * vertex);
+    });
+    this.mesh.rgba255 = rgba;
+    this.mesh.updateMesh(this.nv.gl);
+    this.nv.drawScene();
+  }
+
+  goTo(row) {
+    const vertex = this.places[row];
+    this.nv.scene.crosshairPos = this.nv.mm2frac(this.points.slice(3 * vertex, 3 * vertex + 3));
+    this.nv.drawScene();
+    this.tell(...this.located(undefined, this.points.slice(3 * vertex, 3 * vertex + 3)));
+  }
+
+  // NiiVue turns surfaces when the mouse is dragged; a click without a drag asks it for the place.
+  pickOnClick(canvas) {
+    let from = [0, 0];
+    canvas.addEventListener("pointerdown", (event) => { from = [event.clientX, event.clientY]; });
+    canvas.addEventListener("click", (event) => {
+      if (Math.hypot(event.clientX - from[0], event.clientY - from[1]) > 4) return;
+      this.nv.uiData.mouseDepthPicker = true;
+      this.nv.drawScene();
+    });
+  }
+
+  located(_, mm) {
+    const [vertex] = this.mesh.indexNearestXYZmm(...mm);
+    const hemisphere = this.d.hemispheres.findLast(({ first }) => vertex >= first);
+    return [this.row.get(vertex), [["hemisphere", hemisphere.name], ["vertex", String(vertex - hemisphere.first)]]];
+  }
+}
+
 async function start() {
   const roots = document.querySelectorAll(".viewer");
   if (!roots.length) return;
@@ -264,7 +332,8 @@ async function start() {
   for (const root of roots) {
     try {
       const description = JSON.parse(root.querySelector("script").textContent);
-      const view = new View(root, description, await unpacked(description.blob));
+      const kind = description.kind === "volume" ? Slices : Surfaces;
+      const view = new kind(root, description, await unpacked(description.blob));
       await view.begin();
       root.view = view;
       root.classList.add("ready");

@@ -63,34 +63,41 @@ def label_colors(n_layers: int) -> np.ndarray:
     return color_table(layer_colors(n_layers))
 
 
-def volume_payload(
-    *,
-    layers: Sequence[str],
-    mask: nibabel.Nifti1Image,
-    background: np.ndarray,
-    scores: np.ndarray,
-    passed: np.ndarray,
-    maps: Sequence[ShownMap],
-    values: Mapping[str, np.ndarray],
-    regions: Mapping[str, tuple[np.ndarray, Mapping[int, str]]],
-) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """What the interactive view knows of V places, wherever they lie.
+
+    Attributes
+    ----------
+    layers : sequence of L str
+    scores : (L, V) array
+        What the profile of a place shows.
+    passed : (V,) bool
+        Places that are drawn at first.
+    maps : sequence of ShownMap
+    values : dict of str to (V,) array
+        Numbers that are said of a place, such as its p.
+    regions : dict of atlas to (labels (V,), names by label)
+    """
+
+    layers: Sequence[str]
+    scores: np.ndarray
+    passed: np.ndarray
+    maps: Sequence[ShownMap]
+    values: Mapping[str, np.ndarray]
+    regions: Mapping[str, tuple[np.ndarray, Mapping[int, str]]]
+
+
+def volume_payload(shown: Shown, mask: nibabel.Nifti1Image, background: np.ndarray) -> str:
     """Encode the maps of a volume for the page.
 
     Parameters
     ----------
-    layers : list of L str
+    shown : Shown
     mask : Nifti1Image
         V is the number of its voxels, in C order of its array.
     background : (V,) array
         Drawn in grey.
-    scores : (L, V) array
-        What the profile of a voxel shows.
-    passed : (V,) bool
-        Voxels that are drawn at first.
-    maps : sequence of ShownMap
-    values : dict of str to (V,) array
-        Numbers that are said of a voxel, such as its p.
-    regions : dict of atlas to (labels (V,), names by label)
 
     Returns
     -------
@@ -99,38 +106,105 @@ def volume_payload(
     """
     canonical = nibabel.as_closest_canonical(mask)
     order = _canonical_order(mask)
-    kept = np.isin(order, _chosen(scores))
-    picked = order[kept]
+    kept = np.isin(order, _chosen(shown.scores))
     inside = np.flatnonzero(np.asarray(canonical.dataobj).ravel(order="F") != 0)
     box, affine, places = _cropped(canonical, inside)
     parts = _Parts()
-    grey = background[order]
-    low, high = np.nanquantile(grey, (0.02, 0.98)) if np.isfinite(grey).any() else (0.0, 1.0)
-    shade = np.nan_to_num((grey - low) / max(high - low, 1e-6)).clip(0, 1)
     payload = {
         "kind": "volume",
-        "layers": list(layers),
         "dims": box,
         "affine": affine.tolist(),
         "voxel": np.linalg.inv(mask.affine).tolist(),
-        "left_out": int(scores.shape[1] - picked.size),
         "brain": parts.add(places.astype(np.uint32)),
-        "background": parts.add((shade * 200 + 55).round().astype(np.uint8)),
+        "background": parts.add(_shade(background[order], 55)),
         "places": parts.add(places[kept].astype(np.uint32)),
-        "passed": parts.add(passed[picked].astype(np.uint8)),
-        "scores": parts.add(_stepped(scores[:, picked])),
-        "maps": [_described(one, picked, parts) for one in maps],
-        "values": {name: parts.add(v[picked].astype(np.float32)) for name, v in values.items()},
+        **_of_places(shown, order[kept], parts),
+    }
+    return _packed(payload, parts)
+
+
+def surface_payload(
+    shown: Shown,
+    meshes: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    vertices: np.ndarray,
+    background: np.ndarray,
+) -> str:
+    """Encode the maps of surfaces for the page.
+
+    Parameters
+    ----------
+    shown : Shown
+    meshes : dict of hemisphere ("left", "right") to (points (N, 3) in mm, triangles (T, 3))
+    vertices : (V,) int array
+        Where the values lie, counted through all hemispheres.
+    background : (N,) array
+        Of all vertices, such as the depth of sulci; drawn in grey.
+
+    Returns
+    -------
+    str
+        As of :func:`volume_payload`.
+    """
+    kept = np.sort(_chosen(shown.scores))
+    parts = _Parts()
+    points, triangles, hemispheres, first = [], [], [], 0
+    for name, (xyz, corners) in meshes.items():
+        hemispheres.append({"name": name, "first": first})
+        points.append(_apart(xyz, name) if len(meshes) > 1 else xyz)
+        triangles.append(corners + first)
+        first += len(xyz)
+    payload = {
+        "kind": "surface",
+        "hemispheres": hemispheres,
+        "points": parts.add(np.concatenate(points).astype(np.float32).ravel()),
+        "triangles": parts.add(np.concatenate(triangles).astype(np.uint32).ravel()),
+        "shade": parts.add(_shade(background, 130)),
+        "view": [0, 10],  # from behind, a little above: where visual cortex is
+        "places": parts.add(vertices[kept].astype(np.uint32)),
+        **_of_places(shown, kept, parts),
+    }
+    return _packed(payload, parts)
+
+
+def _apart(points: np.ndarray, hemisphere: str) -> np.ndarray:
+    """Move a hemisphere away from the other; inflated ones overlap at the midline."""
+    gap = 4.0
+    x = -points[:, 0].max() - gap if hemisphere == "left" else -points[:, 0].min() + gap
+    return points + np.array([x, 0, 0])
+
+
+def _shade(background: np.ndarray, darkest: int) -> np.ndarray:
+    """Greys from `darkest` to 255."""
+    known = np.isfinite(background)
+    low, high = np.quantile(background[known], (0.02, 0.98)) if known.any() else (0.0, 1.0)
+    share = np.nan_to_num((background - low) / max(high - low, 1e-6)).clip(0, 1)
+    return (share * (255 - darkest) + darkest).round().astype(np.uint8)
+
+
+def _of_places(shown: Shown, picked: np.ndarray, parts: _Parts) -> dict[str, object]:
+    """What volumes and surfaces say alike of the places that were picked."""
+    return {
+        "layers": list(shown.layers),
+        "left_out": int(shown.scores.shape[1] - picked.size),
+        "step": _STEP,
+        "passed": parts.add(shown.passed[picked].astype(np.uint8)),
+        "scores": parts.add(_stepped(shown.scores[:, picked])),
+        "maps": [_described(one, picked, parts) for one in shown.maps],
+        "values": {
+            name: parts.add(one[picked].astype(np.float32)) for name, one in shown.values.items()
+        },
         "regions": [
             {
                 "atlas": atlas,
                 "labels": parts.add(labels[picked].astype(np.uint16)),
                 "names": {str(number): name for number, name in names.items()},
             }
-            for atlas, (labels, names) in regions.items()
+            for atlas, (labels, names) in shown.regions.items()
         ],
-        "step": _STEP,
     }
+
+
+def _packed(payload: Mapping[str, object], parts: _Parts) -> str:
     return json.dumps({**payload, "blob": parts.blob()}).replace("</", "<\\/")
 
 

@@ -10,7 +10,14 @@ import pytest
 
 from bids_encoder.report import viewer
 from bids_encoder.report.page import Section, render
-from bids_encoder.report.viewer import ShownMap, color_table, label_colors, volume_payload
+from bids_encoder.report.viewer import (
+    Shown,
+    ShownMap,
+    color_table,
+    label_colors,
+    surface_payload,
+    volume_payload,
+)
 
 LAYERS = ("early", "middle", "late")
 SHAPE = (9, 11, 7)
@@ -41,25 +48,27 @@ def brain(request):
     }
 
 
-def _payload(brain, **changes):
+def _shown(brain):
     scores = brain["scores"]
-    given = {
-        "layers": LAYERS,
-        "mask": brain["mask"],
-        "background": np.linspace(100, 900, scores.shape[1]),
-        "scores": scores,
-        "passed": np.nan_to_num(scores[0]) > 0.1,
-        "maps": [
+    return Shown(
+        layers=LAYERS,
+        scores=scores,
+        passed=np.nan_to_num(scores[0]) > 0.1,
+        maps=[
             ShownMap("score r of a layer", scores, 0.0, 0.8, color_table("inferno")),
             ShownMap(
                 "best layer", brain["best"], 0.5, 3.5, label_colors(3),
                 labels=dict(enumerate(LAYERS, start=1)),
             ),
         ],
-        "values": {"p": brain["p"]},
-        "regions": {"Toy": (brain["labels"], {1: "V1 </script>", 2: "FFA"})},
-    }  # fmt: skip
-    return volume_payload(**{**given, **changes})
+        values={"p": brain["p"]},
+        regions={"Toy": (brain["labels"], {1: "V1 </script>", 2: "FFA"})},
+    )  # fmt: skip
+
+
+def _payload(brain):
+    background = np.linspace(100, 900, brain["scores"].shape[1])
+    return volume_payload(_shown(brain), brain["mask"], background)
 
 
 def _array(payload, where):
@@ -160,6 +169,59 @@ def test_the_slider_and_the_choice_change_the_map(brain, browser, tmp_path):
     browser.execute_script("document.querySelector('[data-part=passed]').click()")
     everywhere = np.array(browser.execute_script(drawn))
     assert np.count_nonzero(everywhere) == np.isfinite(brain["scores"][2]).sum()
+
+
+@pytest.fixture
+def spheres():
+    """Two spheres as hemispheres, and values at most of their vertices."""
+    n = 14
+    turn, lift = np.meshgrid(np.arange(n) * 2 * np.pi / n, np.linspace(0.1, np.pi - 0.1, n))
+    points = 30 * np.stack(
+        [np.cos(turn) * np.sin(lift), np.sin(turn) * np.sin(lift), np.cos(lift)], axis=-1
+    )
+    number = np.arange(n * n).reshape(n, n)
+    corner = (number[:-1], np.roll(number, -1, axis=1)[:-1], number[1:], np.roll(number, -1, 1)[1:])
+    first, right, below, across = (part.ravel() for part in corner)
+    triangles = np.vstack([np.c_[first, below, right], np.c_[right, below, across]])
+    mesh = (points.reshape(-1, 3), triangles)
+    rng = np.random.default_rng(0)
+    vertices = np.flatnonzero(rng.random(2 * n * n) > 0.2)
+    scores = rng.uniform(0.1, 0.7, (3, len(vertices)))
+    brain = {
+        "scores": scores, "best": 1.0 + np.argmax(scores, axis=0),
+        "p": rng.random(len(vertices)), "labels": np.ones(len(vertices), int),
+    }  # fmt: skip
+    return {"left": mesh, "right": mesh}, vertices, brain
+
+
+def test_a_click_on_a_surface_shows_what_the_maps_hold(spheres, browser, tmp_path):
+    meshes, vertices, brain = spheres
+    n = len(meshes["left"][0])
+    payload = surface_payload(_shown(brain), meshes, vertices, np.zeros(2 * n))
+    page = tmp_path / "page.html"
+    page.write_text(render("sub-01", "", [Section("a", "a", viewer=payload)]), encoding="utf-8")
+    browser.get(page.as_uri())
+    _wait(browser)
+    canvas = browser.find_element("css selector", ".viewer canvas")
+    row_of = dict(zip(vertices.tolist(), range(len(vertices)), strict=True))
+    seen = {"left": 0, "right": 0}
+    for across in (-0.12, -0.1, -0.08, -0.06, 0.06, 0.08, 0.1, 0.12):
+        _click(browser, canvas, across)
+        facts = {
+            one.get_attribute("data-fact"): one.text
+            for one in browser.find_elements("css selector", ".viewer dd")
+        }
+        row = row_of.get(int(facts["vertex"]) + n * (facts["hemisphere"] == "right"))
+        if row is None:
+            assert facts[""] == "no score here"
+            continue
+        assert facts["hemisphere"] == ("left" if across < 0 else "right")
+        seen[facts["hemisphere"]] += 1
+        said = [one.text for one in browser.find_elements("css selector", ".viewer [data-score]")]
+        shown = [float(text) for text in said]
+        np.testing.assert_allclose(shown, brain["scores"][:, row], atol=6e-4)
+    assert min(seen.values()) > 0
+    assert not [line for line in browser.get_log("browser") if line["level"] != "INFO"]
 
 
 def _wait(browser):
