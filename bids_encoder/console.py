@@ -133,14 +133,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+OF_THIS_RUN = {"of_this_run": True}
+
+
 @contextmanager
 def collected_warnings() -> Iterator[list[str]]:
-    """Also keep the warnings that are given meanwhile, to write them down with the results."""
+    """Also keep the warnings that are given meanwhile, to write them down with the results.
+
+    Without those with ``extra=OF_THIS_RUN``, which say nothing of the results.
+    """
     kept: list[str] = []
 
     class _Keeper(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            kept.append(record.getMessage())
+            if not getattr(record, "of_this_run", False):
+                kept.append(record.getMessage())
 
     keeper = _Keeper(logging.WARNING)
     logger.addHandler(keeper)

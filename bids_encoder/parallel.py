@@ -1,4 +1,4 @@
-"""Where the work runs: this process, or a pool of them; and what became of it."""
+"""Participants, one after the other or several at once, and what became of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from bids_encoder.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 128 + signal.SIGINT  # as shells have it
+TERMINATED = 128 + signal.SIGTERM
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: like Ctrl-C, but for the exit code."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 @dataclass(frozen=True)
@@ -41,22 +50,24 @@ class Outcome:
 
 def run(settings: Settings) -> int:
     """Do what the settings ask for and return the worst exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         if settings.analysis_level == "group":
             outcomes = [_attempt(settings, None)]
         else:
+            from bids_encoder.executors.batch import started
             from bids_encoder.participant import check_options, select_participants
 
             check_options(settings)
             labels = select_participants(settings)
-            outcomes = sorted(_participants(settings, labels), key=lambda outcome: outcome.name)
+            with started(settings) as settings:
+                outcomes = sorted(_participants(settings, labels), key=lambda o: o.name)
     except BidsEncoderError as error:
         logger.error(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         logger.error("Interrupted. What is finished is kept; the same command goes on from there.")
-        return INTERRUPTED
+        return TERMINATED if isinstance(end, Terminated) else INTERRUPTED
     rows = [(o.name, o.word, console.duration(o.seconds), o.summary) for o in outcomes]
     logger.info("\n" + console.table(("", "outcome", "took", ""), rows))
     return max(outcome.exit_code or 0 for outcome in outcomes)
@@ -68,7 +79,8 @@ def _participants(settings: Settings, labels: list[str]) -> Iterator[Outcome]:
     def is_last(outcome: Outcome) -> bool:
         return outcome.ends_all or bool(outcome.exit_code and settings.flow.stop_on_first_crash)
 
-    if settings.resources.nprocs > 1 and len(labels) > 1:
+    several = settings.resources.nprocs > 1 and settings.cluster.executor != "local"
+    if several and len(labels) > 1:
         yield from _in_pool(settings, labels, is_last)
         return
     settings = replace(settings, resources=replace(settings.resources, nprocs=1))

@@ -22,7 +22,7 @@ from bids_encoder.bids.description import add_descriptions, init_dataset
 from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.bids.written import find_analyses
 from bids_encoder.config_file import to_toml
-from bids_encoder.executors.local import Local
+from bids_encoder.executors.batch import check_cluster, executor_of
 from bids_encoder.experiments import check_experiments, check_layers, run_experiments
 from bids_encoder.features.external import require_file
 from bids_encoder.lab import Lab
@@ -66,6 +66,7 @@ def check_options(settings: Settings) -> None:
     if settings.network.features:
         require_file(settings.network.features)
     check_experiments(settings)
+    check_cluster(settings)
 
 
 def run_participant(settings: Settings, participant: str) -> str:
@@ -108,16 +109,18 @@ def run_participant(settings: Settings, participant: str) -> str:
         _keep_settings(settings, participant)
         known = len(warnings)
         summaries = []
-        for plan in plans:
-            del warnings[known:]  # those of the plan before
-            executor = Local(device)
-            summaries.append(analyse(settings, datasets, plan, source, device, executor, warnings))
-            write_stimuli_figure(
-                settings.output_dir, {**plan.names, "network": source.name}, plan.stimuli
-            )
-            if settings.synthesis.synthesize:
-                saved = models_of(settings, {**plan.names, "network": source.name}, source)
-                summaries += run_experiments(Lab(settings, datasets, source, device, saved, plan))
+        with executor_of(settings, device) as executor:
+            for plan in plans:
+                del warnings[known:]  # those of the plan before
+                named = {**plan.names, "network": source.name}
+                summaries.append(
+                    analyse(settings, datasets, plan, source, device, executor, warnings)
+                )
+                write_stimuli_figure(settings.output_dir, named, plan.stimuli)
+                if settings.synthesis.synthesize:
+                    saved = models_of(settings, named, source)
+                    lab = Lab(settings, datasets, source, device, saved, plan)
+                    summaries += run_experiments(lab)
     _report(settings, participant)
     return "; ".join(summaries)
 

@@ -337,6 +337,32 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """Beyond this machine."""
+
+    executor: str = option(
+        "processes", choices=("local", "processes", "dask", "slurm", "sge", "pbs", "lsf"),
+        changes_results=False,
+        help="who computes: this process; as many processes as --nprocs says; the workers of a "
+        "Dask scheduler that runs; or workers that a batch system starts",
+    )  # fmt: skip
+    dask_scheduler: str | None = option(
+        None, metavar="ADDRESS", changes_results=False,
+        help="with --executor dask: tcp://HOST:PORT of the scheduler, or its scheduler file",
+    )  # fmt: skip
+    executor_options: tuple[str, ...] = option(
+        (), "--executor-options", "--slurm-options", nargs="+", metavar="KEY=VALUE",
+        changes_results=False,
+        help="what the batch system is told of each job, by dask-jobqueue's names: queue=short "
+        "account=me walltime=04:00:00 memory=8GB",
+    )  # fmt: skip
+    n_workers: int = option(
+        4, type=positive_int, metavar="N", changes_results=False,
+        help="jobs that the batch system is asked for",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Flow:
     """How to go about it."""
 
@@ -380,6 +406,7 @@ class Settings:
     neural_code: NeuralCode = NeuralCode()
     synthesis: Synthesis = Synthesis()
     resources: Resources = Resources()
+    cluster: Cluster = Cluster()
     flow: Flow = Flow()
 
 
@@ -396,6 +423,7 @@ SECTIONS: dict[str, type] = {
     "neural_code": NeuralCode,
     "synthesis": Synthesis,
     "resources": Resources,
+    "cluster": Cluster,
     "flow": Flow,
 }
 

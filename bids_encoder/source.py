@@ -44,7 +44,7 @@ class Source:
     @property
     def is_network(self) -> bool:
         """Whether features are computed, not read from a file."""
-        return isinstance(self.origin, Network)
+        return not isinstance(self.origin, ExternalFeatures)
 
     def store(
         self,

@@ -702,7 +702,7 @@ def test_a_signal_ends_all_processes_and_leaves_no_half_files(pristine, tmp_path
         said += running.communicate(timeout=60)[1]
     finally:
         running.kill()
-    assert running.returncode == 130, said
+    assert running.returncode == 143, said
     assert said.count("Interrupted.") == 1 and "Traceback" not in said
     half = [path for path in tmp_path.rglob(".*") if path.name != ".bidsignore"]
     assert not half
