@@ -238,11 +238,9 @@ def test_from_end_to_end(bare, sessions_maps, tmp_path, app, no_page):
         "--features", bare.features, "--betas",
         tmp_path / "glm/sub-{subject}_ses-{session}_task-{task}_betas.nii.gz",
     )  # fmt: skip
-    end = app(*options, "--dry-run")
-    assert end.code == 0
-    assert "2 runs in 2 sessions, 40 maps, precomputed" in end.err
     end = app(*options)
     assert end.code == 0
+    assert "2 runs in 2 sessions, 40 maps, precomputed" in end.err
     start = tmp_path / f"out/sub-01/func/sub-01_task-{TASK}"
     for number, layer in ((1, "early"), (3, "late")):
         r = nibabel.load(f"{start}_stat-r_desc-features+{layer}_statmap.nii.gz").get_fdata()
