@@ -59,7 +59,8 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
         raise MissingInputError(
             "The configuration file cannot be read.", file=path, found=error.strerror
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Besides what is no TOML: numbers and nesting without end.
+    except (ValueError, RecursionError) as error:
         raise DataError(
             "The configuration file is not TOML.",
             file=path,

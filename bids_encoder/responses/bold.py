@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_encoder.errors import DataError
-from bids_encoder.responses.images import check_length, open_image, volumes
+from bids_encoder.responses.images import open_image, volumes
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,6 @@ def describe_bold(path: str | Path, repetition_time: float | None) -> BoldInfo:
             expected="integers or real numbers",
             remedy="convert it to float32",
         )
-    check_length(image, path)
     return BoldInfo(
         path=path,
         shape=shape[:3],

@@ -16,8 +16,10 @@ from bids_encoder.bids.annex import require_content
 from bids_encoder.errors import DataError, MissingInputError
 
 _ANOTHER_COPY = "get the file again (a transfer may have been cut short), or leave this run out"
-_BROKEN = (
+_MOST_INFLATED = 1032
+BROKEN = (
     OSError,
+    OverflowError,
     EOFError,
     ValueError,
     zlib.error,
@@ -41,7 +43,7 @@ def open_image(path: str | Path) -> nib.Nifti1Image:
     _check_present(path)
     try:
         image = nib.load(path)
-    except _BROKEN as trouble:
+    except BROKEN as trouble:
         raise DataError(
             "This image cannot be opened as NIfTI.",
             file=path,
@@ -59,11 +61,41 @@ def open_image(path: str | Path) -> nib.Nifti1Image:
             expected="a NIfTI image (.nii or .nii.gz)",
             remedy="convert it to NIfTI",
         )
+    _check_header(image, path)
     return image
 
 
+def _check_header(image: nib.Nifti1Image, path: Path) -> None:
+    """Refuse what no program has written on purpose, before memory is asked for."""
+
+    def wrong(place: str, found: object, expected: str) -> DataError:
+        return DataError(
+            "The header of this image is damaged.",
+            file=path,
+            place=f"header, {place}",
+            found=found,
+            expected=expected,
+            remedy=_ANOTHER_COPY,
+        )
+
+    if min(image.shape, default=0) < 0:
+        raise wrong("dim", " × ".join(map(str, image.shape)), "numbers of voxels")
+    if image.dataobj.offset < 0:
+        raise wrong("vox_offset", image.dataobj.offset, "where the voxels begin in the file")
+    matrix = image.affine[:3, :3]
+    # Metres, and a hundred-thousandth of a millimetre: no voxel is larger or smaller.
+    usable = np.isfinite(image.affine).all() and np.abs(image.affine).max() < 1e6
+    if not usable or np.linalg.svd(matrix, compute_uv=False).min() < 1e-5:
+        found = "; ".join(" ".join(f"{value:.4g}" for value in row) for row in image.affine[:3])
+        raise wrong("affine", found, "a map from voxels to millimetres that can be inverted")
+    check_length(image, path)
+
+
 def check_length(image: nib.Nifti1Image, path: Path) -> None:
-    """Compare the length of a plain file with its header; of a gzipped one, reading will tell.
+    """Compare the length of a file with its header.
+
+    Of a gzipped file only what it could hold is known (deflate shrinks to a 1032nd at best);
+    reading will tell whether it is there.
 
     Raises
     ------
@@ -71,16 +103,25 @@ def check_length(image: nib.Nifti1Image, path: Path) -> None:
         The file is shorter than its header says.
     """
     data_file = Path(image.file_map["image"].filename)
-    if data_file.suffix in {".gz", ".bz2", ".zst"}:
+    gzipped = data_file.suffix == ".gz"
+    if data_file.suffix in {".bz2", ".zst"}:
         return
+    try:
+        found = data_file.stat().st_size
+    except OSError as trouble:  # of a pair, the half with the voxels
+        raise MissingInputError(
+            "The voxels of this image are not there.",
+            file=data_file,
+            place=f"the other half of {path.name}",
+            remedy=_ANOTHER_COPY,
+        ) from trouble
     expected = image.dataobj.offset + math.prod(image.shape) * image.dataobj.dtype.itemsize
-    found = data_file.stat().st_size
-    if found < expected:
+    if expected > (found * _MOST_INFLATED if gzipped else found):
         raise DataError(
             "This image is truncated.",
             file=path,
             place="end of file",
-            found=f"{found} bytes",
+            found=f"{found} bytes" + " of gzip" * gzipped,
             expected=f"{expected} bytes, as its header says",
             remedy=_ANOTHER_COPY,
         )
@@ -116,7 +157,7 @@ def volumes(image: nib.Nifti1Image, path: Path, limit: int | None = None) -> Ite
                 k += 1
             if n_wanted == image.shape[3]:
                 file.read(1)  # reaching the end makes gzip compare its checksum
-    except (OSError, EOFError, zlib.error) as trouble:
+    except BROKEN as trouble:
         raise DataError(
             "This image is truncated or damaged.",
             file=path,

@@ -12,7 +12,7 @@ import numpy as np
 
 from bids_encoder.errors import DataError
 from bids_encoder.responses.bold import BoldInfo
-from bids_encoder.responses.images import open_image, volumes
+from bids_encoder.responses.images import BROKEN, open_image, volumes
 
 if TYPE_CHECKING:
     from bids_encoder.bids.dataset import Run
@@ -159,7 +159,7 @@ def read_mask(path: Path, info: BoldInfo) -> np.ndarray:
         if not on_grid:
             image = _resampled(image, info, path)
         values = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError) as trouble:
+    except BROKEN as trouble:
         raise DataError(
             "This brain mask cannot be read.",
             file=path,
