@@ -170,6 +170,7 @@ def _read(settings: Settings, participant: str) -> tuple[Dataset, list[Plan]]:
             derivatives=selection.derivatives,
             database_dir=selection.bids_database_dir,
             skip_validation=selection.skip_bids_validation,
+            follow_links=selection.follow_links,
         )
         plans = make_plans(settings, dataset, participant)
         n_runs = sum(len(plan.runs) for plan in plans)

@@ -62,6 +62,11 @@ class Selection:
         False, "--skip-bids-validation", "--skip-bids-validator", action="store_true",
         help="go on although the dataset is not valid BIDS", changes_results=False,
     )  # fmt: skip
+    follow_links: bool = option(
+        False, action="store_true", changes_results=False,
+        help="read files of the dataset that are links out of it (links of git-annex and DataLad "
+        "need no such leave)",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,24 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bids_encoder.bids.annex import require_content
 from bids_encoder.bids.checks import (
+    DESCRIPTION,
     participant_labels,
     read_derivative_description,
     read_description,
     require_folder,
 )
 from bids_encoder.bids.index import open_layout
+from bids_encoder.bids.links import refuse_links_out
 from bids_encoder.bids.names import without_prefix
 from bids_encoder.bids.records import Dataset, Derivative, Run
 from bids_encoder.bids.runs import collect_runs
 from bids_encoder.bids.selection import Selection
+from bids_encoder.bids.sidecars import Listing, sidecars_of
 from bids_encoder.errors import (
     InvalidDatasetError,
     MissingInputError,
@@ -84,6 +87,7 @@ def open_dataset(
     derivatives: Iterable[str | Path] = (),
     database_dir: str | Path | None = None,
     skip_validation: bool = False,
+    follow_links: bool = False,
 ) -> Dataset:
     """Check a dataset and index it for the participants asked for.
 
@@ -103,13 +107,15 @@ def open_dataset(
         removed or renamed. Several processes may use it at once.
     skip_validation : bool
         Go on, with a warning, where ``dataset_description.json`` is missing or wrong.
+    follow_links : bool
+        Read files of the dataset that are links out of it.
 
     Raises
     ------
     MissingInputError
         The dataset, or a derivative, is not there.
     DataError
-        One of them is a file.
+        One of them is a file; a description is a link out of the dataset.
     InvalidDatasetError
         Not a raw BIDS dataset, or no participants.
     NothingSelectedError
@@ -128,6 +134,9 @@ def open_dataset(
         database_dir = _absolute(database_dir)
         _require_outside(database_dir, root)
     located = locate_derivatives(root, derivatives)
+    if not follow_links:
+        folders = [root, *located.values()]
+        refuse_links_out([folder / DESCRIPTION for folder in folders], folders)
     return Dataset(
         root,
         description,
@@ -141,6 +150,7 @@ def open_dataset(
             )
             for name, folder in located.items()
         ),
+        follow_links,
     )
 
 
@@ -185,10 +195,11 @@ def find_runs(
         No run has events, no derivative knows the participant, or the content of a
         file is not fetched.
     DataError
-        Raw multi-echo BOLD, or a broken sidecar.
+        Raw multi-echo BOLD, a broken sidecar, or a file that is a link out of the dataset.
     """
     selection = select_files(participant, sessions, tasks, runs, space, filters, slice_time_ref)
     found = collect_runs(dataset, selection)
+    dataset.refuse_links_out(_files_of(dataset, found))
     require_content([run.bold for run in found], "BOLD run")
     require_content([run.events for run in found if run.events], "events file")
     require_content([run.mask for run in found if run.mask], "brain mask")
@@ -217,6 +228,17 @@ def select_files(
         filters or {},
         slice_time_ref,
     )
+
+
+def _files_of(dataset: Dataset, runs: Sequence[Run]) -> Iterator[Path]:
+    """All files that are read of these runs, sidecars included."""
+    listing: Listing = {}
+    roots = [dataset.root, *(derivative.root for derivative in dataset.derivatives)]
+    for run in runs:
+        yield from filter(None, (run.bold, run.events, run.mask, run.confounds))
+        for root in roots:
+            if root in run.bold.parents:
+                yield from sidecars_of(run.bold, root, listing=listing)
 
 
 def locate_derivatives(bids_dir: str | Path, derivatives: Iterable[str | Path]) -> dict[str, Path]:

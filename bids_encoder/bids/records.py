@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bids_encoder.bids.links import refuse_links_out
 from bids_encoder.bids.names import join_entities
 
 
@@ -27,6 +29,13 @@ class Dataset:
     description: dict[str, Any]
     layout: Any  # bids.layout.BIDSLayout
     derivatives: tuple[Derivative, ...] = ()
+    follow_links: bool = False  # out of the dataset
+
+    def refuse_links_out(self, paths: Iterable[Path]) -> None:
+        """Raise DataError where a file is a link out of the dataset, unless they are followed."""
+        if not self.follow_links:
+            roots = [self.root, *(derivative.root for derivative in self.derivatives)]
+            refuse_links_out(paths, roots)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,10 @@ def find_region_files(dataset: Dataset, participant: str, runs: Sequence[Run]) -
             ]
             here = [file for file in files if _fits(file, runs)]
             elsewhere |= {_space(file) or "each run's own" for file in files if file not in here}
-            for one in collect(_preferred(here, runs[0]), derivative, listing):
+            preferred = _preferred(here, runs[0])
+            tables = (_table(file, derivative, listing) for file in preferred)
+            dataset.refuse_links_out([*(file.path for file in preferred), *filter(None, tables)])
+            for one in collect(preferred, derivative, listing):
                 # Of several pipelines that have an atlas, the one given first is taken.
                 found.setdefault((suffix, one.atlas), []).append(one)
     if elsewhere and not found:

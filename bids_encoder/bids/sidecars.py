@@ -97,9 +97,16 @@ def inherited_metadata(
         Folder listings to be reused (and added to) from call to call.
     """
     metadata: dict = {}
-    for sidecar in _applicable(path, root, None, ".json", listing):
+    for sidecar in sidecars_of(path, root, listing=listing):
         metadata.update(read_json(sidecar))
     return metadata
+
+
+def sidecars_of(
+    path: str | Path, root: str | Path, *, listing: Listing | None = None
+) -> list[Path]:
+    """The JSON files that `inherited_metadata` reads, the nearest last."""
+    return _applicable(path, root, None, ".json", listing)
 
 
 def inherited_file(

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from bids_encoder.bids.annex import get_command, lacks_content
 from bids_encoder.bids.catalogue import ID_COLUMNS, read_catalogue
+from bids_encoder.bids.links import leads_out
 from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, MissingInputError
 
 _SHOWN = 10
 _TABLES = frozenset({".json", ".tsv", ".csv", ".txt", ".md"})  # lie beside stimuli
-_ANNEX_OBJECT = "/.git/annex/objects/"
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,6 @@ class StimulusFolder:
         self._names: dict[str, list[str]] | None = None
         self._stems: dict[str, list[str]] = {}
         self._catalogue: dict[str, str] | None = None
-        self._real_root = os.path.realpath(self.root)
         if not self.path.is_dir():
             raise MissingInputError(
                 "There is no folder with the stimuli.",
@@ -277,14 +276,9 @@ class StimulusFolder:
         ours = self.path == self.root or self.root in self.path.parents
         if not ours:
             return
-        real = os.path.realpath(path)
-        if real == self._real_root or real.startswith(self._real_root + os.sep):
+        real = leads_out(path, [self.root])
+        if real is None:
             return
-        if os.path.islink(path):
-            # The annex may itself be a link (datalad's ephemeral clones).
-            target = os.path.normpath(path.parent / os.readlink(path))
-            if _ANNEX_OBJECT in target and target.startswith(f"{self.root}{os.sep}"):
-                return
         raise DataError(
             "The file of a stimulus is a link that leads out of the dataset.",
             file=mention.file,

@@ -78,7 +78,7 @@ def _check_header(image: nib.Nifti1Image, path: Path) -> None:
             remedy=_ANOTHER_COPY,
         )
 
-    if min(image.shape, default=0) < 0:
+    if min(image.shape, default=0) < 1:
         raise wrong("dim", " × ".join(map(str, image.shape)), "numbers of voxels")
     if image.dataobj.offset < 0:
         raise wrong("vox_offset", image.dataobj.offset, "where the voxels begin in the file")
@@ -88,6 +88,10 @@ def _check_header(image: nib.Nifti1Image, path: Path) -> None:
     if not usable or np.linalg.svd(matrix, compute_uv=False).min() < 1e-5:
         found = "; ".join(" ".join(f"{value:.4g}" for value in row) for row in image.affine[:3])
         raise wrong("affine", found, "a map from voxels to millimetres that can be inverted")
+    try:
+        image.header.get_xyzt_units()
+    except KeyError:  # a code that the standard does not have says as much as none
+        image.header["xyzt_units"] = 0
     check_length(image, path)
 
 

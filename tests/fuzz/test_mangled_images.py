@@ -142,6 +142,25 @@ test_pictures, test_pictures_thoroughly = twice(
 )
 
 
+@pytest.mark.parametrize("offset", [40 + 2, 40 + 2 * 3])
+def test_a_mask_without_voxels(tmp_path, offset):
+    content = bytearray(nifti(SHAPE))
+    struct.pack_into("<h", content, offset, 0)
+    (path := tmp_path / "sub-01_mask.nii").write_bytes(content)
+    (tmp_path / "sub-01_bold.nii").write_bytes(BOLD[0])
+    with pytest.raises(DataError, match="header, dim"):
+        read_mask(path, describe_bold(tmp_path / "sub-01_bold.nii", 2.0))
+    with pytest.raises(DataError, match="sub-01_mask.nii"):
+        label_values(path, whole_mask())
+
+
+def test_units_that_do_not_exist_say_nothing(tmp_path):
+    content = bytearray(BOLD[0])
+    content[123] = 7 + 56
+    (path := tmp_path / "sub-01_bold.nii").write_bytes(content)
+    assert describe_bold(path, 2.0).repetition_time == 2.0
+
+
 def test_a_gzipped_image_that_claims_more_than_it_can_hold(tmp_path):
     """One kilobyte of gzip holds a megabyte at most: the claim is refused before memory is."""
     content = bytearray(BOLD[1])
