@@ -125,6 +125,7 @@ def find_beta_files(
         files = _by_pattern(options.betas, selection, n_participants)
     else:
         files = _among_derivatives(dataset, selection)
+        dataset.refuse_links_out(file.path for file in files)
     for file in files:
         _check_kind(file.path)
     require_content([file.path for file in files], "file of betas")
