@@ -176,7 +176,8 @@ class Betas:
     )  # fmt: skip
     betas_mask: str | None = option(
         None, metavar="PATH", changes_results=False,
-        help="masks of the betas (default: voxels that are finite and vary)",
+        help="masks of the betas (default: brain masks of the derivatives, else voxels that are "
+        "finite and vary)",
     )  # fmt: skip
     betas_key: str | None = option(
         None, metavar="NAME", help="what the betas are called in HDF5 files (default: betasmd)"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bids_encoder.bids.annex import require_content
 from bids_encoder.bids.filters import Matcher
-from bids_encoder.bids.names import BidsFile, natural, parse_name
+from bids_encoder.bids.names import BidsFile, natural, parse_name, same_number
 from bids_encoder.bids.patterns import (
     check_pattern,
     fill,
@@ -22,8 +22,9 @@ from bids_encoder.bids.patterns import (
     pattern_folder,
     refuse_foreign_link,
 )
+from bids_encoder.bids.preprocessed import BESIDE
 from bids_encoder.bids.records import Dataset
-from bids_encoder.bids.selection import IMAGES, Selection, files_of
+from bids_encoder.bids.selection import IMAGES, Selection, files_of, matching
 from bids_encoder.bids.spaces import choose_space
 from bids_encoder.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 
@@ -129,9 +130,9 @@ def find_beta_files(
     for file in files:
         _check_kind(file.path)
     require_content([file.path for file in files], "file of betas")
-    if len({file.entities.get("space") for file in files}) > 1 or selection.space:
+    if any("space" in file.entities for file in files):
         files = choose_space(files, selection.space)
-    return [_make(group, options) for group in _together(files)]
+    return [_make(group, dataset, selection, options) for group in _together(files)]
 
 
 def _by_pattern(pattern: str, selection: Selection, n_participants: int) -> list[BidsFile]:
@@ -214,9 +215,13 @@ def _together(files: Sequence[BidsFile]) -> list[list[BidsFile]]:
     return list(groups.values())
 
 
-def _make(files: Sequence[BidsFile], options: BetasOptions) -> BetaFile:
+def _make(
+    files: Sequence[BidsFile], dataset: Dataset, selection: Selection, options: BetasOptions
+) -> BetaFile:
     first = files[0]
     entities = {name: label for name, label in first.entities.items() if name != "contrast"}
+    if selection.space is not None:
+        entities.setdefault("space", selection.space.split(":")[0])
     beside = first.path.with_name(
         first.path.name.removesuffix(first.extension).replace(
             f"contrast-{first.entities.get('contrast')}_", ""
@@ -232,7 +237,10 @@ def _make(files: Sequence[BidsFile], options: BetasOptions) -> BetaFile:
                 place="--betas-table",
                 remedy="correct the path",
             )
-    mask = None if options.mask is None else fill(options.mask, entities, "--betas-mask")
+    if options.mask is not None:
+        mask = fill(options.mask, entities, "--betas-mask")
+    else:
+        mask = _brain_mask(dataset, selection, entities)
     if beside.is_file():
         refuse_foreign_link(beside, beside.parent, "--betas-table")
     return BetaFile(
@@ -243,6 +251,31 @@ def _make(files: Sequence[BidsFile], options: BetasOptions) -> BetaFile:
         mask,
         options.key,
     )
+
+
+def _brain_mask(dataset: Dataset, selection: Selection, entities: Mapping[str, str]) -> Path | None:
+    """The brain mask among the derivatives that is of the same session (run) and space."""
+    for derivative in dataset.derivatives:
+        masks = matching(
+            derivative.layout, selection.participant, BESIDE["mask"], selection.query("mask")
+        )
+        fitting = [
+            file
+            for file in masks
+            if file.entities.get("space") == entities.get("space")
+            and all(_agree(file, entities, name) for name in ("ses", "task", "run"))
+        ]
+        if fitting:
+            chosen = min(fitting, key=lambda file: natural(file.path.name))
+            logger.info("The voxels of the betas are those of %s.", chosen.path)
+            return chosen.path
+    return None
+
+
+def _agree(file: BidsFile, entities: Mapping[str, str], name: str) -> bool:
+    """Whether two files have the same label, as far as both have one."""
+    labels = [labels[name] for labels in (file.entities, entities) if name in labels]
+    return len({same_number(label) for label in labels}) < 2
 
 
 def grid_candidates(dataset: Dataset, selection: Selection) -> list[Path]:

@@ -78,8 +78,8 @@ def bare(pristine, tmp_path_factory):
 def measured(bare):
     """``measured(bids, **options)``: runs and responses of sub-01, as the app would have them."""
 
-    def measure(tiny=bare, derivatives=(), filters=None, test_set=None, **betas):
-        selection = {"derivatives": derivatives, "bids_filter_file": filters}
+    def measure(tiny=bare, derivatives=(), filters=None, test_set=None, space=(), **betas):
+        selection = {"derivatives": derivatives, "bids_filter_file": filters, "space": space}
         settings = from_tables(
             tiny.bids, tiny.folder / "out", "participant",
             {"selection": selection, "betas": betas, "encoding": {"test_set": test_set}},
@@ -450,6 +450,20 @@ def test_hdf5_on_the_grid_of_the_bold(pristine, measured, files, sessions_maps):
     plan, found = measured(pristine, betas=pattern)
     np.testing.assert_array_equal(plan.infos[0].affine, AFFINE)
     assert_are(found, expected_responses(pristine, sessions_maps))
+
+
+def test_brain_masks_of_derivatives(pristine, measured, files, sessions_maps):
+    """--space says in which space betas are whose names do not."""
+    noise = np.random.default_rng(0).standard_normal((*SHAPE, 20)).astype(np.float32)
+    for session in SESSIONS:
+        path = Path(str(files).format(subject="01", session=session))
+        save(path, np.where(brain()[..., None], sessions_maps[session], noise))
+    prep = (str(pristine.preprocessed),)
+    plan, found = measured(pristine, prep, space=("T1w",), betas=str(files))
+    assert_are(found, expected_responses(pristine, sessions_maps))
+    assert {run.space for run in plan.runs} == {"T1w"}
+    _, found = measured(pristine, prep, betas=str(files))
+    assert found.responses.grid.n_values == np.prod(SHAPE)
 
 
 def test_contrasts_that_name_no_stimulus(bare, measured, sessions_maps, tmp_path):
