@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 N_MIDDLES = 45
-WIDTHS = (0.2, 0.3, 0.45, 0.7, 1.0)
+WIDTHS = tuple(np.geomspace(0.15, 1.5, 9).tolist())
 """Standard deviations of the Gaussians, in units of the natural logarithm of eccentricity."""
 _COLUMNS = 20_000  # voxels at a time
 
@@ -28,7 +28,7 @@ def fit_angle(responses: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, n
     Returns
     -------
     angle : (V,) array
-        atan2 of the coefficients of sine and cosine, degrees in (-180, 180]. NaN where the
+        atan2 of the coefficients of sine and cosine, degrees from -180 to 180. NaN where the
         responses are constant or not numbers.
     f : (V,) array
         F of sine and cosine together, with 2 and m - 3 degrees of freedom.
@@ -45,7 +45,6 @@ def fit_angle(responses: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, n
     with np.errstate(invalid="ignore", divide="ignore"):
         f = (total - residual) / 2 / (residual / (len(design) - 3))
     angle = np.degrees(np.arctan2(coefficients[1], coefficients[0]))
-    angle[angle == -180] = 180
     return np.where(usable, angle, np.nan), np.where(usable, f, np.nan)
 
 
@@ -71,13 +70,14 @@ def fit_eccentricity(responses: np.ndarray, eccentricities: np.ndarray) -> np.nd
     found = np.full(responses.shape[1], np.nan)
     for start in range(0, responses.shape[1], _COLUMNS):
         some = slice(start, start + _COLUMNS)
-        means = share @ np.asarray(responses[:, some], dtype=np.float64)
+        values = np.asarray(responses[:, some], dtype=np.float64)
+        usable = np.isfinite(values).all(axis=0)
+        means = share @ np.where(usable, values, 0)
         means -= means.mean(axis=0)
-        length = np.linalg.norm(means, axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            fit = shapes @ (means / length)
-        best = np.argmax(np.nan_to_num(fit, nan=-1.0), axis=0)
-        good = np.take_along_axis(fit, best[None], axis=0)[0] > 0  # NaN: no
+        fit = shapes @ means
+        best = np.argmax(fit, axis=0)
+        scale = np.abs(values).max(axis=0, where=usable, initial=0)
+        good = usable & (fit.max(axis=0) > 1e-9 * scale)
         found[some] = np.where(good, np.exp(middles[best]), np.nan)
     return found
 
