@@ -55,11 +55,11 @@ class Lab:
         return tuple(layer for layer in self.saved.layers if not chosen or layer in chosen)
 
     def start(self, **settings: object) -> Analysis:
-        """Begin an analysis whose sources are the models."""
+        """Begin an analysis whose sources are the models, with settings of its own."""
         return start_analysis(
             self.datasets,
             self.saved.names,
-            settings={**settings, "layers": list(self.layers)},
+            settings={**settings, "layers": list(self.layers), "models": self.saved.hashes},
             sources=self.saved.paths,
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.names import parse_name, without_prefix
-from bids_encoder.bids.written import ENTITIES
+from bids_encoder.bids.written import ENTITIES, sidecar_of
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.grid import Grid
@@ -58,6 +58,12 @@ class SavedModels:
     def paths(self) -> list[Path]:
         """The files of the models."""
         return [model.path for model in self.models.values()]
+
+    @property
+    def hashes(self) -> list[str]:
+        """Settings hash of the analysis that each model belongs to, each once."""
+        found = dict.fromkeys(sidecar_of(path).get("SettingsHash") for path in self.paths)
+        return [one for one in found if one]
 
     @property
     def stimuli(self) -> tuple[str, ...]:

@@ -85,6 +85,14 @@ def seed(text: str) -> int:
     return _whole_number(text, least=0)
 
 
+def grey_level(text: str) -> int:
+    """Read the grey level of a pixel."""
+    level = _whole_number(text, least=0)
+    if level > 255:
+        raise UnfitError(f"{text!r} is not a grey level from 0 to 255")
+    return level
+
+
 def proportion(text: str) -> float:
     """Read a number between 0 and 1."""
     number = not_negative(text)

@@ -14,6 +14,7 @@ from bids_encoder.bids.annex import lacks_content
 from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
 from bids_encoder.errors import MissingInputError, UsageError
 from bids_encoder.lab import Lab
+from bids_encoder.report.retinotopy import write_examples
 from bids_encoder.settings import Settings
 from bids_encoder.stimuli.drawn import Drawn
 from bids_encoder.stimuli.folder import is_picture, pictures_in
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 N_CARRIERS = 25
 SMOOTHING = 1.0  # voxels
 SHOWN_F = 1.0
+MOSTLY = 0.5  # of a picture's pixels on one grey level
 KINDS = ("angle", "eccentricity", "retinotopy_f")
 _AT_ONCE = 25  # maps that are smoothed
 
@@ -73,18 +75,20 @@ def run(lab: Lab) -> str:
     MissingInputError, DataError
         There are no pictures to be seen through the apertures, or they cannot be read.
     """
-    degrees = lab.settings.synthesis.stimulus_degrees
+    chosen = lab.settings.synthesis
     screens = {path.name: fill_screen(read_image(path)) for path in _carriers(lab)}
     analysis = lab.start(
         experiment="retinotopy",
         carriers=[Drawn(partial(np.asarray, screen)).digest for screen in screens.values()],
-        stimulus_degrees=degrees,
+        surround=chosen.surround,
+        stimulus_degrees=chosen.stimulus_degrees,
         smoothing=SMOOTHING,
     )
     title = f"task {lab.saved.names['task']}: retinotopy"
     if all(is_done(analysis, kind) for kind in KINDS):
         logger.info(f"{title} is there already, with the same models and settings")
         return f"{title} done before"
+    _warn_of_uniform(list(screens.values()))
     with console.stage("retinotopy") as words:
         to_wedges = _responses(lab, wedges(), list(screens.values()))
         angle, f = fit_angle(to_wedges, _places(wedges(), len(screens)))
@@ -94,6 +98,8 @@ def run(lab: Lab) -> str:
         del to_rings
         shown = int(np.count_nonzero(f > SHOWN_F))
         words += [f"{shown} voxels with F > {SHOWN_F:g}", f"{len(screens)} pictures behind wedges"]
+    examples = _examples(list(screens.values()), chosen.surround)
+    write_examples(lab.datasets[""], lab.saved.names, examples)
     _write(lab, analysis, angle, eccentricity, f, list(screens))
     return f"{title}: {shown} voxels with F > {SHOWN_F:g}"
 
@@ -124,10 +130,25 @@ def _carriers(lab: Lab) -> list[Path]:
     return [found[i] for i in np.sort(random.choice(len(found), N_CARRIERS, replace=False))]
 
 
+def _warn_of_uniform(screens: Sequence[np.ndarray]) -> None:
+    """Warn where there is mostly nothing to be seen in the pictures."""
+    shares = []
+    for screen in screens:
+        counts = np.bincount(screen.mean(axis=2).astype(int).ravel() // 4)
+        shares.append(counts.max() / counts.sum())
+    if np.median(shares) > MOSTLY:
+        logger.warning(
+            f"The pictures behind wedges and rings are mostly uniform ({np.median(shares):.0%} of "
+            "one grey level): natural pictures (--carrier-images DIR) give better maps, of "
+            "eccentricity above all"
+        )
+
+
 def _responses(lab: Lab, apertures: Sequence[Aperture], screens: Sequence) -> np.ndarray:
     """Predicted maps, smoothed: (apertures × pictures, V) float32, aperture by aperture."""
+    surround = lab.settings.synthesis.surround
     pictures = {
-        f"{aperture.name} {number}": Drawn(partial(see_through, screen, aperture))
+        f"{aperture.name} {number}": Drawn(partial(see_through, screen, aperture, surround))
         for aperture in apertures
         for number, screen in enumerate(screens)
     }
@@ -137,6 +158,16 @@ def _responses(lab: Lab, apertures: Sequence[Aperture], screens: Sequence) -> np
         some = slice(start, start + _AT_ONCE)
         maps[some] = lab.saved.grid.smooth(maps[some], SMOOTHING)
     return maps
+
+
+def _examples(screens: Sequence[np.ndarray], surround: int) -> list[tuple[str, np.ndarray]]:
+    """Some apertures, with another picture behind each, and what they are."""
+    named = [(f"{one.angle:.0f}°", one) for one in wedges()[::4]]
+    named += [(f"ring {number}", one) for number, one in enumerate(rings(), start=1)][::3]
+    return [
+        (title, see_through(screens[number % len(screens)], one, surround))
+        for number, (title, one) in enumerate(named)
+    ]
 
 
 def _places(apertures: Sequence[Aperture], n_pictures: int) -> np.ndarray:
@@ -154,6 +185,7 @@ def _write(lab: Lab, analysis: Analysis, angle, eccentricity, f, carriers: list[
         "WedgeWidth": WEDGE_WIDTH,
         "WedgeStep": WEDGE_STEP,
         "RingEccentricities": [round(one.eccentricity * scale, 4) for one in rings()],
+        "Surround": lab.settings.synthesis.surround,
         "EdgeBlur": f"Gaussian, standard deviation {EDGE:g} of the picture's width",
         "Smoothing": f"Gaussian, standard deviation {SMOOTHING:g} voxel, inside the mask",
         "VoxelsShown": int(np.count_nonzero(f > SHOWN_F)),

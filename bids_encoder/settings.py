@@ -14,6 +14,7 @@ from typing import Any
 
 from bids_encoder.options import (
     gigabytes,
+    grey_level,
     not_negative,
     number_of_folds,
     option,
@@ -303,6 +304,10 @@ class Synthesis:
         None, metavar="DIR", changes_results=False,
         help="folder with pictures to be seen through wedges and rings (default: pictures of the "
         "dataset, those of a test set where there is one)",
+    )  # fmt: skip
+    surround: int = option(
+        128, type=grey_level, metavar="LEVEL", changes_results=False,
+        help="grey level around wedges and rings, from 0 (black) to 255 (white)",
     )  # fmt: skip
     stimulus_degrees: float | None = option(
         None, type=positive, metavar="DEG", changes_results=False,

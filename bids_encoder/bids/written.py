@@ -76,6 +76,14 @@ class Written:
         same = all(settings.get(key) == value for key, value in self.sidecar["Settings"].items())
         return sidecar if same else None
 
+    def sidecar_from_models(self, kind: str) -> dict | None:
+        """The sidecar of a file that was made with the models of this analysis, or None."""
+        path = self.path(kind)
+        side = sidecar_of(path)
+        made_with = (side.get("Settings") or {}).get("models")
+        ours = [self.sidecar.get("SettingsHash")]
+        return side if made_with == ours and _whole(path, side) else None
+
     def table(self) -> pandas.DataFrame:
         """Read its table of scores."""
         import pandas
@@ -92,7 +100,7 @@ class Written:
         """
         for kind, layer in (("scores", None), *files):
             path = self.path(kind, layer)
-            side = _sidecar(path)
+            side = sidecar_of(path)
             if side.get("SettingsHash") != self.sidecar.get("SettingsHash") or not _whole(
                 path, side
             ):
@@ -107,7 +115,7 @@ class Written:
         for path in sorted((self.path("scores")).parent.glob("*_fingerprint.tsv")):
             entities = dict(parse_name(path).entities)
             atlas = entities.pop("atlas", None)
-            side = _sidecar(path)
+            side = sidecar_of(path)
             made_of = (side.get("Settings") or {}).get("scores")
             if (
                 atlas
@@ -130,7 +138,7 @@ class Written:
         for path in sorted(plain.parent.glob(f"*_{plain.name.rpartition('_')[2]}")):
             entities = dict(parse_name(path).entities)
             atlas = entities.pop("atlas", None)
-            side = _sidecar(path)
+            side = sidecar_of(path)
             settings = side.get("Settings") or {}
             same = all(settings.get(k) == value for k, value in self.sidecar["Settings"].items())
             if entities == ours and same and _whole(path, side):
@@ -150,7 +158,7 @@ def read_fingerprints(path: Path) -> pandas.DataFrame:
     return read_table(path)
 
 
-def _sidecar(path: Path) -> dict:
+def sidecar_of(path: Path) -> dict:
     """The sidecar of a file, empty where there is none that can be read."""
     try:
         content = json.loads(path.with_name(f"{path.name.partition('.')[0]}.json").read_text())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +101,8 @@ def map_rows(
     colors,
     label: str = "",
     ticks: Sequence[tuple[float, str]] | None = None,
+    legend: Callable[[plt.Figure], None] | None = None,
+    foot: float = 0.75,
 ) -> plt.Figure:
     """Draw one row of axial slices per map, all on one scale.
 
@@ -117,6 +119,10 @@ def map_rows(
         Under the colour bar.
     ticks : list of (value, text), optional
         Of the colour bar.
+    legend : function of the figure, optional
+        Draws something else than a colour bar into the foot.
+    foot : float
+        Height in inches of what is left free under the slices.
     """
     grey = view.slices(background)
     low, high = np.nanquantile(background, (0.02, 0.98))
@@ -124,7 +130,7 @@ def map_rows(
     rows, columns = len(maps), len(grey)
     tile_width = 9.5 / columns
     tile_height = tile_width * grey[0].shape[0] / grey[0].shape[1] * view.aspect
-    head, foot = 0.3, 0.75
+    head = 0.3
     figure = plt.figure(figsize=(11, rows * tile_height + head + foot), facecolor="white")
     grid = figure.add_gridspec(
         rows, columns, left=0.125, right=0.995, wspace=0.02, hspace=0.02,
@@ -145,7 +151,10 @@ def map_rows(
                     -0.06, 0.5, title, transform=axes.transAxes, ha="right", va="center",
                     fontsize=10, color=INK,
                 )  # fmt: skip
-    _color_bar(figure, colors, vmin, vmax, label, ticks)
+    if legend is not None:
+        legend(figure)
+    else:
+        _color_bar(figure, colors, vmin, vmax, label, ticks)
     return figure
 
 

@@ -35,8 +35,8 @@ class Maps:
         return np.where(self.passed, values, np.nan)
 
 
-def _read_maps(written: Written) -> Maps:
-    r = {layer: _volume(written.image("r", layer)) for layer in written.layers}
+def read_maps(written: Written) -> Maps:
+    r = {layer: volume_of(written.image("r", layer)) for layer in written.layers}
     mask = written.image("mask")
     inside = np.asarray(mask.dataobj) != 0
     highest = np.full(inside.shape, np.nan)
@@ -45,7 +45,7 @@ def _read_maps(written: Written) -> Maps:
     vmax = max(float(np.quantile(scores, 0.9995)), 0.05) if scores.size else 1.0
     side = written.matching_sidecar("q")
     if side is not None and side["VoxelsPassed"]:
-        passed = _volume(written.image("q")) <= side["FalseDiscoveryRate"]
+        passed = volume_of(written.image("q")) <= side["FalseDiscoveryRate"]
         rule = "voxels that some layer predicts better than chance"
     else:
         passed = np.nan_to_num(highest) > 0.2 * vmax
@@ -53,9 +53,9 @@ def _read_maps(written: Written) -> Maps:
     return Maps(
         r=r,
         highest=highest,
-        best=_volume(written.image("bestlayer")),
-        slope=_volume(written.image("slope")),
-        background=_volume(written.image("boldref")),
+        best=volume_of(written.image("bestlayer")),
+        slope=volume_of(written.image("slope")),
+        background=volume_of(written.image("boldref")),
         inside=inside,
         passed=passed,
         rule=rule,
@@ -64,7 +64,7 @@ def _read_maps(written: Written) -> Maps:
     )
 
 
-def _volume(image: nibabel.Nifti1Image) -> np.ndarray:
+def volume_of(image: nibabel.Nifti1Image) -> np.ndarray:
     return np.asarray(image.dataobj, dtype=np.float32)
 
 
@@ -80,13 +80,13 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
     view : str
         The same maps for the interactive view.
     """
-    layers, maps = written.layers, _read_maps(written)
+    layers, maps = written.layers, read_maps(written)
     scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
     slopes = np.abs(maps.slope[maps.passed & np.isfinite(maps.slope)])
     limit = max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
 
     def values(kind: str, layer: str | None) -> np.ndarray:
-        return _volume(written.image(kind, layer))[maps.inside]
+        return volume_of(written.image(kind, layer))[maps.inside]
 
     view = interactive_view(written, vmax=maps.vmax, limit=limit, passed=maps.passed[maps.inside])
     drawn = [

@@ -12,7 +12,7 @@ from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written, find_analyses
 from bids_encoder.errors import MissingInputError
-from bids_encoder.report import fingerprints, methods, neural_code
+from bids_encoder.report import fingerprints, methods, neural_code, retinotopy
 from bids_encoder.report.maps import draw_maps
 from bids_encoder.report.page import Section, Table, render
 from bids_encoder.report.stimuli import stimuli_figure
@@ -52,7 +52,7 @@ def write_report(root: Path, participant: str) -> Path:
         f"sub-{participant}",
         f"Which layer of a network predicts which voxel. bids_encoder {__version__}.",
         [
-            *(part for one in analyses for part in (_section(one), *neural_code.sections(one))),
+            *(part for one in analyses for part in _sections(one)),
             _methods(root, analyses),
             _errors(root, participant),
         ],
@@ -60,6 +60,14 @@ def write_report(root: Path, participant: str) -> Path:
     path = outputs.output_path(root, "report", {"sub": participant})
     atomic.write_text(path, page)
     return path
+
+
+def _sections(written: Written) -> list[Section]:
+    return [
+        _section(written),
+        *retinotopy.sections(written),
+        *neural_code.sections(written),
+    ]
 
 
 def _section(written: Written) -> Section:

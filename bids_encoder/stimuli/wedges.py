@@ -3,7 +3,7 @@
 The screen is the square that a network sees, its centre the point that is fixated. Eccentricities
 are in units of half its width, so that 1 is the end of the horizontal meridian; nothing is shown
 beyond that. Angles are in degrees: 0 is the right horizontal meridian, 90 the upper vertical one.
-Outside of the aperture is uniform grey.
+Outside of the aperture is uniform grey, by default mid-grey.
 
 Wedges and the softness of edges are those of Eickenberg et al. 2017, section "Retinotopy".
 """
@@ -86,10 +86,10 @@ def fill_screen(picture: np.ndarray, side: int = SIDE) -> np.ndarray:
     return np.asarray(image)
 
 
-def see_through(picture: np.ndarray, aperture: Aperture) -> np.ndarray:
-    """Show a picture (SIDE, SIDE, 3), uint8, through an aperture, on grey."""
+def see_through(picture: np.ndarray, aperture: Aperture, surround: int = GREY) -> np.ndarray:
+    """Show a picture (SIDE, SIDE, 3), uint8, through an aperture, on uniform grey."""
     share = aperture.mask[..., None]
-    return np.rint(share * picture + (1 - share) * np.float32(GREY)).astype(np.uint8)
+    return np.rint(share * picture + (1 - share) * np.float32(surround)).astype(np.uint8)
 
 
 def _polar(side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,167 @@
+"""Synthesized retinotopy in a participant's page: angle and eccentricity, and what was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import ListedColormap
+
+from bids_encoder.bids import outputs
+from bids_encoder.bids.written import Written
+from bids_encoder.report import figures
+from bids_encoder.report.maps import Maps, read_maps, volume_of
+from bids_encoder.report.page import Figure, Section
+
+_LIGHTNESS, _CHROMA = 0.72, 0.125  # the largest circle of colours that screens can show
+
+
+def sections(written: Written) -> list[Section]:
+    """The part of the page about retinotopy; none where it was not synthesized."""
+    side = written.sidecar_from_models("retinotopy_f")
+    if side is None:
+        return []
+    title = f"Synthesized retinotopy, task {written.names['task']}"
+    if written.names["space"]:
+        title += f", {written.names['space']}"
+    maps = read_maps(written)
+    f = volume_of(written.image("retinotopy_f"))
+    shown = maps.passed & (np.nan_to_num(f) > side["ShownAbove"])
+    return [
+        Section(
+            title=title,
+            anchor=outputs.label(title + (written.names["network"] or "")),
+            paragraphs=(_said(side), _counted(maps, shown, side)),
+            figures=(
+                *_examples(written),
+                _angle_figure(written, maps, shown, side),
+                _eccentricity_figure(written, maps, shown),
+            ),
+        )
+    ]
+
+
+def _said(side: Mapping) -> str:
+    return (
+        "What the models predict for an experiment that nobody ran (Eickenberg et al. 2017): "
+        f"{len(side['Carriers'])} pictures seen through wedges {side['WedgeWidth']:g}° wide, in "
+        f"steps of {side['WedgeStep']:g}°, and through {len(side['RingEccentricities'])} rings. "
+        f"Predictions are the mean of those from {', '.join(side['Layers'])}."
+    )
+
+
+def _counted(maps: Maps, shown: np.ndarray, side: Mapping) -> str:
+    return (
+        f"Drawn are {np.count_nonzero(shown)} {maps.rule}, where the predicted responses depend "
+        f"on the angle (F > {side['ShownAbove']:g}). Other voxels have a value in the files too, "
+        "but it says little: a model that does not predict a voxel has no receptive field to show."
+    )
+
+
+def _examples(written: Written) -> tuple[Figure, ...]:
+    path = _path(written.root, written.names, "wedges")
+    if not path.exists():
+        return ()
+    return (Figure("What the models were shown", path, "Examples of wedges and rings."),)
+
+
+def write_examples(
+    root: Path, names: Mapping[str, str | None], pictures: Sequence[tuple[str, np.ndarray]]
+) -> None:
+    """Draw some of the wedges and rings, while the pictures are at hand.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives dataset.
+    names : mapping
+        What the names of the analysis' files are made of.
+    pictures : sequence of (title, (H, W, 3) uint8)
+        At least two.
+    """
+    figure, axes = plt.subplots(1, len(pictures), figsize=(11, 1.4), layout="constrained")
+    for one, (title, picture) in zip(axes, pictures, strict=True):
+        one.imshow(picture)
+        one.set_title(title, fontsize=8, color=figures.INK)
+        one.set_axis_off()
+    figures.save(figure, _path(root, names, "wedges"))
+
+
+def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> Figure:
+    angle = np.where(shown, volume_of(written.image("angle")), np.nan)
+    figure = figures.map_rows(
+        [("angle", angle)], maps.background, maps.view, vmin=-180, vmax=180, colors=wheel_colors(),
+        legend=_wheel, foot=1.75,
+    )  # fmt: skip
+    path = _path(written.root, written.names, "angle")
+    figures.save(figure, path)
+    return Figure(
+        "Angle",
+        path,
+        "The place in the visual field, as the wheel shows it, to which each voxel responds most; "
+        "the right of the wheel is the right of the visual field. "
+        f"Smoothed: {side['Smoothing']}. Left is left.",
+    )
+
+
+def _eccentricity_figure(written: Written, maps: Maps, shown: np.ndarray) -> Figure:
+    side = written.sidecar_from_models("eccentricity") or {}
+    values = np.where(shown, volume_of(written.image("eccentricity")), np.nan)
+    high = max(side.get("RingEccentricities", [1.0]))
+    figure = figures.map_rows(
+        [("eccentricity", values)], maps.background, maps.view, vmin=0, vmax=high,
+        colors="plasma_r", label=f"distance from the centre, in {side.get('Units')}",
+    )  # fmt: skip
+    path = _path(written.root, written.names, "eccentricity")
+    figures.save(figure, path)
+    return Figure("Eccentricity", path, "Of the ring to which each voxel responds most.")
+
+
+def _path(root: Path, names: Mapping[str, str | None], what: str) -> Path:
+    return outputs.output_path(root, "figure", {**names, "layer": f"retinotopy{what}"})
+
+
+def wheel_colors(number: int = 256) -> ListedColormap:
+    """Colours of equal lightness around a circle, from -180° to 180°; red at 0°."""
+    hue = np.deg2rad(np.linspace(-180, 180, number, endpoint=False) + 25)
+    a, b = _CHROMA * np.cos(hue), _CHROMA * np.sin(hue)
+    # OKLab to sRGB: https://bottosson.github.io/posts/oklab/
+    cone = np.stack(
+        [
+            _LIGHTNESS + 0.3963377774 * a + 0.2158037573 * b,
+            _LIGHTNESS - 0.1055613458 * a - 0.0638541728 * b,
+            _LIGHTNESS - 0.0894841775 * a - 1.2914855480 * b,
+        ]
+    )
+    to_rgb = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    )
+    linear = np.clip(to_rgb @ cone**3, 0, 1)
+    rgb = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    return ListedColormap(rgb.T)
+
+
+def _wheel(figure: plt.Figure, size: float = 1.15) -> None:
+    """The legend of angles: the visual field as a ring of colours, `size` inches wide."""
+    width, height = size / figure.get_figwidth(), size / figure.get_figheight()
+    axes = figure.add_axes(
+        (0.56 - width / 2, 0.28 / figure.get_figheight(), width, height), projection="polar"
+    )
+    edges = np.deg2rad(np.linspace(-180, 180, 257))
+    values = np.degrees((edges[:-1] + edges[1:]) / 2)[None]
+    axes.pcolormesh(edges, [0.45, 1.0], values, cmap=wheel_colors(), vmin=-180, vmax=180)
+    axes.set_ylim(0, 1)
+    axes.set_axis_off()
+    for angle in (0, 90, 180, -90):
+        side = {0: "left", 180: "right"}.get(angle, "center")
+        above = {90: "bottom", -90: "top"}.get(angle, "center")
+        axes.text(
+            np.deg2rad(angle), 1.12, f"{angle}°", ha=side, va=above, fontsize=8,
+            color=figures.INK,
+        )  # fmt: skip
