@@ -81,7 +81,6 @@ class View {
     await this.nv.attachToCanvas(this.part("canvas"));
     await this.load();
     this.controls(this.d.maps, this.d.layers);
-    this.nv.onLocationChange = ({ vox, mm }) => this.tell(...this.located(vox, Array.from(mm)));
     this.show();
     this.goTo(this.bestRow());
   }
@@ -209,6 +208,7 @@ class Slices extends View {
     await this.add(grey, "brain");
     await this.add(new Uint8Array(size), "map0");
     this.overlay = this.nv.volumes[1];
+    this.nv.onLocationChange = ({ vox, mm }) => this.tell(...this.located(vox, Array.from(mm)));
   }
 
   // Colour 0 is transparent; 1 to 255 are the scale.
@@ -290,27 +290,46 @@ class Surfaces extends View {
   }
 
   goTo(row) {
-    const vertex = this.places[row];
-    this.nv.scene.crosshairPos = this.nv.mm2frac(this.points.slice(3 * vertex, 3 * vertex + 3));
-    this.nv.drawScene();
-    this.tell(...this.located(undefined, this.points.slice(3 * vertex, 3 * vertex + 3)));
+    this.goToVertex(this.places[row]);
   }
 
-  // NiiVue turns surfaces when the mouse is dragged; a click without a drag asks it for the place.
+  goToVertex(vertex) {
+    const mm = this.points.slice(3 * vertex, 3 * vertex + 3);
+    this.nv.scene.crosshairPos = this.nv.mm2frac(mm);
+    this.nv.drawScene();
+    const hemisphere = this.d.hemispheres.findLast(({ first }) => vertex >= first);
+    this.tell(this.row.get(vertex), [["hemisphere", hemisphere.name], ["vertex", String(vertex - hemisphere.first)]]);
+  }
+
+  // NiiVue turns surfaces when the mouse is dragged; a click without a drag asks for the place.
   pickOnClick(canvas) {
     let from = [0, 0];
     canvas.addEventListener("pointerdown", (event) => { from = [event.clientX, event.clientY]; });
     canvas.addEventListener("click", (event) => {
       if (Math.hypot(event.clientX - from[0], event.clientY - from[1]) > 4) return;
-      this.nv.uiData.mouseDepthPicker = true;
-      this.nv.drawScene();
+      const vertex = this.under(event.offsetX / canvas.clientWidth, event.offsetY / canvas.clientHeight, canvas);
+      if (vertex !== undefined) this.goToVertex(vertex);
     });
   }
 
-  located(_, mm) {
-    const [vertex] = this.mesh.indexNearestXYZmm(...mm);
-    const hemisphere = this.d.hemispheres.findLast(({ first }) => vertex >= first);
-    return [this.row.get(vertex), [["hemisphere", hemisphere.name], ["vertex", String(vertex - hemisphere.first)]]];
+  // The vertex in front of the others within a few pixels of a place on the canvas (shares of it).
+  under(right, down, canvas) {
+    const { renderAzimuth, renderElevation } = this.nv.scene;
+    const [m] = this.nv.calculateMvpMatrix(null, undefined, renderAzimuth, renderElevation);
+    const x = 2 * right - 1, y = 1 - 2 * down;
+    const wide = 2 / canvas.clientWidth, high = 2 / canvas.clientHeight;
+    const near = [];
+    for (let i = 0; i < this.points.length; i += 3) {
+      const [a, b, c] = this.points.subarray(i, i + 3);
+      const away = Math.hypot(
+        (m[0] * a + m[4] * b + m[8] * c + m[12] - x) / wide,
+        (m[1] * a + m[5] * b + m[9] * c + m[13] - y) / high);
+      if (away < 12) near.push({ vertex: i / 3, away, front: m[2] * a + m[6] * b + m[10] * c + m[14] });
+    }
+    if (!near.length) return undefined;
+    const front = Math.min(...near.map((one) => one.front));
+    const depth = 8 * Math.hypot(m[2], m[6], m[10]);  // what lies 8 mm behind is another fold
+    return near.filter((one) => one.front < front + depth).sort((p, q) => p.away - q.away)[0].vertex;
   }
 }
 

@@ -182,7 +182,7 @@ def spheres():
     number = np.arange(n * n).reshape(n, n)
     corner = (number[:-1], np.roll(number, -1, axis=1)[:-1], number[1:], np.roll(number, -1, 1)[1:])
     first, right, below, across = (part.ravel() for part in corner)
-    triangles = np.vstack([np.c_[first, below, right], np.c_[right, below, across]])
+    triangles = np.vstack([np.c_[first, right, below], np.c_[right, across, below]])
     mesh = (points.reshape(-1, 3), triangles)
     rng = np.random.default_rng(0)
     vertices = np.flatnonzero(rng.random(2 * n * n) > 0.2)
@@ -211,7 +211,9 @@ def test_a_click_on_a_surface_shows_what_the_maps_hold(spheres, browser, tmp_pat
             one.get_attribute("data-fact"): one.text
             for one in browser.find_elements("css selector", ".viewer dd")
         }
-        row = row_of.get(int(facts["vertex"]) + n * (facts["hemisphere"] == "right"))
+        vertex = int(facts["vertex"])
+        assert meshes["left"][0][vertex, 1] < 0  # seen from behind
+        row = row_of.get(vertex + n * (facts["hemisphere"] == "right"))
         if row is None:
             assert facts[""] == "no score here"
             continue
