@@ -40,6 +40,7 @@ from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.betas import betas_grid, measure_betas
 from bids_encoder.responses.grids import common_grid
 from bids_encoder.responses.measure import Measured, measure
+from bids_encoder.responses.rank1_runs import Shapes
 from bids_encoder.settings import Settings, result_settings
 from bids_encoder.similarity import sampled_stimuli, tables_are_done, write_neural_code
 from bids_encoder.source import Source
@@ -101,6 +102,7 @@ def analyse(
     title = f"task {plan.task}"
     if (
         is_done(analysis, "scores")
+        and (not plan.runs_together or is_done(analysis, "hrfpeak"))
         and _models_are_done(settings, analysis, source.layers)
         and inference_is_done(settings.inference, analysis)
         and joint_is_done(settings.joint, analysis, source.layers)
@@ -112,7 +114,7 @@ def analyse(
             write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
             return f"{title}: done before"
     # The BOLD first: it takes minutes, and features may take hours, before a fault comes out.
-    grid, measured = _responses(settings, plan)
+    grid, measured = _responses(settings, plan, device)
     responses = measured.responses
     regions = load_regions(plan.regions, grid)
     store = _features(settings, executor, plan, source)
@@ -130,6 +132,8 @@ def analyse(
     )
     write_mask(analysis, grid)
     write_statmap(analysis, "boldref", measured.mean_bold, grid)
+    if measured.shapes is not None:
+        _write_shapes(analysis, measured.shapes, grid)
     scores = _fit_layers(settings, executor, analysis, store, samples, responses, held, folds)
     warn_of_edges(scores)
     write_noise_ceiling(analysis, responses.take(held) if held.any() else responses, scores)
@@ -176,7 +180,7 @@ def _features(settings: Settings, executor: Executor, plan: Plan, source: Source
     return store
 
 
-def _responses(settings: Settings, plan: Plan) -> tuple[Grid, Measured]:
+def _responses(settings: Settings, plan: Plan, device: str) -> tuple[Grid, Measured]:
     chosen = settings.responses
     with console.stage("responses") as words, console.progress("responses", "runs") as bar:
         how = {
@@ -199,6 +203,8 @@ def _responses(settings: Settings, plan: Plan) -> tuple[Grid, Measured]:
                 hrf=chosen.hrf,
                 high_pass=chosen.high_pass,
                 cleanings=plan.cleanings,
+                mem_bytes=plan.together_bytes(grid.n_values, _budget(settings)),
+                device=device,
                 **how,
             )
         n, voxels = measured.responses.values.shape
@@ -206,6 +212,23 @@ def _responses(settings: Settings, plan: Plan) -> tuple[Grid, Measured]:
         names = measured.responses.group_names
         words += [f"{n} {rows}", f"{voxels} voxels", f"{len(names)} groups: {listed(names)}"]
     return grid, measured
+
+
+def _write_shapes(analysis: Analysis, shapes: Shapes, grid: Grid) -> None:
+    """Write the haemodynamic response of each voxel, and when it peaks."""
+    curves = shapes.basis.curves.astype(np.float32)
+    write_weights(
+        analysis,
+        "hrf",
+        {
+            "times": shapes.basis.times,
+            "curves": curves,
+            "coefficients": shapes.coefficients,
+            **grid.described(),
+        },
+        {},
+    )
+    write_statmap(analysis, "hrfpeak", shapes.peak, grid)
 
 
 def _samples(settings: Settings, plan: Plan, responses: Responses) -> Samples:
@@ -267,10 +290,11 @@ def _fit_layers(
 
 def _spare_memory(settings: Settings, responses: Responses) -> int:
     """Bytes that a fit may work in."""
-    resources = settings.resources
-    return memory.fit_budget(
-        *responses.values.shape, memory.budget(resources.mem, resources.nprocs)
-    )
+    return memory.fit_budget(*responses.values.shape, _budget(settings))
+
+
+def _budget(settings: Settings) -> int:
+    return memory.budget(settings.resources.mem, settings.resources.nprocs)
 
 
 def _read_back(settings, analysis, layer, grid, *, tested) -> LayerScores | None:

@@ -33,7 +33,15 @@ def budget(gigabytes: float | None, n_processes: int = 1) -> int:
     return (int(gigabytes * GB) if gigabytes else available()) // n_processes
 
 
-def needed(*, n_samples: int, n_voxels: int, n_volumes: int, n_stimuli: int, fit: int) -> int:
+def needed(
+    *,
+    n_samples: int,
+    n_voxels: int,
+    n_volumes: int,
+    n_stimuli: int,
+    fit: int,
+    together: int = 0,
+) -> int:
     """Estimate the largest number of bytes that an analysis holds at once.
 
     Parameters
@@ -45,8 +53,10 @@ def needed(*, n_samples: int, n_voxels: int, n_volumes: int, n_stimuli: int, fit
     n_stimuli : int
     fit : int
         Bytes that the fit works in, see :func:`bids_encoder.encoding.memory.make_plan`.
+    together : int
+        Bytes for the BOLD of all runs, where responses are estimated from them together.
     """
-    reading = 3 * 4 * n_volumes * n_voxels
+    reading = _reading(n_volumes, n_voxels) + together
     features = 2 * 4 * n_stimuli * LARGEST_LAYER
     return _held(n_samples, n_voxels) + max(reading, features, fit)
 
@@ -54,6 +64,19 @@ def needed(*, n_samples: int, n_voxels: int, n_volumes: int, n_stimuli: int, fit
 def fit_budget(n_samples: int, n_voxels: int, budget: int) -> int:
     """Bytes left for a fit within ``budget`` beside responses, models and libraries."""
     return max(budget - _held(n_samples, n_voxels), GB // 4)
+
+
+def together(
+    n_samples: int, n_voxels: int, n_volumes: int, n_volumes_of_all: int, budget: int
+) -> int:
+    """Bytes for the BOLD of all runs at once, as far as they fit into ``budget``."""
+    free = fit_budget(n_samples, n_voxels, budget) - _reading(n_volumes, n_voxels)
+    return min(4 * n_volumes_of_all * n_voxels, max(free, GB // 4))
+
+
+def _reading(n_volumes: int, n_voxels: int) -> int:
+    """A run in memory, while responses are estimated from it."""
+    return 3 * 4 * n_volumes * n_voxels
 
 
 def _held(n_samples: int, n_voxels: int) -> int:

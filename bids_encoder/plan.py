@@ -58,6 +58,8 @@ class Plan:
         Where regions of interest are.
     test_set : TestSet or None
         What is held out of all training.
+    runs_together : bool
+        Whether responses are estimated from all runs together, run by run otherwise.
     """
 
     participant: str
@@ -73,6 +75,7 @@ class Plan:
     cleanings: tuple[Cleaning, ...]
     regions: tuple[RegionFiles, ...] = ()
     test_set: TestSet | None = None
+    runs_together: bool = False
 
     @property
     def precomputed(self) -> bool:
@@ -217,6 +220,13 @@ class Plan:
             ("timing", "; ".join(timing)),
         ]  # fmt: skip
 
+    def together_bytes(self, n_voxels: int, budget: int) -> int:
+        """For the BOLD of all runs, where responses are estimated from them together."""
+        if not self.runs_together:
+            return 0
+        volumes = [info.n_volumes for info in self.infos]
+        return memory.together(self.n_samples, n_voxels, max(volumes), sum(volumes), budget)
+
     def _memory(self, n_voxels: int, exact: bool, budget: int) -> str:
         fit = make_fit_plan(
             self.n_samples,
@@ -232,6 +242,7 @@ class Plan:
             n_volumes=max(info.n_volumes for info in self.infos),
             n_stimuli=len(self.stimuli),
             fit=fit.bytes,
+            together=self.together_bytes(n_voxels, budget),
         )
         return (
             f"{'about' if exact else 'at most'} {total / memory.GB:.1f} GB "

@@ -25,6 +25,7 @@ from bids_encoder.responses.betas import describe_betas
 from bids_encoder.responses.bold import BoldInfo, describe_bold
 from bids_encoder.responses.confounds import Thresholds
 from bids_encoder.responses.design import DesignChoice, choose_design
+from bids_encoder.responses.rank1_runs import RANK1
 from bids_encoder.responses.volumes import clean_runs
 from bids_encoder.screen import read_screen
 from bids_encoder.settings import Settings
@@ -195,4 +196,5 @@ def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], file
         design=design,
         cleanings=cleanings,
         test_set=choose_test_set(held_out, runs, presentations, design.kind) if held_out else None,
+        runs_together=design.kind == "events" and not precomputed and chosen.hrf in RANK1,
     )

@@ -127,7 +127,11 @@ class Responses:
         "auto", choices=("auto", "events", "continuous"),
         help="one response per stimulus, or the whole time series",
     )  # fmt: skip
-    hrf: str = option("spm", choices=("spm", "glover"), help="haemodynamic response function")
+    hrf: str = option(
+        "spm", choices=("spm", "glover", "rank1", "rank1-fir", "rank1-spm3"),
+        help="haemodynamic response: a canonical one, or estimated for each voxel (rank-1 model "
+        "over a Fourier, FIR or SPM basis)",
+    )  # fmt: skip
     high_pass: float = option(
         0.01, type=not_negative, metavar="HZ", help="cut-off of the cosine drift model"
     )

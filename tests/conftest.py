@@ -36,6 +36,7 @@ def extended_schema() -> dict:
         "fingerprint",
         "scores",
         "groupscores",
+        "hrf",
         "weights",
         "smoothness",
         "similarity",
@@ -61,7 +62,7 @@ def extended_schema() -> dict:
             [".tsv", ".json"],
             ["atlas", "contrast"],
         ),
-        "weights": (["weights", "similarities"], [".h5", ".json"], ["atlas"]),
+        "weights": (["weights", "similarities", "hrf"], [".h5", ".json"], ["atlas"]),
         "boldref": (["boldref"], [".nii.gz", ".json"], []),
     }
     common = {"task": "required", "space": "optional", "resolution": "optional"}

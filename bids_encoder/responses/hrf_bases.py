@@ -77,7 +77,7 @@ class HrfBasis:
 def make_basis(kind: str, repetition_time: float) -> HrfBasis:
     """Make a set of basis functions.
 
-    "fourier": a constant and the sines and cosines of periods 24 to 4.8 s (five of each) under a Hann
+    "fourier": a constant, five sines and five cosines (periods of 24 to 4.8 s) under a Hann
     window of 24 s, as SPM's "Fourier set (Hanning)": smooth curves that begin and end at 0.
     "fir": bins of 2 s, or of one repetition time where that is longer, up to 24 s: any shape.
     "spm3": SPM's canonical response with its derivatives by time and dispersion, over 32 s.
@@ -187,7 +187,10 @@ def peak_times(coefficients: np.ndarray, basis: HrfBasis) -> tuple[np.ndarray, n
     voxels = np.arange(values.shape[1])
     top = values[best, voxels]
     inner = (best > 0) & (best < len(values) - 1)
-    before, after = values[np.maximum(best - 1, 0), voxels], values[(best + 1) % len(values), voxels]
+    before, after = (
+        values[np.maximum(best - 1, 0), voxels],
+        values[(best + 1) % len(values), voxels],
+    )
     bend = np.where(inner, 2 * top - before - after, 0)
     shift = np.divide(after - before, 2 * bend, out=np.zeros_like(top), where=bend > 0)
     seconds = (start + step * (best + shift)).astype(np.float32)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,8 @@ from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.continuous import continuous_responses
 from bids_encoder.responses.events_design import event_responses
 from bids_encoder.responses.grids import load_values
+from bids_encoder.responses.hrf_bases import make_basis
+from bids_encoder.responses.rank1_runs import RANK1, Shapes, rank1_design, rank1_responses
 from bids_encoder.responses.repeats import Halves, split_halves
 from bids_encoder.responses.volumes import Cleaning
 
@@ -43,11 +47,42 @@ class Measured:
         for maps.
     halves : Halves or None
         Two independent measurements of stimuli that are repeated across runs.
+    shapes : Shapes or None
+        The haemodynamic response of each voxel, where it was estimated.
     """
 
     responses: Responses
     mean_bold: np.ndarray
     halves: Halves | None = None
+    shapes: Shapes | None = None
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One run: its files, what was shown, and what is to be taken out."""
+
+    run: Run
+    info: BoldInfo
+    shown: Sequence[Presentation]
+    cleaning: Cleaning
+
+    @property
+    def kept(self) -> np.ndarray | None:
+        return None if self.cleaning.kept.all() else self.cleaning.kept
+
+    def bold(self, grid: Grid) -> np.ndarray:
+        """The volumes that count, (K, V)."""
+        bold = load_values(self.run, grid)
+        return bold if self.kept is None else bold[self.kept]
+
+    def unwanted(self, high_pass: float) -> dict[str, object]:
+        """Drift, confounds and volumes that count, as arguments."""
+        confounds = self.cleaning.confounds
+        return {
+            "high_pass": None if confounds is not None and confounds.has_drift else high_pass,
+            "confounds": None if confounds is None else confounds.values,
+            "kept": self.kept,
+        }
 
 
 def measure(
@@ -63,6 +98,8 @@ def measure(
     standardize: str = "session",
     halves_of: Collection[str] = (),
     squares_of: Collection[str] | None = None,
+    mem_bytes: int = 4 * 10**9,
+    device: str = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Read the runs one after the other and estimate what the voxels did.
@@ -74,7 +111,10 @@ def measure(
         Of the runs (see :func:`bids_encoder.responses.grids.common_grid`).
     kind : {"events", "continuous"}
         One row per stimulus, or one per volume.
-    hrf, high_pass, standardize
+    hrf : str
+        "spm", "glover", or one of ``rank1_runs.RANK1``: estimated for each voxel from all runs
+        together.
+    high_pass, standardize
         See :func:`event_responses`, :func:`event_matrix`.
     cleanings : sequence of Cleaning
         Which volumes of each run count, and its confounds.
@@ -82,6 +122,10 @@ def measure(
         Stimuli that are also wanted as two measurements, where runs repeat them.
     squares_of : collection of str, optional
         See :func:`event_matrix`.
+    mem_bytes : int
+        For the BOLD of all runs at once, where that is needed; else they are read repeatedly.
+    device : str
+        "cpu" or "cuda".
     on_progress : callable, optional
         Called with the numbers of runs done and of all runs.
 
@@ -90,42 +134,79 @@ def measure(
     DataError, MissingInputError
         As the reading of BOLD and confounds raises them.
     """
-    estimated: list = []
-    separate: list[str] = []
+    inputs = [_Input(*one) for one in zip(runs, infos, presentations, cleanings, strict=True)]
     mean_bold = np.zeros(grid.n_values, dtype=np.float64)
-    for number, (run, info, shown, cleaning) in enumerate(
-        zip(runs, infos, presentations, cleanings, strict=True), start=1
-    ):
-        bold = load_values(run, grid)
-        kept = None if cleaning.kept.all() else cleaning.kept
-        bold = bold if kept is None else bold[kept]
-        mean_bold += bold.mean(axis=0, dtype=np.float64) / len(runs)
-        unwanted = cleaning.confounds
-        drift = None if unwanted is not None and unwanted.has_drift else high_pass
-        nuisance = None if unwanted is None else unwanted.values
-        if kind == "continuous":
-            values = continuous_responses(
-                bold, info.repetition_time, high_pass=drift, confounds=nuisance, kept=kept
-            )
-            estimated.append(
-                ContinuousRun(run.name, run.session, values, shown, info.repetition_time, kept)
-            )
-        else:
-            stimuli, betas = event_responses(
-                bold, shown, info.repetition_time, run.start_time,
-                hrf=hrf, high_pass=drift, confounds=nuisance, kept=kept, name=run.name,
-                on_separate=separate.append,
-            )  # fmt: skip
-            estimated.append(EventRun(run.name, run.session, stimuli, betas))
+    seen: set[int] = set()
+
+    def read(number: int) -> np.ndarray:
+        bold = inputs[number].bold(grid)
+        if number not in seen:
+            seen.add(number)
+            mean_bold[:] += bold.mean(axis=0, dtype=np.float64) / len(inputs)
         if on_progress:
-            on_progress(number, len(runs))
-    if separate:  # one line for all runs, which are mostly alike
-        also = f" (and {len(separate) - 1} more runs likewise)" if len(separate) > 1 else ""
-        logger.warning(separate[0] + also)
-    background = mean_bold.astype(np.float32)
+            on_progress(number + 1, len(inputs))
+        return bold
+
     if kind == "continuous":
-        return Measured(continuous_matrix(estimated, grid), background)
-    responses = event_matrix(estimated, grid, standardize=standardize, squares_of=squares_of)
+        series = [
+            ContinuousRun(
+                one.run.name,
+                one.run.session,
+                continuous_responses(
+                    read(number), one.info.repetition_time, **one.unwanted(high_pass)
+                ),
+                one.shown,
+                one.info.repetition_time,
+                one.kept,
+            )
+            for number, one in enumerate(inputs)
+        ]
+        return Measured(continuous_matrix(series, grid), mean_bold.astype(np.float32))
+    shapes = None
+    with _said_once() as on_separate:
+        if hrf in RANK1:
+            basis = make_basis(RANK1[hrf], max(info.repetition_time for info in infos))
+            designs = [
+                rank1_design(
+                    one.shown, one.info.n_volumes, one.info.repetition_time, one.run.start_time,
+                    basis, **one.unwanted(high_pass), name=one.run.name, on_separate=on_separate,
+                )
+                for one in inputs
+            ]  # fmt: skip
+            shapes, betas = rank1_responses(
+                [partial(read, number) for number in range(len(inputs))],
+                [design for _, design in designs],
+                basis,
+                grid.n_values,
+                mem_bytes=mem_bytes,
+                device=device,
+            )
+            found = [(stimuli, one) for (stimuli, _), one in zip(designs, betas, strict=True)]
+        else:
+            found = [
+                event_responses(
+                    read(number), one.shown, one.info.repetition_time, one.run.start_time,
+                    hrf=hrf, **one.unwanted(high_pass), name=one.run.name, on_separate=on_separate,
+                )
+                for number, one in enumerate(inputs)
+            ]  # fmt: skip
+    estimated = [
+        EventRun(one.run.name, one.run.session, *each)
+        for one, each in zip(inputs, found, strict=True)
+    ]
     return Measured(
-        responses, background, split_halves(estimated, halves_of, standardize=standardize)
+        event_matrix(estimated, grid, standardize=standardize, squares_of=squares_of),
+        mean_bold.astype(np.float32),
+        split_halves(estimated, halves_of, standardize=standardize),
+        shapes,
     )
+
+
+@contextmanager
+def _said_once() -> Iterator[Callable[[str], None]]:
+    """Collect what is said of runs, which are mostly alike, and say it in one line."""
+    words: list[str] = []
+    yield words.append
+    if words:
+        also = f" (and {len(words) - 1} more runs likewise)" if len(words) > 1 else ""
+        logger.warning(words[0] + also)

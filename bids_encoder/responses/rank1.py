@@ -3,22 +3,26 @@
     y = Σₛ βₛ Xₛ h + nuisance + noise
 
 Xₛ (T × B) are the regressors of stimulus s, one for each function of a basis; h (B) are the
-coefficients of the response's shape in that basis, shared by all stimuli and runs; βₛ are the
-amplitudes, each run's own (Pedregosa et al. 2015, NeuroImage 104, 209-220, "R1-GLM"; where
-stimuli are estimated by separate regressions, "R1-GLMS"). Arrays in, arrays out.
+coefficients of the response's shape, shared by all stimuli and runs; βₛ are the amplitudes, each
+run's own (Pedregosa et al. 2015, NeuroImage 104, 209-220, "R1-GLM"). Arrays in, arrays out.
 
-The sum of squares is made least by turns. Given h, amplitudes are a linear regression, whose
-normal equations A(h) β = C h are made from the Gram matrix of the regressors, which all voxels
-share. What they explain is hᵀ S h with S = Cᵀ A⁻¹ C, and h is stationary where S h = N h, with N
-the Gram matrix of the basis functions weighted by the amplitudes. Plain alternation solves
-N h' = S h, one step of a power iteration that is slow where noise is strong. The leading
-eigenvector of S h' = μ N h' is where that iteration would end with A and N as they are, and takes
-its place; where it does not raise what is explained, the plain step, which always does, follows.
+Made least is the sum over runs, in units of each run's variance, of
+
+    ‖y - Σₛ βₛ Xₛ h‖² + λ e(h) Σₛ (βₛ - mean β)² + (h - m)ᵀ P (h - m),    dᵀ h = 1.
+
+The second term holds the amplitudes of a run together (e(h) is the mean of ‖Xₛ h‖²): where
+responses overlap, free amplitudes would follow the noise, and the shape would with them. The third
+is the prior of the shape, which matters where a voxel tells little.
+
+Amplitudes and shape are found by turns, each by linear least squares. Their normal equations come
+from the Gram matrix of the regressors, which all voxels share, so that a turn takes matrix products
+for many voxels and small systems for each. Anderson acceleration spares most turns; a step that
+makes the sum larger is taken back, and the plain one follows, which never does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,7 +37,7 @@ TOLERANCE = 1e-4  # change of the coefficients, which are about 1, below which a
 MOST_STEPS = 60
 DEPTH = 3  # steps that the acceleration looks back on
 _LEAST = 1e-5  # ridge for the sake of float32, in units of a regressor's energy
-_BLOCK_BYTES = 200 * 10**6  # for the cross-products of a block of voxels
+_BLOCK_BYTES = 400 * 10**6  # for what a block of voxels needs
 _LARGEST_BLOCK = 1000  # voxels
 
 
@@ -48,7 +52,9 @@ class RunDesign:
     nuisance : (T, k) float64
         Orthonormal; holds a constant.
     separate : bool
-        Each stimulus by a regression of its own, against the sum of all (LSS).
+        The run cannot tell the stimuli apart by one regression. Amplitudes are then held together
+        more strongly, which serves the shape; those that go out are, given the shape, each from
+        a regression of its own (LSS; Mumford et al. 2012, NeuroImage 59, 2636-2643).
     """
 
     regressors: np.ndarray
@@ -63,7 +69,7 @@ class Rank1Fit:
     Attributes
     ----------
     hrf : (B, V) float32
-        Coefficients of length 1, with the sign that agrees with the shape that was begun with.
+        Coefficients, of which the prior's direction makes 1: their scale and sign are fixed.
     amplitudes : tuple of (K, V) float32
         One array a run, in the units of its data.
     arrived : (V,) bool
@@ -108,6 +114,7 @@ def fit_rank1(
     amplitudes = tuple(np.full((part.n, n_voxels), np.nan, dtype=np.float32) for part in parts)
     arrived = np.zeros(n_voxels, dtype=bool)
     row_bytes = 4 * n_functions * sum(part.n for part in parts)
+    row_bytes += 3 * 4 * max(part.n for part in parts) ** 2
     size = max(1, min(_LARGEST_BLOCK, _BLOCK_BYTES // row_bytes))
     for first in range(0, n_voxels, size):
         crosses, scales = [], []

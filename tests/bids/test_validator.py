@@ -53,12 +53,13 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
                 derivatives.write_statmap(one, kind, values, grid, layer=layer)
             arrays = {"dual": np.ones((5, 12), np.float32), "stimuli": ["a.png", "b.png"]}
             derivatives.write_weights(one, "weights", arrays, {"layer": layer}, layer=layer)
-        single = ("slope", "pc1", "p", "q", "noiseceiling")
+        single = ("slope", "pc1", "p", "q", "noiseceiling", "hrfpeak")
         for kind in (*single, "angle", "eccentricity", "retinotopy_f"):
             derivatives.write_statmap(one, kind, values, grid)
         derivatives.write_dseg(one, "bestlayer", np.arange(12) % 3, grid, LAYERS)
         for kind in ("scores", "smoothness", "similarity", "neighbours"):
             derivatives.write_table(one, kind, TABLE, MEANINGS)
+        derivatives.write_weights(one, "hrf", {"times": np.arange(3.0)}, {})
         derivatives.write_weights(one, "similarities", {"stimuli": ["a.png"]}, {})
         derivatives.write_table(one, "fingerprint", TABLE, MEANINGS, atlas="visual")
         group = derivatives.start_analysis(
