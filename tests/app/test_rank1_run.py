@@ -32,9 +32,9 @@ def test_peak_maps_are_written_and_right(tiny, app, no_page, tmp_path):
     best = nibabel.load(out / f"{STEM}_stat-r_desc-features+early_statmap.nii.gz").get_fdata()
     assert np.median(best[truth() == 1]) > 0.8
     again = app(*base)
-    assert again.code == 0 and "done before" in again.said
+    assert again.code == 0 and "all is there already" in again.said
     (out / f"{STEM}_stat-hrfpeak_desc-analysis_statmap.json").unlink()
-    assert "done before" not in app(*base).said.replace("layer", "")
+    assert "all is there already" not in app(*base).said
     assert (out / f"{STEM}_stat-hrfpeak_desc-analysis_statmap.json").exists()
 
 
