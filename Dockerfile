@@ -32,8 +32,8 @@ ARG TORCH_INDEX=""
 RUN python -m pip install --quiet ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
         "torch>=2.4" "torchvision>=0.19"
 
-# Groups of optional packages in setup.cfg, separated by commas.
-ARG EXTRAS=""
+# Groups of optional packages in setup.cfg, separated by commas; may be empty.
+ARG EXTRAS="cluster"
 WORKDIR /opt/bids_encoder
 COPY setup.cfg pyproject.toml ./
 # An empty package with the same needs: the code itself comes last.
@@ -50,7 +50,7 @@ FROM packages AS assets
 
 COPY bids_encoder/__init__.py bids_encoder/errors.py bids_encoder/fetch.py bids_encoder/
 COPY bids_encoder/networks bids_encoder/networks
-COPY bids_encoder/stimuli/__init__.py bids_encoder/stimuli/images.py bids_encoder/stimuli/
+COPY bids_encoder/stimuli bids_encoder/stimuli
 # The default needs no network: its weights come with a Python package.
 ARG NETWORKS="efficientnet_lite0"
 ARG TEMPLATES=""
