@@ -1,6 +1,7 @@
 import hashlib
 import io
 import pickle
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,33 @@ def test_pickled_code_is_not_run(tmp_path):
     torch.save({"a": Bad()}, tmp_path / "mine.pth")
     refusal(DataError, tmp_path / "mine.pth")
     assert not (tmp_path / "was_run").exists()
+
+
+def test_pickled_code_in_the_old_formats_is_not_run(tmp_path):
+    """Files from before zip archives: a bare pickle, and a tar of pickles."""
+
+    class Bad:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "was_run",)
+
+    torch.save({"a": Bad()}, tmp_path / "bare.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": Bad()}))
+    with tarfile.open(tmp_path / "old.pth", "w") as archive:
+        for name in ("storages", "tensors", "pickle", "../../was_run"):
+            content = pickle.dumps(Bad())
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    for name in ("bare.pth", "plain.pth", "old.pth"):
+        assert name in refusal(DataError, tmp_path / name)
+    assert not (tmp_path / "was_run").exists()
+    assert not (tmp_path.parent.parent / "was_run").exists()
+
+
+def test_a_program_in_place_of_weights_is_not_loaded(tmp_path):
+    """TorchScript archives hold code."""
+    torch.jit.script(torch.nn.ReLU()).save(str(tmp_path / "mine.pth"))
+    assert "mine.pth" in refusal(DataError, tmp_path / "mine.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 3}])
