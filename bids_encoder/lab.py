@@ -9,10 +9,10 @@ from pathlib import Path
 from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, start_analysis
 from bids_encoder.errors import UsageError
+from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.features.extract import extract
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.models import SavedModels
-from bids_encoder.networks.network import Network
 from bids_encoder.plan import Plan
 from bids_encoder.settings import Settings
 from bids_encoder.source import Source
@@ -73,7 +73,7 @@ class Lab:
         MissingInputError, DataError, OutputError
             As :func:`bids_encoder.features.extract.extract` raises them.
         """
-        if not isinstance(self.source.origin, Network):
+        if isinstance(self.source.origin, ExternalFeatures):
             raise UsageError(
                 "New pictures cannot be shown to a network that is not here.",
                 place="--features",

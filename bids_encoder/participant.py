@@ -96,6 +96,7 @@ def run_participant(settings: Settings, participant: str) -> str:
         dataset, plans = _read(settings, participant)
         source, device = _open_source(settings, {id_ for plan in plans for id_ in plan.stimuli})
         for plan in plans:
+            source.check_stimuli(plan.stimuli.values())
             budget = memory.budget(settings.resources.mem, settings.resources.nprocs)
             logger.info(plan.describe(source.name, source.layers, budget))
         if settings.flow.dry_run:

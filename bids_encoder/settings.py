@@ -95,8 +95,9 @@ class Network:
 
     network: str = option(
         "efficientnet_lite0", metavar="NAME",
-        help="efficientnet_lite0 (comes with the package), overfeat, or any classifier of "
-        "torchvision such as alexnet, vgg16, resnet50, inception_v3",
+        help="efficientnet_lite0 (comes with the package), overfeat, any classifier of "
+        "torchvision such as alexnet, vgg16, resnet50, inception_v3, or what came before "
+        "networks: gabor, motion_energy",
     )  # fmt: skip
     layers: tuple[str, ...] = option(
         (), nargs="+", metavar="LAYER", help="layers by module name (default: a choice per network)"

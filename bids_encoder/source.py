@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_encoder.bids.outputs import check_layer_labels
-from bids_encoder.errors import BidsEncoderError
+from bids_encoder.errors import BidsEncoderError, UsageError
 from bids_encoder.features.external import ExternalFeatures, open_features
 from bids_encoder.features.extract import extract, recall
 from bids_encoder.features.extractors import extractor_of
+from bids_encoder.features.pyramids import MOTION_ENERGY, PYRAMIDS, Pyramid, make_pyramid
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.networks.network import Network
 from bids_encoder.networks.registry import load_network
@@ -32,19 +33,36 @@ class Source:
     identity : str
         Changes when the features of the same pictures would.
     citation : str
-    origin : Network or ExternalFeatures
+    origin : Network, Pyramid or ExternalFeatures
     """
 
     name: str
     layers: tuple[str, ...]
     identity: str
     citation: str
-    origin: Network | ExternalFeatures
+    origin: Network | Pyramid | ExternalFeatures
 
     @property
     def is_network(self) -> bool:
         """Whether features are computed, not read from a file."""
         return not isinstance(self.origin, ExternalFeatures)
+
+    def check_stimuli(self, stimuli: Iterable[Path | Segment]) -> None:
+        """Refuse motion energy where nothing moves.
+
+        Raises
+        ------
+        UsageError
+            There is no film among the stimuli.
+        """
+        still = not any(isinstance(one, Segment) for one in stimuli)
+        if still and isinstance(self.origin, Pyramid) and self.name == MOTION_ENERGY:
+            raise UsageError(
+                "Motion energy is for films; here only pictures are shown.",
+                place="--network motion_energy",
+                found="no film among the stimuli",
+                remedy="give --network gabor: filters for pictures that stand still",
+            )
 
     def store(
         self,
@@ -99,6 +117,8 @@ def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> Sour
         file = open_features(chosen.features, list(stimuli), chosen.layers or None)
         check_layer_labels(file.network, file.layers)
         return Source(file.network, file.layers, file.identity, f"file {file.path.name}", file)
+    if chosen.network in PYRAMIDS:
+        return _open_pyramid(settings)
     try:
         network = load_network(
             chosen.network,
@@ -115,3 +135,18 @@ def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> Sour
     check_layer_labels(network.name, network.layers)
     name = f"{network.name}_untrained" if chosen.untrained else network.name
     return Source(name, network.layers, extractor_of(network).layout.key, network.citation, network)
+
+
+def _open_pyramid(settings: Settings) -> Source:
+    chosen = settings.network
+    if chosen.untrained or chosen.weights_dir is not None:
+        raise UsageError(
+            f"{chosen.network} has no weights: its filters are fixed.",
+            place="--untrained" if chosen.untrained else "--weights-dir",
+            remedy="leave the option out, or name a network",
+        )
+    fps = settings.stimuli.frames_per_second
+    pyramid = make_pyramid(chosen.network, chosen.layers, fps)
+    check_layer_labels(pyramid.name, pyramid.layers)
+    identity = pyramid.layout.key
+    return Source(pyramid.name, pyramid.layers, identity, pyramid.citation, pyramid)

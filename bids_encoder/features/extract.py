@@ -97,7 +97,7 @@ def extract(
         deque(pool.map(lambda item: _check(item[1]), pictures), maxlen=0)
         report = on_progress or (lambda done, total: None)
         report(done, total)
-        run = _Batches(extractor, batch_size or _BATCH[extractor.device])
+        run = _Batches(extractor, batch_size or extractor.batch or _BATCH[extractor.device])
         found = _picture_features(pool, run, pictures)
         segments = {d: one for d, one in wanted.items() if isinstance(one, Segment)}
         for digest, row in _both(found, film_features(pool, run, segments)):

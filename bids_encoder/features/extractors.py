@@ -1,4 +1,4 @@
-"""What makes features of pictures, seen from the cache: a network with its reductions, ..."""
+"""What makes features of pictures: a network with its reductions, or a pyramid of filters."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Extractor(Protocol):
     context : int
         How many samples of a film, before and after a sample, its features depend on;
         0 where each frame stands for itself.
+    batch : int or None
+        Pictures at a time, where it has a wish.
     layout : Layout
     """
 
@@ -36,6 +38,9 @@ class Extractor(Protocol):
 
     @property
     def context(self) -> int: ...
+
+    @property
+    def batch(self) -> int | None: ...
 
     @property
     def layout(self) -> Layout: ...
@@ -55,6 +60,7 @@ class NetworkExtractor:
 
     network: Network
     context: int = 0
+    batch: int | None = None
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from film_files import write_film
@@ -55,7 +56,7 @@ def films(tmp_path):
 
 def options(tmp_path, *more):
     work = tmp_path / "work"
-    return ("-w", work, "--layers", "stage1", "--confounds", "none", "--fps", "1", *more)
+    return ("-w", work, "--network", "gabor", "--confounds", "none", "--fps", "2", *more)
 
 
 def test_films_from_end_to_end(tmp_path, films, app):
@@ -67,7 +68,7 @@ def test_films_from_end_to_end(tmp_path, films, app):
     assert "continuous: films of 30 s (median)" in end.said
     side = sidecar(tmp_path / "out")
     assert side["NumberOfStimuli"] == 2 and side["NumberOfSamples"] == 40
-    assert side["FramesPerSecond"] == 1 and side["NumberOfFilms"] == 2
+    assert side["FramesPerSecond"] == 2 and side["NumberOfFilms"] == 2
     kept = len(list((tmp_path / "work").glob("features/*/??/*.npy")))
     # A piece a volume: 15 of the first film; of the second, which starts in the middle of
     # a volume, 16; and the empty screen.
@@ -75,7 +76,7 @@ def test_films_from_end_to_end(tmp_path, films, app):
     again = app(bids, tmp_path / "out", "participant", *options(tmp_path))
     assert "all is there already" in again.said
     # Sampled in another way, the films have other features.
-    other = app(bids, tmp_path / "out", "participant", *options(tmp_path), "--fps", "0.5")
+    other = app(bids, tmp_path / "out", "participant", *options(tmp_path), "--fps", "1")
     assert other.code == 0 and "all is there already" not in other.said
 
 
@@ -126,3 +127,77 @@ def test_events_longer_than_their_film(tmp_path, films, app):
     end = app(bids, tmp_path / "out", "participant", *options(tmp_path), "--dry-run")
     assert end.code == 0
     assert "one.mkv by 10.0 s" in end.said and "counts as grey" in end.said
+
+
+def test_motion_energy_of_films(tmp_path, films, app, no_page):
+    bids = dataset(tmp_path, {"1": "0\t30\tone.mkv\n", "2": "0\t30\ttwo.mkv\n"}, 15)
+    network = ("--network", "motion_energy", "--fps", "15", "--layers", "tf0", "tf4")
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path), *network)
+    assert end.code == 0, end.err
+    names = {path.name for path in (tmp_path / "out/sub-01/func").glob("*stat-r_desc-*.nii.gz")}
+    assert any("motionenergy+tf0" in name for name in names) and len(names) == 2
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (("--network", "motion_energy"), ("no film among the stimuli", "--network gabor")),
+        (("--network", "gabor", "--untrained"), ("its filters are fixed", "--untrained")),
+        (("--network", "gabor", "--layers", "sf5"), ("no layer 'sf5'", "sf4")),
+    ],
+)
+def test_pyramids_that_cannot_be(tiny, app, more, words, tmp_path):
+    end = app(tiny.bids, tmp_path / "out", "participant", *more, "--dry-run")
+    assert end.code == 2 and all(word in end.err for word in words)
+    assert "Traceback" not in end.err
+
+
+def test_simulated_responses_are_predicted_by_the_band_that_made_them(
+    tmp_path, films, app, no_page
+):
+    """Two sets of voxels follow the contrasts of a coarse and of a fine grating."""
+    volumes, low, high = 64, "sf2", "sf32"
+    contrasts = np.random.default_rng(4).standard_normal((2, 2, volumes))  # run, grating
+    for name, ours in zip(("one", "two"), contrasts, strict=True):
+        write_film(films / f"{name}.mkv", gratings(ours), rate=1)
+
+    def signal(run):
+        data = np.zeros((*SHAPE, volumes))
+        for grating, part in enumerate((np.s_[:4], np.s_[4:])):
+            # 4, 6 and 8 s later, which are the delays of the model.
+            follow = np.pad(np.tanh(contrasts[int(run) - 1, grating]), (4, 0))
+            data[part] = 20 * sum(follow[4 - lag : volumes + 4 - lag] for lag in (2, 3, 4))
+        return data
+
+    table = {"1": f"0\t{2 * volumes}\tone.mkv\n", "2": f"0\t{2 * volumes}\ttwo.mkv\n"}
+    bids = dataset(tmp_path, table, volumes, signal)
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path, "--layers", low, high))
+    assert end.code == 0, end.err
+    scores = {
+        layer: np.asarray(
+            nibabel.load(
+                next((tmp_path / "out/sub-01/func").glob(f"*stat-r_desc-gabor+{layer}_*.nii.gz"))
+            ).dataobj
+        )
+        for layer in (low, high)
+    }
+    better = scores[low] > scores[high]
+    assert better[:4][brain()[:4]].mean() > 0.9 and better[4:][brain()[4:]].mean() < 0.1
+    assert np.median(scores[low][:4][brain()[:4]]) > 0.5
+    assert np.median(scores[high][4:][brain()[4:]]) > 0.5
+
+
+def gratings(contrasts: np.ndarray) -> list[np.ndarray]:
+    """A coarse and a fine grating, whose contrasts change every 2 s, in noise; a frame a second.
+
+    Without the noise the fine band would follow the edges of the coarse grating as well.
+    """
+    x = np.linspace(0, 1, 128)
+    random = np.random.default_rng(6)
+    coarse, fine = (np.sin(2 * np.pi * frequency * x) for frequency in (2, 32))
+    frames = []
+    for pair in contrasts.T.repeat(2, axis=0):
+        a, b = 30 + 15 * np.tanh(pair)
+        picture = 128 + a * coarse + b * fine + 12 * random.standard_normal((128, 128))
+        frames.append(np.uint8(picture.clip(0, 255))[..., None].repeat(3, axis=2))
+    return frames

@@ -23,7 +23,7 @@ LEVELS = list(range(0, 250, 5))  # 50 frames, 15 a second
 class Levels:
     """The grey level of a frame, its square, and the mean level of what is around it."""
 
-    name, device = "levels", "cpu"
+    name, device, batch = "levels", "cpu", None
     layout = Layout({"network": "levels"}, ("level",), (Reduction((3,), 1, (3,)),))
 
     def __init__(self, context=0):
