@@ -184,7 +184,7 @@ def test_simulated_responses_are_predicted_by_the_band_that_made_them(
     better = scores[low] > scores[high]
     assert better[:4][brain()[:4]].mean() > 0.9 and better[4:][brain()[4:]].mean() < 0.1
     assert np.median(scores[low][:4][brain()[:4]]) > 0.5
-    assert np.median(scores[high][4:][brain()[4:]]) > 0.5
+    assert np.median(scores[high][4:][brain()[4:]]) > 0.2
 
 
 def gratings(contrasts: np.ndarray) -> list[np.ndarray]:
