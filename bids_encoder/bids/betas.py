@@ -14,14 +14,9 @@ from pathlib import Path
 
 from bids_encoder.bids.annex import require_content
 from bids_encoder.bids.filters import Matcher
+from bids_encoder.bids.links import refuse_links_out
 from bids_encoder.bids.names import BidsFile, natural, parse_name, same_number
-from bids_encoder.bids.patterns import (
-    check_pattern,
-    fill,
-    find_matches,
-    pattern_folder,
-    refuse_foreign_link,
-)
+from bids_encoder.bids.patterns import check_pattern, fill, find_matches, pattern_folder
 from bids_encoder.bids.preprocessed import BESIDE
 from bids_encoder.bids.records import Dataset
 from bids_encoder.bids.selection import IMAGES, Selection, files_of, matching
@@ -126,13 +121,28 @@ def find_beta_files(
         files = _by_pattern(options.betas, selection, n_participants)
     else:
         files = _among_derivatives(dataset, selection)
-        dataset.refuse_links_out(file.path for file in files)
+    _refuse_links_out(dataset, [file.path for file in files], options)
     for file in files:
         _check_kind(file.path)
     require_content([file.path for file in files], "file of betas")
     if any("space" in file.entities for file in files):
         files = choose_space(files, selection.space)
     return [_make(group, dataset, selection, options) for group in _together(files)]
+
+
+def _refuse_links_out(dataset: Dataset, files: Sequence[Path], options: BetasOptions) -> None:
+    """Links may lead to the datasets, to the folders that were named, and to their annex."""
+    if dataset.follow_links:
+        return
+    named = list(options.folders.values())
+    annexed = [
+        parent
+        for folder in named
+        for parent in (folder, *folder.parents)
+        if (parent / ".git" / "annex").is_dir()
+    ]
+    roots = [*named, dataset.root, *(derivative.root for derivative in dataset.derivatives)]
+    refuse_links_out(files, [*roots, *annexed])
 
 
 def _by_pattern(pattern: str, selection: Selection, n_participants: int) -> list[BidsFile]:
@@ -145,7 +155,7 @@ def _by_pattern(pattern: str, selection: Selection, n_participants: int) -> list
             expected="{subject} where the participant's label stands",
             remedy="write {subject} in the path",
         )
-    matches = find_matches(pattern, participant, "--betas")
+    matches = find_matches(pattern, participant)
     if not matches:
         folder = pattern_folder(pattern)
         there = sorted(item.name for item in folder.glob("*"))[:10]
@@ -174,8 +184,6 @@ def _among_derivatives(dataset: Dataset, selection: Selection) -> list[BidsFile]
             if matcher.fits(file, query)
         ]
         if files:
-            for file in files:
-                refuse_foreign_link(file.path, derivative.root, "-d/--derivatives")
             return sorted(files, key=lambda file: natural(file.path.name))
     raise NothingSelectedError(
         f"The derivatives hold no betas of sub-{selection.participant}.",
@@ -241,8 +249,8 @@ def _make(
         mask = fill(options.mask, entities, "--betas-mask")
     else:
         mask = _brain_mask(dataset, selection, entities)
-    if beside.is_file():
-        refuse_foreign_link(beside, beside.parent, "--betas-table")
+    ours = [file for file in (beside, mask) if file is not None and file.exists()]
+    _refuse_links_out(dataset, ours, options)
     return BetaFile(
         tuple(file.path for file in files),
         tuple(file.entities["contrast"] for file in files if "contrast" in file.entities),

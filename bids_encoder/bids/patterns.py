@@ -1,7 +1,7 @@
 """Paths with placeholders: ``betas/sub-{subject}/ses-{session}_betas.nii.gz``.
 
-A placeholder stands for a label, and ``*`` for anything within one name. Nothing outside of
-the folder that the user wrote out, the part before the first placeholder, is ever found.
+A placeholder stands for a label, and ``*`` for anything within one name. The search begins in
+the folder that the user wrote out, the part before the first placeholder, and never climbs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_encoder.bids.names import natural
-from bids_encoder.errors import DataError, UsageError
+from bids_encoder.errors import UsageError
 
 PLACEHOLDERS = {
     "subject": "sub",
@@ -60,20 +60,10 @@ def pattern_folder(pattern: str) -> Path:
     return Path(os.path.abspath(Path(*Path(pattern).expanduser().parts[:fixed])))
 
 
-def find_matches(pattern: str, participant: str, option: str) -> list[Match]:
-    """All files that fit a pattern, in natural order.
-
-    Raises
-    ------
-    DataError
-        A link leads out of the folder.
-    """
-    folder = pattern_folder(pattern)
-    found = _walk(folder, _moving_parts(pattern), {"sub": participant})
-    matches = sorted(found, key=lambda match: natural(str(match.path)))
-    for match in matches:
-        refuse_foreign_link(match.path, folder, option)
-    return matches
+def find_matches(pattern: str, participant: str) -> list[Match]:
+    """All files that fit a pattern, in natural order."""
+    found = _walk(pattern_folder(pattern), _moving_parts(pattern), {"sub": participant})
+    return sorted(found, key=lambda match: natural(str(match.path)))
 
 
 def fill(pattern: str, labels: Mapping[str, str], option: str) -> Path:
@@ -83,8 +73,6 @@ def fill(pattern: str, labels: Mapping[str, str], option: str) -> Path:
     ------
     UsageError
         A label is not known.
-    DataError
-        The path is a link that leads out of the folder.
     """
     lacking = [n for n in _PLACE.findall(pattern) if not labels.get(PLACEHOLDERS[n])]
     if lacking:
@@ -95,32 +83,7 @@ def fill(pattern: str, labels: Mapping[str, str], option: str) -> Path:
             expected=f"a path without {{{lacking[0]}}}, or betas whose path has it too",
         )
     text = _PLACE.sub(lambda place: labels[PLACEHOLDERS[place[1]]], pattern)
-    path = Path(os.path.abspath(Path(text).expanduser()))
-    refuse_foreign_link(path, pattern_folder(pattern), option)
-    return path
-
-
-def refuse_foreign_link(path: Path, folder: Path, option: str) -> None:
-    """A link that came with the data must not lead out of its folder, but to an annex.
-
-    Raises
-    ------
-    DataError
-    """
-    real, home = os.path.realpath(path), os.path.realpath(folder)
-    if real == home or real.startswith(home.rstrip(os.sep) + os.sep):
-        return
-    above = [str(parent) for parent in Path(os.path.abspath(path)).parents]
-    if any(real.startswith(os.path.join(parent, ".git", "annex", "objects")) for parent in above):
-        return
-    raise DataError(
-        "A file is a link that leads out of the folder that was given.",
-        file=path,
-        place=option,
-        found=f"a link to {real}",
-        expected=f"a file in {folder}",
-        remedy=f"copy the file there, or give the path of what it leads to after {option}",
-    )
+    return Path(os.path.abspath(Path(text).expanduser()))
 
 
 def _moving_parts(pattern: str) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_encoder.bids.tables import read_table
+from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -211,6 +213,8 @@ def load_confounds(
             f"{thresholds.std_dvars:g}",
             remedy="leave this run out, or scrub less (--fd-threshold, --std-dvars-threshold)",
         )
+    if not table.columns.size:  # a short run without cosines, say: nilearn loses the rows
+        table = table.reindex(range(len(read_table(run.confounds, Tolerated()))))
     values = _numbers(table, run.confounds)
     out = np.ones(len(values), dtype=bool)
     out[slice(None) if kept is None else kept] = False

@@ -426,7 +426,13 @@ def test_links_out_of_the_folder_are_refused(measured, files):
     path = first_of(files)
     outside = path.rename(path.parent.parent / "elsewhere.nii")
     path.symlink_to(outside)
-    refused(measured, DataError, path, outside, "--betas", betas=str(files))
+    refused(measured, DataError, path, outside, "--follow-links", betas=str(files))
+    annex = path.parent.parent / ".git/annex/objects/x"
+    annex.parent.mkdir(parents=True)
+    shutil.move(outside, annex)
+    path.unlink()
+    path.symlink_to(annex)
+    assert len(measured(betas=str(files))[0].runs) == 2
 
 
 @pytest.mark.parametrize("voxels", ["none", "flat", "other"])

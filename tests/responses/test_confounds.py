@@ -136,6 +136,17 @@ def test_older_names_of_the_table(preprocessed, table):
     assert load_confounds(run, "motion=basic", T).values.shape == (T, 6)
 
 
+@pytest.mark.parametrize("strategy", ["high_pass", "non_steady_state", "scrub=0"])
+def test_strategies_without_columns_in_this_run(preprocessed, table, strategy):
+    """Short runs have no cosines, and most no dummy scans."""
+    table["framewise_displacement"], table["std_dvars"] = 0.1, 1.0
+    run = preprocessed(table[[name for name in table if "cosine" not in name]])
+    confounds = load_confounds(run, strategy, T)
+    assert confounds.values.shape == (T, 0) and not confounds.has_drift
+    with pytest.raises(DataError, match=f"{T} rows"):
+        load_confounds(run, strategy, T + 1)
+
+
 def test_none_is_none(preprocessed, table, make_run, tmp_path):
     assert load_confounds(preprocessed(table), "none", T) is None
     assert load_confounds(make_run(tmp_path / "raw_bold.nii.gz"), DEFAULT_STRATEGY, T) is None
