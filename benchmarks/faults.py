@@ -1,0 +1,336 @@
+"""What becomes of a run that is killed, starved, copied or lied to: `python benchmarks/faults.py`.
+
+Each experiment disturbs runs of a participant of a tiny dataset, lets the same command run again,
+and compares all results, byte by byte, with those of a run that nobody disturbed. Until then, no
+file may be there that has other bytes than it has in the end. Prints the table of
+docs/reliability.md. The experiments that fill a disk or mount a dataset read-only need root.
+
+Runs are forked from this process, which has imported everything, so that they take no time to
+start and end with the exit code of the program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "app"))
+
+import tiny_dataset
+
+from bids_encoder import cli
+
+QUICK = (*tiny_dataset.QUICK, "--layers", "stage1", "--skip-bids-validation")
+ONE = ("--participant-label", "01")
+# What says when and where a run was made, not what came out.
+RUN_SPECIFIC = ("/log/", "/logs/crash")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run works: `folder`/out and `folder`/work."""
+
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "messages.txt"
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+def start(
+    dataset: Path, place: Place, options: Sequence[str] = ONE, before: Callable = lambda: None
+) -> int:
+    """Begin a run in a process of its own; returns its number."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    arguments = [
+        dataset, place.out, "participant", "-w", place.folder / "work", *QUICK, *options,
+    ]  # fmt: skip
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 99
+    try:
+        os.setsid()
+        log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        # A shell that starts programs in the background lets them ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        before()
+        code = cli.main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def end(pid: int) -> int:
+    """Wait for a run; its exit code, or minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def run(dataset: Path, place: Place, options: Sequence[str] = ONE, **how) -> int:
+    """Run to the end."""
+    return end(start(dataset, place, options, **how))
+
+
+def results(out: Path) -> dict[str, str]:
+    """Checksum of every result; files with hidden names are not there for anybody."""
+    return {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest()
+        for name in files(out)
+        if not any(word in f"/{name}" for word in RUN_SPECIFIC)
+    }
+
+
+def files(out: Path) -> list[str]:
+    """Names of all files that are seen."""
+    names = (path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    return sorted(name for name in names if "/.tmp-" not in f"/{name}")
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files."""
+    return [path for path in folder.rglob(".*") if path.name.startswith((".tmp-", ".")) and
+            path.is_file() and path.name not in (".bidsignore",)]  # fmt: skip
+
+
+class Experiments:
+    """Disturbances of runs on one dataset.
+
+    Parameters
+    ----------
+    folder : Path
+        Where everything is put.
+    seed : int
+        Of the random moments.
+    """
+
+    def __init__(self, folder: Path, seed: int = 0):
+        self.folder = folder
+        self.random = random.Random(seed)
+        self.dataset = tiny_dataset.write_tiny(folder / "data").bids
+        place = Place(folder / "reference")
+        begun = time.monotonic()
+        assert run(self.dataset, place) == 0, place.said
+        self.seconds = time.monotonic() - begun
+        self.expected = results(place.out)
+        self.size = sum(path.stat().st_size for path in place.folder.rglob("*") if path.is_file())
+
+    @contextlib.contextmanager
+    def place(self, name: str) -> Iterator[Place]:
+        """A fresh place, beside the others, that is taken away in the end."""
+        place = Place(self.folder / name)
+        yield place
+        shutil.rmtree(place.folder)
+
+    def check_part(self, place: Place) -> None:
+        """No file of a run that was disturbed differs from what it is in the end."""
+        for name, digest in results(place.out).items() if place.out.exists() else ():
+            assert self.expected.get(name) == digest, f"{name} is not whole"
+
+    def check_resumed(self, place: Place) -> None:
+        """The same command again brings the results of an undisturbed run."""
+        assert run(self.dataset, place) == 0, place.said
+        assert results(place.out) == self.expected
+
+    def again(self) -> str:
+        """Another folder, another work folder: the same bytes."""
+        with self.place("again") as place:
+            self.check_resumed(place)
+        return f"{len(self.expected)} files the same"
+
+    def killed(self, count: int) -> str:
+        """kill -9 at random moments."""
+        for number in range(count):
+            with self.place(f"killed{number}") as place:
+                pid = start(self.dataset, place)
+                time.sleep(self.random.uniform(0, self.seconds))
+                os.killpg(pid, signal.SIGKILL)
+                end(pid)
+                self.check_part(place)
+                self.check_resumed(place)
+        return f"{count} kills, {count} resumed to the same bytes, no half-written file"
+
+    def signalled(self, which: signal.Signals, count: int) -> str:
+        """SIGTERM or SIGINT at random moments: a clean end within seconds."""
+        longest, early = 0.0, 0
+        for number in range(count):
+            with self.place(f"signalled{number}") as place:
+                pid = start(self.dataset, place)
+                time.sleep(self.random.uniform(0.3, 0.9) * self.seconds)
+                begun = time.monotonic()
+                os.kill(pid, which)
+                code = end(pid)
+                longest = max(longest, time.monotonic() - begun)
+                if code == 0:  # it was done before
+                    early += 1
+                else:
+                    assert code == 128 + which, (code, place.said)
+                    assert "Traceback" not in place.said and "Interrupted." in place.said
+                    assert not leftovers(place.folder), leftovers(place.folder)
+                    self.check_part(place)
+                self.check_resumed(place)
+        late = f" ({early} had ended before)" if early else ""
+        return f"{count} signals{late}, code {128 + which}, {longest:.1f} s at most, all resumed"
+
+    def disk_full(self, count: int) -> str:
+        """A disk that is full at random moments."""
+        stopped = 0
+        for number in range(count):
+            with self.place(f"full{number}") as place:
+                place.folder.mkdir()
+                size = int(self.random.uniform(0.05, 0.95) * self.size)
+                _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", place.folder)
+                try:
+                    outside = Place(self.folder / f"full{number}-said")
+                    outside.folder.mkdir()
+                    (place.folder / "messages.txt").symlink_to(outside.log)
+                    code = run(self.dataset, place)
+                    if code:
+                        stopped += 1
+                        assert code == 73, (code, place.said)
+                        assert "Traceback" not in place.said
+                        assert "Free some space" in place.said or "free some space" in place.said
+                        assert not leftovers(place.folder), leftovers(place.folder)
+                        self.check_part(place)
+                    _mount("-o", f"remount,size={4 * self.size}", place.folder)
+                    self.check_resumed(place)
+                finally:
+                    subprocess.run(["umount", place.folder], check=True)
+        return f"{count} disks, {stopped} filled up: code 73, all resumed to the same bytes"
+
+    def eight(self) -> str:
+        """Eight participants at once into one fresh folder."""
+        labels = [f"{number:02d}" for number in range(1, 9)]
+        data = self.folder / "eight"
+        before = tiny_dataset.PARTICIPANTS
+        tiny_dataset.PARTICIPANTS = tuple(labels)
+        try:
+            dataset = tiny_dataset.write_tiny(data).bids
+        finally:
+            tiny_dataset.PARTICIPANTS = before
+        with self.place("inturn") as in_turn, self.place("atonce") as at_once:
+            assert run(dataset, in_turn, ()) == 0, in_turn.said
+            pids = [start(dataset, at_once, ("--participant-label", label)) for label in labels]
+            assert [end(pid) for pid in pids] == [0] * 8, at_once.said
+            assert results(at_once.out) == results(in_turn.out)
+            count = len(results(at_once.out))
+        return f"8 processes, {count} files as in a run of one after the other"
+
+    def twice(self) -> str:
+        """Two copies of the same participant at once."""
+        with self.place("twice") as place:
+            pids = [start(self.dataset, place) for _ in range(2)]
+            assert [end(pid) for pid in pids] == [0, 0], place.said
+            assert results(place.out) == self.expected
+        return "both end with code 0, the same bytes"
+
+    def read_only(self) -> str:
+        """A dataset that cannot be written to."""
+        data = self.folder / "readonly"
+        data.mkdir()
+        _mount("--bind", self.dataset, data)
+        try:
+            _mount("-o", "remount,bind,ro", data)
+            with self.place("fromreadonly") as place:
+                assert run(data, place) == 0, place.said
+                found = results(place.out)
+                # The name of the dataset's folder is in it.
+                for one in (found, expected := dict(self.expected)):
+                    one.pop("dataset_description.json")
+                assert found == expected
+        finally:
+            subprocess.run(["umount", data], check=True)
+        return "the same bytes"
+
+    def wrong_clock(self) -> str:
+        """Inputs of the future, a clock of the past, and a clock that jumps between runs."""
+        now = time.time()
+        years = 365 * 24 * 3600
+        for path in self.dataset.rglob("*"):
+            os.utime(path, (now + 50 * years,) * 2)
+        with self.place("clock") as place:
+            assert run(self.dataset, place, before=lambda: _set_clock(0.0)) == 0, place.said
+            assert results(place.out) == self.expected
+            for path in place.folder.rglob("*"):
+                os.utime(path, (now + 80 * years,) * 2)
+            assert run(self.dataset, place, before=lambda: _set_clock(1e9)) == 0, place.said
+            assert "all is there already" in place.said
+            assert results(place.out) == self.expected
+        return "the same bytes; a second run, 30 years earlier, finds all done"
+
+
+def _set_clock(now: float) -> None:
+    """Let Python's clock begin at another time."""
+    off = now - time.time()
+    clock, gmtime, strftime = time.time, time.gmtime, time.strftime
+    time.time = lambda: clock() + off
+    time.gmtime = lambda seconds=None: gmtime(time.time() if seconds is None else seconds)
+    time.strftime = lambda form, when=None: strftime(form, when or time.gmtime())
+
+
+def _mount(*arguments: object) -> None:
+    subprocess.run(["mount", *map(str, arguments)], check=True)
+
+
+def main() -> None:
+    """Run all experiments and print what came of them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--others", type=int, default=10, help="signals of a kind, full disks")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    cli.set_threads(1)
+    import bids_encoder.parallel
+    import bids_encoder.participant  # noqa: F401  (what runs are forked with)
+
+    with tempfile.TemporaryDirectory() as folder:
+        experiments = Experiments(Path(folder).resolve(), chosen.seed)
+        todo = {
+            "the same run in other folders": experiments.again,
+            f"kill -9 at {chosen.kills} random moments": lambda: experiments.killed(chosen.kills),
+            "SIGTERM": lambda: experiments.signalled(signal.SIGTERM, chosen.others),
+            "SIGINT (Ctrl-C)": lambda: experiments.signalled(signal.SIGINT, chosen.others),
+            "two copies at once": experiments.twice,
+            "eight participants at once": experiments.eight,
+            "a clock that is wrong": experiments.wrong_clock,
+        }
+        if os.geteuid() == 0:
+            todo["the disk is full"] = lambda: experiments.disk_full(chosen.others)
+            todo["a read-only dataset"] = experiments.read_only
+        print("| Disturbance | Outcome |\n| --- | --- |", flush=True)
+        for name, experiment in todo.items():
+            try:
+                found = experiment()
+            except Exception as error:
+                found = f"FAILED: {error!r}"[:2000]
+            print(f"| {name} | {found} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
