@@ -33,7 +33,7 @@ import tiny_dataset
 
 from bids_encoder import cli
 
-QUICK = (*tiny_dataset.QUICK, "--layers", "stage1", "--skip-bids-validation")
+OPTIONS = [*tiny_dataset.QUICK, "--layers", "stage1", "--skip-bids-validation"]
 ONE = ("--participant-label", "01")
 # What says when and where a run was made, not what came out.
 RUN_SPECIFIC = ("/log/", "/logs/crash")
@@ -64,7 +64,7 @@ def start(
     """Begin a run in a process of its own; returns its number."""
     place.folder.mkdir(parents=True, exist_ok=True)
     arguments = [
-        dataset, place.out, "participant", "-w", place.folder / "work", *QUICK, *options,
+        dataset, place.out, "participant", "-w", place.folder / "work", *OPTIONS, *options,
     ]  # fmt: skip
     sys.stdout.flush()
     pid = os.fork()
@@ -133,7 +133,10 @@ class Experiments:
     def __init__(self, folder: Path, seed: int = 0):
         self.folder = folder
         self.random = random.Random(seed)
-        self.dataset = tiny_dataset.write_tiny(folder / "data").bids
+        tiny = tiny_dataset.write_tiny(folder / "data")
+        self.dataset = tiny.bids
+        if "--layers" not in OPTIONS:
+            OPTIONS.extend(["--features", tiny.features])
         place = Place(folder / "reference")
         begun = time.monotonic()
         assert run(self.dataset, place) == 0, place.said
@@ -159,10 +162,18 @@ class Experiments:
         assert results(place.out) == self.expected
 
     def again(self) -> str:
-        """Another folder, another work folder: the same bytes."""
-        with self.place("again") as place:
-            self.check_resumed(place)
-        return f"{len(self.expected)} files the same"
+        """Dataset, output and work folder elsewhere: the same bytes but of one file."""
+        with self.place("elsewhere") as place:
+            shutil.copytree(self.dataset, place.folder / "copy" / self.dataset.name)
+            deeper = Place(place.folder / "one" / "deeper")
+            assert run(place.folder / "copy" / self.dataset.name, deeper) == 0, deeper.said
+            found = results(deeper.out)
+        differing = [
+            name for name in found | self.expected if found.get(name) != self.expected.get(name)
+        ]
+        # It holds the relative path to the dataset.
+        assert differing == ["dataset_description.json"], differing
+        return f"{len(self.expected) - 1} files the same; {differing[0]} has another relative path"
 
     def killed(self, count: int) -> str:
         """kill -9 at random moments."""
@@ -174,7 +185,7 @@ class Experiments:
                 end(pid)
                 self.check_part(place)
                 self.check_resumed(place)
-        return f"{count} kills, {count} resumed to the same bytes, no half-written file"
+        return f"{count} kills, all resumed to the same bytes, no half-written file"
 
     def signalled(self, which: signal.Signals, count: int) -> str:
         """SIGTERM or SIGINT at random moments: a clean end within seconds."""
@@ -298,39 +309,57 @@ def _mount(*arguments: object) -> None:
     subprocess.run(["mount", *map(str, arguments)], check=True)
 
 
-def main() -> None:
+def main() -> int:
     """Run all experiments and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--others", type=int, default=10, help="signals of a kind, full disks")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the first three, a single time, without network and page",
+    )
+    parser.add_argument("--only", default="", help="experiments with this in their names")
     chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.kills = chosen.others = 1
+        # No network and no page: they take most of the time.
+        OPTIONS[:] = [*tiny_dataset.QUICK, "--skip-bids-validation", "--no-neural-code"]
     cli.set_threads(1)
     import bids_encoder.parallel
-    import bids_encoder.participant  # noqa: F401  (what runs are forked with)
+    import bids_encoder.participant  # what runs are forked with
+
+    if chosen.quick:
+        bids_encoder.participant._report = lambda *_: None
 
     with tempfile.TemporaryDirectory() as folder:
         experiments = Experiments(Path(folder).resolve(), chosen.seed)
         todo = {
-            "the same run in other folders": experiments.again,
-            f"kill -9 at {chosen.kills} random moments": lambda: experiments.killed(chosen.kills),
+            "dataset, output and work folder elsewhere": experiments.again,
+            "kill -9 at random moments": lambda: experiments.killed(chosen.kills),
             "SIGTERM": lambda: experiments.signalled(signal.SIGTERM, chosen.others),
             "SIGINT (Ctrl-C)": lambda: experiments.signalled(signal.SIGINT, chosen.others),
             "two copies at once": experiments.twice,
             "eight participants at once": experiments.eight,
             "a clock that is wrong": experiments.wrong_clock,
         }
-        if os.geteuid() == 0:
+        if chosen.quick:
+            todo = dict(list(todo.items())[:3])
+        elif os.geteuid() == 0:
             todo["the disk is full"] = lambda: experiments.disk_full(chosen.others)
             todo["a read-only dataset"] = experiments.read_only
         print("| Disturbance | Outcome |\n| --- | --- |", flush=True)
+        todo = {name: one for name, one in todo.items() if chosen.only in name}
+        failed = 0
         for name, experiment in todo.items():
             try:
                 found = experiment()
             except Exception as error:
-                found = f"FAILED: {error!r}"[:2000]
+                found, failed = f"FAILED: {error!r}"[:2000], 1
             print(f"| {name} | {found} |", flush=True)
+    return failed
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import platform
 import secrets
 import time
 from collections.abc import Iterable
 
 from bids_encoder import console, memory
 from bids_encoder.analysis import analyse
-from bids_encoder.bids import atomic, outputs
+from bids_encoder.bids import atomic, outputs, provenance
 from bids_encoder.bids.betas import check_betas_options
 from bids_encoder.bids.checks import read_description, require_folder
 from bids_encoder.bids.dataset import (
@@ -107,7 +108,7 @@ def run_participant(settings: Settings, participant: str) -> str:
             {d.name: d.root for d in dataset.derivatives} | betas_options(settings).folders,
         )
         add_descriptions(settings.output_dir, source.name, source.layers)
-        _keep_settings(settings, participant)
+        _keep_settings(settings, participant, device)
         known = len(warnings)
         summaries = []
         with executor_of(settings, device) as executor:
@@ -137,7 +138,7 @@ def _reuse_models(settings: Settings, participant: str) -> str:
     derivatives = locate_derivatives(settings.bids_dir, settings.selection.derivatives)
     datasets = init_dataset(settings.output_dir, settings.bids_dir, derivatives)
     add_descriptions(settings.output_dir, source.name, source.layers)
-    _keep_settings(settings, participant)
+    _keep_settings(settings, participant, device)
     summaries = []
     for saved in found:
         summaries += run_experiments(Lab(settings, datasets, source, device, saved))
@@ -179,8 +180,19 @@ def _read(settings: Settings, participant: str) -> tuple[Dataset, list[Plan]]:
     return dataset, plans
 
 
-def _keep_settings(settings: Settings, participant: str) -> None:
-    """Write the settings of this run beside those of earlier ones."""
+def _keep_settings(settings: Settings, participant: str, device: str) -> None:
+    """Write the settings of this run beside those of earlier ones, and what else it ran with."""
     run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
     path = outputs.output_path(settings.output_dir, "config", {"sub": participant, "runid": run_id})
-    atomic.write_text(path, to_toml(settings))
+    atomic.write_text(path, f"# {'; '.join(_circumstances(device))}\n{to_toml(settings)}")
+
+
+def _circumstances(device: str) -> list[str]:
+    """What may change the last bits of results, besides settings and input."""
+    import torch
+
+    return [
+        ", ".join(map(" ".join, provenance.software_versions().items())),
+        f"{torch.get_num_threads()} threads on {device}",
+        f"{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+    ]

@@ -137,6 +137,8 @@ def write_summary(
         "Network": source.name,
         "NetworkCitation": source.citation,
         "Layers": layers,
+        "FeaturesFrom": {k: v for k, v in source.described(layers[0]).items() if k != "layers"},
+        "SourceStamps": dict(analysis.inputs),
         "Design": plan.design.kind,
         "DesignReason": plan.design.reason,
         "Runs": [run.name for run in plan.runs],

@@ -36,11 +36,13 @@ def results(folder):
     return {name: digest for name, digest in tree(folder).items() if "/log/" not in f"/{name}"}
 
 
-@pytest.mark.parametrize("options", [(), ("--nested", "--test-set", "ses=2")])
+@pytest.mark.parametrize(
+    "options", [("--test-set", "ses=2"), pytest.param(("--nested",), marks=pytest.mark.slow)]
+)
 def test_a_cluster_writes_the_same_bytes(
     options, pristine, app, tmp_path, no_page, scheduler, small_tiles
 ):
-    given = (*ONE, "--features", pristine.features, "--layers", "early", "late", *options)
+    given = (*ONE, "--features", pristine.features, "--layers", "late", *options)
     ours = tmp_path / "ours"
     assert app(pristine.bids, ours, "participant", *given).code == 0
     cluster = ("--executor", "dask", "--dask-scheduler", scheduler, "-w", tmp_path / "work")
