@@ -169,6 +169,7 @@ def _from_table(file: BetaFile, shown: Sequence[Presentation]) -> tuple[list[_Tr
         for one in shown
         if one.row in place_of
     ]
+    trials.sort(key=lambda trial: trial.shown.onset)
     return trials, len(file.images) if file.contrasts else len(table)
 
 
@@ -213,7 +214,8 @@ def _from_events(file: BetaFile, events: Sequence[BidsFile], shown) -> tuple[lis
         counted = [int(number[1]) for number in numbers]
         if sorted(counted) in (list(range(len(trials))), list(range(1, len(trials) + 1))):
             first = min(counted)
-            numbered = [_Trial(k, *trials[number - first]) for k, number in enumerate(counted)]
+            place_of = {number - first: place for place, number in enumerate(counted)}
+            numbered = [_Trial(place_of[k], *trial) for k, trial in enumerate(trials)]
             return numbered, len(numbered)
     return _named_after_stimuli(file, trials), len(file.images)
 
@@ -236,12 +238,18 @@ def _named_after_stimuli(file: BetaFile, trials: Sequence[tuple]) -> list[_Trial
             + f"; or the numbers of all {len(trials)} trials",
             remedy="write a table with the columns contrast and stim_file (--betas-table)",
         )
-    found = [next(iter(first[_plain(name)].values())) for name in file.contrasts]
+    place_of = {_plain(name): place for place, name in enumerate(file.contrasts)}
+    # In the order of the first showing, so that neighbours are neighbours in time.
+    found = [
+        (place_of[stem], next(iter(shown.values())))
+        for stem, shown in first.items()
+        if stem in place_of
+    ]
     # A map of a contrast is of its whole file, not of the run that showed the stimulus first.
     own = {k: v for k, v in file.entities.items() if k in ("ses", "task", "run")}
     return [
         _Trial(place, shown, {"task": labels["task"], **own}, table)
-        for place, (shown, labels, table) in enumerate(found)
+        for place, (shown, labels, table) in found
     ]
 
 

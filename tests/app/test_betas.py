@@ -227,6 +227,8 @@ def test_one_image_a_contrast_among_derivatives(bare, measured, sessions_maps, t
     write_json(filters, {"betas": {"suffix": "statmap", "stat": "effect"}})
     plan, found = measured(derivatives=(str(root),), filters=filters)
     assert [len(run.betas.images) for run in plan.runs] == [20, 20]
+    if named != "table":  # in the order of time, which blocks and permutations rely on
+        assert [one.stimulus for one in plan.presentations[0]] == shown_in(bare, "1")
     assert_are(found, expected_responses(bare, sessions_maps))
 
 
@@ -259,9 +261,12 @@ def test_a_test_set_by_column_of_the_table(bare, measured, sessions_maps, tmp_pa
     for session, maps in sessions_maps.items():
         path = save(tmp_path / f"sub-01_ses-{session}_task-look_betas.nii", maps)
         kinds = ["test"] * 3 + ["train"] * 17
-        write_table(path.with_suffix(".tsv"), shown_in(bare, session), kind=kinds)
+        onsets = [str(100 - k) for k in range(20)]
+        write_table(path.with_suffix(".tsv"), shown_in(bare, session), kind=kinds, onset=onsets)
     pattern = str(tmp_path / "sub-{subject}_ses-{session}_task-look_betas.nii")
-    plan, _ = measured(betas=pattern, test_set="kind=test")
+    plan, found = measured(betas=pattern, test_set="kind=test")
+    assert [one.stimulus for one in plan.presentations[0]] == shown_in(bare, "1")[::-1]
+    assert_are(found, expected_responses(bare, sessions_maps))
     assert plan.test_set.stimuli == {n for s in SESSIONS for n in shown_in(bare, s)[:3]}
     plan, _ = measured(betas=pattern, test_set="ses=2")
     assert plan.test_set.stimuli == set(shown_in(bare, "2"))
