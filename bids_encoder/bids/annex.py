@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from bids_encoder.errors import MissingInputError
+from bids_encoder.errors import DataError, MissingInputError
 
 _SHOWN = 10
 _POINTER = b"/annex/objects/"
@@ -16,6 +16,8 @@ def lacks_content(path: Path) -> bool:
     """Is this a link to nowhere, or the small text that stands in for an annexed file?"""
     if os.path.islink(path) and not os.path.exists(path):
         return True
+    if not os.path.isfile(path):  # reading a pipe would wait for ever
+        return False
     # Unlocked and adjusted branches keep a pointer file in place of the content.
     # https://git-annex.branchable.com/internals/pointer_file/
     try:
@@ -39,8 +41,20 @@ def require_content(paths: Iterable[Path], what: str) -> None:
     ------
     MissingInputError
         A broken link or a pointer file is among them.
+    DataError
+        A pipe or a device is among them.
     """
-    missing = [Path(path) for path in dict.fromkeys(paths) if lacks_content(path)]
+    paths = [Path(path) for path in dict.fromkeys(paths)]
+    for path in paths:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DataError(
+                "This is neither a file nor a folder.",
+                file=path,
+                found="a pipe, a socket or a device",
+                expected=f"a file: {what}",
+                remedy="put the file in its place",
+            )
+    missing = [path for path in paths if lacks_content(path)]
     if not missing:
         return
     raise MissingInputError(
