@@ -61,7 +61,6 @@ def test_a_folder_that_is_a_link_out_of_the_dataset(raw, tmp_path):
 @pytest.mark.parametrize(
     "path",
     [
-        f"{STEM}_space-T1w_desc-preproc_bold.nii.gz",
         f"{STEM}_space-T1w_desc-preproc_bold.json",
         f"{STEM}_space-T1w_desc-brain_mask.nii.gz",
         f"{STEM}_desc-confounds_timeseries.tsv",

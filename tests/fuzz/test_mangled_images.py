@@ -97,7 +97,7 @@ class FakeRun:
     mask = None
 
 
-test_bold, test_bold_thoroughly = twice(bold, images(BOLD), 60)
+test_bold, test_bold_thoroughly = twice(bold, images(BOLD), 40)
 
 
 def mask(made: tuple[str, bytes]) -> None:
@@ -114,7 +114,7 @@ def mask(made: tuple[str, bytes]) -> None:
         assert labels is None or (labels.shape == (np.prod(SHAPE),) and (labels >= 0).all())
 
 
-test_masks, test_masks_thoroughly = twice(mask, images([nifti(SHAPE), nifti((*SHAPE, 2))]), 40)
+test_masks, test_masks_thoroughly = twice(mask, images([nifti(SHAPE), nifti((*SHAPE, 2))]), 30)
 
 
 def picture(content: bytes) -> None:
