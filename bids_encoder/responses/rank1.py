@@ -33,8 +33,8 @@ from bids_encoder.responses.hrf_bases import ShapePrior
 
 TOGETHER = 0.3  # how strongly amplitudes are held together, in units of a regressor's energy
 TOGETHER_SEPARATE = 1.0  # likewise where regressors are too many or overlap too much
-TOLERANCE = 1e-4  # change of the coefficients, which are about 1, below which a voxel has arrived
-MOST_STEPS = 60
+TOLERANCE = 2e-4  # change of the coefficients, which are about 1, below which a voxel has arrived
+MOST_STEPS = 40
 DEPTH = 3  # steps that the acceleration looks back on
 _LEAST = 1e-5  # ridge for the sake of float32, in units of a regressor's energy
 _BLOCK_BYTES = 400 * 10**6  # for what a block of voxels needs

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import nibabel
 import numpy as np
+import pandas
 import pytest
 from openneuro_tables import complete_dataset
 from tiny_dataset import run_app, tree
@@ -99,3 +100,37 @@ def test_localizer(real_data, tmp_path):
     assert end.code == 0
     assert "begin with stimuli/, the folder they are relative to" in end.err
     assert end.err.count("begin with stimuli/") == 1
+
+
+@pytest.mark.slow
+def test_responses_to_single_pictures_make_the_contrast_of_nilearn(real_data):
+    """Houses and scenes against faces and bodies, from one estimate a picture (LSS)."""
+    from nilearn.glm.first_level import FirstLevelModel
+    from nilearn.masking import compute_epi_mask
+
+    from bids_encoder.bids.events import Presentation
+    from bids_encoder.responses.events_design import event_responses
+
+    [path] = (real_data / "localizer").rglob("*_bold.nii.gz")
+    events = pandas.read_table(path.parent / path.name.replace("bold.nii.gz", "events.tsv"))
+    image = nibabel.load(path)
+    mask = compute_epi_mask(image)
+    inside = mask.get_fdata() > 0
+    bold = np.asarray(image.dataobj)[inside].T.astype(np.float32)
+    shown = [
+        Presentation(row.onset, row.duration, row.stim_file, row=k)
+        for k, row in enumerate(events.itertuples())
+    ]
+    stimuli, betas = event_responses(bold, shown, 2.0)
+    kind = events.groupby("stim_file")["trial_type"].first()[list(stimuli)].to_numpy()
+    ours = betas[np.isin(kind, ["house", "scene"])].mean(0)
+    ours -= betas[np.isin(kind, ["face", "body"])].mean(0)
+    model = FirstLevelModel(
+        2.0, slice_time_ref=0, hrf_model="spm", high_pass=0.01, mask_img=mask, signal_scaling=False
+    )
+    model.fit(image, events[["onset", "duration", "trial_type"]])
+    found = model.compute_contrast("house + scene - face - body", output_type="all")
+    assert found["stat"].get_fdata().max() > 10
+    theirs = found["effect_size"].get_fdata()[inside]
+    usable = np.isfinite(ours)
+    assert np.corrcoef(ours[usable], theirs[usable])[0, 1] > 0.95
