@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from bids_encoder.features.samples import continuous_samples
 from bids_encoder.features.time import features_in_time, kernel_in_time, time_weights
 
 
@@ -102,3 +103,14 @@ def test_stimuli_must_be_complete(ids, message):
 def test_repetition_time_must_be_positive():
     with pytest.raises(ValueError, match="repetition time"):
         time_weights([], IDS, 1, 0.0)
+
+
+@pytest.mark.parametrize(("start", "shares"), [(1.0, [1.0, 0.0]), (0.0, [0.5, 0.5])])
+def test_samples_look_around_the_moment_that_volumes_stand_for(start, shares):
+    """One picture a volume: volumes that stand for their middle see one, for their onset two."""
+    shown = [Shown(2.0 * k, 2.0, f"p{k}") for k in range(6)]
+    samples = continuous_samples([shown], [6], [2.0], [start], [4.0])
+    weights = samples.weights[0].toarray()
+    for volume in range(3, 6):
+        row = dict(zip(samples.stimuli, weights[volume], strict=True))
+        assert [row[f"p{volume - 2}"], row[f"p{volume - 3}"]] == pytest.approx(shares)
