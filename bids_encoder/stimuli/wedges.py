@@ -5,7 +5,7 @@ are in units of half its width, so that 1 is the end of the horizontal meridian;
 beyond that. Angles are in degrees: 0 is the right horizontal meridian, 90 the upper vertical one.
 Outside of the aperture is uniform grey, by default mid-grey.
 
-Wedges and the softness of edges are those of Eickenberg et al. 2017, section "Retinotopy".
+Wedges and the softness of edges are those of Eickenberg et al. 2017 (synthesized retinotopy).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where in the visual field a voxel responds: angle and eccentricity from responses to apertures.
 
-Angle as in Eickenberg et al. 2017, section "Retinotopy": responses to wedges are regressed on
+Angle as in Eickenberg et al. 2017 (synthesized retinotopy): responses to wedges are regressed on
 cosine, sine and 1 of the wedges' angle. Eccentricity is not periodic, and a phase would take the
 fovea for the periphery; it is the middle of the Gaussian, on the logarithm of eccentricity, that
 fits the mean responses to the rings best.

@@ -12,6 +12,7 @@ import pytest
 from tiny_dataset import Tiny, brain, run_app, write_pictures, write_tiny
 
 from bids_encoder import retinotopy
+from bids_encoder.report.participant import write_report
 
 ONE = (
     "--participant-label", "01", "--n-permutations", 0, "--no-neural-code",
@@ -80,6 +81,35 @@ def test_maps_are_written_and_say_what_they_are(fitted):
     assert content["Units"] == "degrees" and content["Layers"] == ["stage1", "stage3"]
     assert all("_weights.h5" in source for source in content["Sources"])
     assert "retinotopy: " in end.said
+
+
+def test_the_page_shows_the_maps_of_these_models_only(fitted, tmp_path):
+    _, folder, _ = fitted
+    shutil.copytree(folder / "out", tmp_path / "out")
+    page = write_report(tmp_path / "out", "01").read_text()
+    assert "Synthesized retinotopy, task look" in page and "Eccentricity" in page
+    figures = {path.name for path in (tmp_path / "out" / "sub-01" / "figures").iterdir()}
+    for what in ("angle", "eccentricity", "wedges"):
+        assert any(f"retinotopy{what}_" in name for name in figures)
+    [path] = (tmp_path / "out").rglob("*_stat-F_*.json")
+    content = json.loads(path.read_text())
+    content["Settings"]["models"] = ["of another fit"]
+    path.write_text(json.dumps(content))
+    page = write_report(tmp_path / "out", "01").read_text()
+    assert "Synthesized retinotopy" not in page
+
+
+def test_mostly_uniform_pictures_are_warned_of(caplog):
+    bar = np.zeros((20, 20, 3), np.uint8)
+    bar[8:11] = 255
+    with caplog.at_level("WARNING", "bids_encoder"):
+        retinotopy._warn_of_uniform([bar] * 3)
+    assert "mostly uniform (85%" in caplog.text and "--carrier-images" in caplog.text
+    caplog.clear()
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    with caplog.at_level("WARNING", "bids_encoder"):
+        retinotopy._warn_of_uniform([noise] * 3)
+    assert not caplog.text
 
 
 def test_a_second_run_skips_and_other_settings_do_not(fitted):
@@ -186,6 +216,8 @@ def test_without_saved_models(fitted, tmp_path):
     [
         (("--reuse-models",), "nothing is asked of them"),
         ((*RETINOTOPY, "--save-weights", "none"), "leave out --save-weights none"),
+        ((*RETINOTOPY, "--surround", "256"), "from 0 to 255"),
+        ((*RETINOTOPY, "--stimulus-degrees", "0"), "above 0"),
         (("--synthesize", "meridians"), "no such experiment"),
         ((*RETINOTOPY, "--synthesis-layers", "stage7"), "stage1, stage3"),
     ],
