@@ -529,8 +529,8 @@ def test_a_killed_run_is_taken_up_where_it_ended(tiny, app, tmp_path, no_page, m
         fitted.extend(arg for arg in args if isinstance(arg, str))
         return real(*args, **more)
 
-    real = analysis._fit_layer
-    monkeypatch.setattr(analysis, "_fit_layer", noting)
+    real = analysis._write_layer
+    monkeypatch.setattr(analysis, "_write_layer", noting)
     end = app(*base)
     assert end.code == 0
     assert fitted == ["middle"]
