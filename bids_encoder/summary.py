@@ -146,6 +146,7 @@ def write_summary(
         **plan.recording,
         "NumberOfStimuli": plan.n_shown,
         "NumberOfFilms": len(plan.films),
+        "NumberOfPictures": len(plan.stimuli),  # a piece of a film counts as one
         "FramesPerSecond": plan.frames_per_second,
         "NumberOfSamples": len(responses.values),
         "NumberOfFolds": len(folds),

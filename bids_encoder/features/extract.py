@@ -29,6 +29,7 @@ from bids_encoder.features.film_features import film_features
 from bids_encoder.networks.network import Network
 from bids_encoder.stimuli.drawn import Drawn
 from bids_encoder.stimuli.files import digest_file, read_bytes
+from bids_encoder.stimuli.films import is_film
 from bids_encoder.stimuli.images import BLANK, GREY, blank_image, check_image, decode_image
 from bids_encoder.stimuli.segments import Segment
 
@@ -132,7 +133,12 @@ def recall(
     layout = extractor_of(network).layout
     cache = Path(cache_dir) / "features" / layout.key
     files: dict[str, Path | None] = {name: _inside(folder, name) for name in digests}
-    there = {name: path for name, path in files.items() if path is None or _has_content(path)}
+    # Of films the cache must have what was taken; which samples that were, no file says.
+    there = {
+        name: path
+        for name, path in files.items()
+        if path is None or (_has_content(path) and not is_film(path))
+    }
     changed = [name for name, path in there.items() if _digest(path) != digests[name]]
     if changed:
         raise DataError(

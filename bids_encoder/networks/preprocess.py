@@ -41,11 +41,11 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
-        square = fit_to_square(image, self.size, self.interpolation).astype(np.float32)
-        scaled = (square - np.float32(self.mean)) / np.float32(self.std)
-        if self.bgr:
-            scaled = scaled[..., ::-1]
-        return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+        planes = fit_to_square(image, self.size, self.interpolation).transpose(2, 0, 1)
+        scaled = planes.astype(np.float32, order="C")
+        scaled -= np.float32(self.mean)[:, None, None]
+        scaled /= np.float32(self.std)[:, None, None]
+        return torch.from_numpy(scaled[::-1].copy() if self.bgr else scaled)
 
     @property
     def description(self) -> str:

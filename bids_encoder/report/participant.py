@@ -73,6 +73,7 @@ def _sections(written: Written) -> list[Section]:
 def _section(written: Written) -> Section:
     side = written.sidecar
     map_figures, view = draw_maps(written)
+    pictures = side.get("NumberOfPictures", side["NumberOfStimuli"])
     title = " · ".join(
         filter(None, (f"task {written.names['task']}", written.names["space"], side["Network"]))
     )
@@ -95,7 +96,7 @@ def _section(written: Written) -> Section:
         warnings=tuple(side["Warnings"]),
         tables=(_score_table(written.table()),),
         figures=(
-            *stimuli_figure(written.root, written.names, side["NumberOfStimuli"]),
+            *stimuli_figure(written.root, written.names, pictures),
             *map_figures,
             *fingerprints.participant_figures(written),
         ),

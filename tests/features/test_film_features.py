@@ -9,9 +9,9 @@ import pytest
 import torch
 from film_files import grey_levels, write_film
 
-from bids_encoder.errors import DataError
+from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.features.cache import Layout
-from bids_encoder.features.extract import extract
+from bids_encoder.features.extract import extract, recall
 from bids_encoder.features.reduction import Reduction
 from bids_encoder.stimuli.films import read_film
 from bids_encoder.stimuli.images import BLANK
@@ -139,3 +139,11 @@ def test_an_error_of_the_network_ends_the_decoding(film, tmp_path):
     with pytest.raises(RuntimeError, match="no"):
         extract(Failing(), segments(film, (0, 50)), cache_dir=tmp_path)
     assert threading.active_count() == before
+
+
+def test_models_of_clips_recall_them_from_the_cache_alone(film, tmp_path):
+    store = extract(Levels(), {"film.mkv": Segment(film, 0, 9, 15.0)}, cache_dir=tmp_path)
+    again = recall(Levels(), store.digests, film.path.parent, cache_dir=tmp_path)
+    np.testing.assert_array_equal(again.load("level").values, store.load("level").values)
+    with pytest.raises(MissingInputError, match="work folder of the fit with -w"):
+        recall(Levels(), store.digests, film.path.parent, cache_dir=tmp_path / "other")
