@@ -78,7 +78,8 @@ class Remote:
                     place=f"network {settings.network.network}",
                     remedy="give each worker more memory",
                 )
-            done += future.result()
+            _raise_its_error(future)
+            done += len(futures[future])
             on_progress(done, len(stimuli))
 
     def fit(
@@ -156,12 +157,12 @@ class Remote:
         for future in self._completed({kernel}):
             if _was_killed(future):
                 raise _too_little_memory(f"layer {layer}: the kernel")
-            future.result()
+            _raise_its_error(future)
         while waiting:
             for future in self._completed(set(waiting)):
                 block = waiting.pop(future)
                 if not _was_killed(future):
-                    future.result()
+                    _raise_its_error(future)
                     done.append(block)
                     on_progress(sum(stop - start for start, stop in done) / n_voxels)
                     continue
@@ -206,6 +207,12 @@ def _was_killed(future: Future) -> bool:
     from distributed import KilledWorker
 
     return future.status == "error" and isinstance(future.exception(), (KilledWorker, MemoryError))
+
+
+def _raise_its_error(future: Future) -> None:
+    """Raise what a task has raised. Its result is a file, which outlives the worker."""
+    if future.status == "error":
+        raise future.exception()
 
 
 def _too_little_memory(what: str) -> ParticipantError:

@@ -94,13 +94,12 @@ def wait_for(path: Path, patience: float = PATIENCE) -> None:
 
 def extract_shard(
     settings: Settings, stimuli: Mapping[str, Path], version: str, threads: int
-) -> int:
+) -> None:
     """Bring the features of some stimuli into the cache."""
     with task(settings.resources.work_dir, version, threads):
         _network(settings, resolve_device(settings.resources.device)).store(
             stimuli, blank=False, cache_dir=settings.resources.work_dir
         )
-    return len(stimuli)
 
 
 @lru_cache(maxsize=1)

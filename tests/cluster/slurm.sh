@@ -20,7 +20,8 @@ start() {
   fi
   chown munge: /etc/munge/munge.key /run/munge
   chmod 400 /etc/munge/munge.key
-  local memory
+  local memory cores
+  cores=$(env -u OMP_NUM_THREADS nproc) # nproc itself listens to it
   memory=$(($(awk '/^MemTotal/ {print $2}' /proc/meminfo) / 1024 * 9 / 10))
   cat >"$folder/slurm.conf" <<END
 ClusterName=test
@@ -40,7 +41,7 @@ SelectTypeParameters=CR_Core
 ReturnToService=2
 MpiDefault=none
 KillWait=5
-NodeName=$host CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
+NodeName=$host CPUs=$cores RealMemory=$memory State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
 END
   pgrep -x munged >/dev/null || setpriv --reuid munge --regid munge --clear-groups munged
