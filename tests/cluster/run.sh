@@ -61,8 +61,6 @@ driver=$!
 kill_a_worker '????????????????*.npy' # features of a picture
 kill_a_worker '*-*.npz' # the fit of a block
 wait $driver
-say "what became of Slurm's jobs"
-grep -o "JobId=[0-9]* .*WEXITSTATUS [0-9]*\|JobId=[0-9]* .*WTERMSIG [0-9]*" slurm/slurmctld.log || true
 app "$dataset" dask group -w "$folder/work-dask"
 
 say "3. an array, and the group after it"
