@@ -74,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _advice(weights: Path, templates: Path) -> str:
     lines = []
-    if weights.is_dir():
+    if weights.is_dir() and any(weights.iterdir()):
         lines.append(f"Weights:  bids-encoder … --weights-dir {weights.absolute()}")
-    if templates.is_dir():
+    if templates.is_dir() and any(templates.iterdir()):
         lines.append(f"Atlases:  export TEMPLATEFLOW_HOME={templates.absolute()}")
     return "\n".join(lines)
 

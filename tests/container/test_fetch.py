@@ -152,6 +152,11 @@ def test_overfeat_has_to_be_fetched_by_hand(tmp_path, capsys):
     assert "net_weight_1" in error and str(tmp_path / "out" / "weights") in error
 
 
+def test_no_advice_to_use_an_empty_folder(tmp_path, capsys):
+    fetch.main([str(tmp_path / "out"), "--networks", "overfeat"])
+    assert "--weights-dir" not in capsys.readouterr().out
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     assert fetch.main([str(tmp_path / "out"), "--networks", "alexnet"]) == 73
