@@ -119,11 +119,7 @@ def analyse(
     regions = load_regions(plan.regions, grid)
     store = _features(settings, executor, plan, source)
     samples = _samples(settings, plan, responses)
-    held = np.zeros(len(responses.values), dtype=bool)
-    if plan.test_set is not None:
-        held = plan.test_set.rows(
-            responses, plan.runs, [cleaning.n_kept for cleaning in plan.cleanings]
-        )
+    held = _held_out(plan, responses)
     training = responses.take(~held)
     folds = make_folds(
         training.groups,
@@ -140,12 +136,12 @@ def analyse(
     write_inference(
         settings.inference, analysis, plan, store, samples.take(~held), training, folds, scores,
         nested=settings.encoding.nested,
-        mem_bytes=_spare_memory(settings, training),
+        mem_bytes=spare_memory(settings, training),
         device=device,
     )  # fmt: skip
     write_joint(
         settings.joint, analysis, store, samples.take(~held), training, folds,
-        mem_bytes=_spare_memory(settings, training),
+        mem_bytes=spare_memory(settings, training),
         device=device,
     )  # fmt: skip
     write_neural_code(settings.neural_code, analysis, plan, store, measured, scores, regions)
@@ -243,6 +239,23 @@ def _samples(settings: Settings, plan: Plan, responses: Responses) -> Samples:
     ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
 
 
+def _held_out(plan: Plan, responses: Responses) -> np.ndarray:
+    """Which rows are a test set, (n,) bool."""
+    if plan.test_set is None:
+        return np.zeros(len(responses.values), dtype=bool)
+    return plan.test_set.rows(
+        responses, plan.runs, [cleaning.n_kept for cleaning in plan.cleanings]
+    )
+
+
+def training_data(settings: Settings, plan: Plan) -> tuple[Responses, Samples]:
+    """What the models of a plan learn from, measured again."""
+    _, measured = _responses(settings, plan)
+    responses = measured.responses
+    training = ~_held_out(plan, responses)
+    return responses.take(training), _samples(settings, plan, responses).take(training)
+
+
 def _fit_layers(
     settings: Settings,
     executor: Executor,
@@ -273,7 +286,7 @@ def _fit_layers(
         total = len(missing) * n_voxels
         fits = executor.fit(
             problem, missing, kernel,
-            mem_bytes=_spare_memory(settings, responses),
+            mem_bytes=spare_memory(settings, responses),
             on_progress=lambda share: bar(round(share * total), total),
         )  # fmt: skip
         for layer, found in zip(missing, fits, strict=True):
@@ -288,7 +301,7 @@ def _fit_layers(
     return list(scores.values())
 
 
-def _spare_memory(settings: Settings, responses: Responses) -> int:
+def spare_memory(settings: Settings, responses: Responses) -> int:
     """Bytes that a fit may work in."""
     return memory.fit_budget(*responses.values.shape, _budget(settings))
 

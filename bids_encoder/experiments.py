@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from bids_encoder import retinotopy
+from bids_encoder.contrasts import Contrasts
 from bids_encoder.errors import UsageError
 from bids_encoder.lab import Lab
+from bids_encoder.plan import Plan
 from bids_encoder.settings import Settings
 
 
 class Experiment(Protocol):
-    """A module with these two functions."""
+    """A module, or an object, with these functions."""
 
     def check(self, settings: Settings) -> None:
         """Raise what can be found wrong before anything is computed."""
+        ...
+
+    def check_plan(self, settings: Settings, plan: Plan) -> None:
+        """Raise what is found wrong with one analysis before anything is computed."""
         ...
 
     def run(self, lab: Lab) -> str:
@@ -33,8 +40,13 @@ def experiment(name: str) -> Experiment:
     """
     if name == "retinotopy":
         return retinotopy
+    if name.lower().endswith(".json"):
+        return Contrasts(Path(name))
     raise UsageError(
-        "There is no such experiment.", place="--synthesize", found=name, expected="retinotopy"
+        "There is no such experiment.",
+        place="--synthesize",
+        found=name,
+        expected="retinotopy, or a JSON file of contrasts",
     )
 
 
@@ -62,6 +74,18 @@ def check_experiments(settings: Settings) -> None:
         )
     for name in chosen.synthesize:
         experiment(name).check(settings)
+
+
+def check_plan(settings: Settings, plan: Plan) -> None:
+    """Check what the experiments that are asked for need of one analysis.
+
+    Raises
+    ------
+    BidsEncoderError
+        Conditions that are not there, too few pictures.
+    """
+    for name in settings.synthesis.synthesize:
+        experiment(name).check_plan(settings, plan)
 
 
 def check_layers(settings: Settings, layers: Sequence[str]) -> None:

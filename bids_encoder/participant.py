@@ -24,7 +24,7 @@ from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.bids.written import find_analyses
 from bids_encoder.config_file import to_toml
 from bids_encoder.executors.batch import check_cluster, executor_of
-from bids_encoder.experiments import check_experiments, check_layers, run_experiments
+from bids_encoder.experiments import check_experiments, check_layers, check_plan, run_experiments
 from bids_encoder.features.external import require_file
 from bids_encoder.lab import Lab
 from bids_encoder.models import list_modelled, models_of, open_models
@@ -100,6 +100,7 @@ def run_participant(settings: Settings, participant: str) -> str:
             source.check_stimuli(plan.stimuli.values())
             budget = memory.budget(settings.resources.mem, settings.resources.nprocs)
             logger.info(plan.describe(source.name, source.layers, budget))
+            check_plan(settings, plan)
         if settings.flow.dry_run:
             return "planned, nothing written"
         datasets = init_dataset(

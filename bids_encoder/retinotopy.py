@@ -14,6 +14,7 @@ from bids_encoder.bids.annex import lacks_content
 from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
 from bids_encoder.errors import MissingInputError, UsageError
 from bids_encoder.lab import Lab
+from bids_encoder.plan import Plan
 from bids_encoder.report.retinotopy import write_examples
 from bids_encoder.settings import Settings
 from bids_encoder.stimuli.drawn import Drawn
@@ -60,6 +61,10 @@ def check(settings: Settings) -> None:
         )
     if settings.synthesis.carrier_images is not None:
         pictures_in(settings.synthesis.carrier_images, "--carrier-images")
+
+
+def check_plan(settings: Settings, plan: Plan) -> None:
+    """Nothing of an analysis can be in the way of wedges and rings."""
 
 
 def run(lab: Lab) -> str:

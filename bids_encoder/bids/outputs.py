@@ -119,6 +119,9 @@ def check_layer_labels(network: str, layers: Iterable[str]) -> None:
         "bestlayer": "the best-layer map",
         "joint": "the joint model",
         "retinotopy": "synthesized retinotopy",
+        "synthesized": "synthesized contrasts",
+        "agreement": "maps of agreement",
+        "curves": "tables of curves",
     }
     for layer in layers:
         other = seen.setdefault(desc_label("n", layer)[2:].casefold(), layer)

@@ -8,15 +8,20 @@ mean; runs combined as fixed effects (as nilearn's ``FirstLevelModel`` and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_encoder.grids.grid import Grid
+from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.drift import nuisance_basis
+from bids_encoder.responses.grids import load_values
+from bids_encoder.responses.volumes import Cleaning
 
 if TYPE_CHECKING:
+    from bids_encoder.bids.dataset import Run
     from bids_encoder.bids.events import Presentation
 
 _OTHER = ""
@@ -25,7 +30,7 @@ _BLOCK = 20_000  # voxels at a time
 
 @dataclass(frozen=True)
 class RunContrast:
-    """A contrast in one run.
+    """A contrast in one run, or in several.
 
     Attributes
     ----------
@@ -33,11 +38,99 @@ class RunContrast:
         In percent of the mean signal, and its square; NaN where a voxel has no usable data.
     dof : float
         Degrees of freedom.
+    n_runs : int
     """
 
     effect: np.ndarray
     variance: np.ndarray
     dof: float
+    n_runs: int = 1
+
+    @property
+    def t(self) -> np.ndarray:
+        """Effect over its standard error, (V,)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = self.effect / np.sqrt(self.variance)
+        return np.where(np.isfinite(t), t, np.nan)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is to be compared in one general linear model.
+
+    Attributes
+    ----------
+    trials : tuple of mapping, one a run
+        Presentations by condition. Whatever else a run has shown shares one regressor.
+    contrasts : mapping of str to mapping of str to float
+        Weights over conditions, by name.
+    """
+
+    trials: Sequence[Mapping[str, Sequence[Presentation]]]
+    contrasts: Mapping[str, Mapping[str, float]]
+
+
+def measure_contrasts(
+    runs: Sequence[Run],
+    infos: Sequence[BoldInfo],
+    presentations: Sequence[Sequence[Presentation]],
+    cleanings: Sequence[Cleaning],
+    grid: Grid,
+    designs: Mapping[str, Design],
+    *,
+    hrf: str = "spm",
+    high_pass: float | None = 0.01,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[str, RunContrast]]:
+    """Read the runs one after the other, fit every design, and combine the runs.
+
+    Parameters
+    ----------
+    runs, infos, presentations, cleanings : sequences, one entry a run
+    grid : Grid
+        Where values are read.
+    designs : mapping of str to Design
+    hrf, high_pass
+        See :func:`run_contrasts`.
+    on_progress : callable, optional
+        Called with the numbers of runs done and of all runs.
+
+    Returns
+    -------
+    dict of design to dict of contrast to RunContrast
+        Contrasts that no run can tell are left out.
+    """
+    found: dict[str, dict[str, list[RunContrast]]] = {
+        key: {name: [] for name in design.contrasts} for key, design in designs.items()
+    }
+    for number, (run, info, shown, cleaning) in enumerate(
+        zip(runs, infos, presentations, cleanings, strict=True)
+    ):
+        bold = load_values(run, grid)
+        unwanted = cleaning.confounds
+        for key, design in designs.items():
+            trials = design.trials[number]
+            rows = {one.row for some in trials.values() for one in some}
+            told = run_contrasts(
+                bold,
+                trials,
+                [one for one in shown if one.row not in rows],
+                design.contrasts,
+                info.repetition_time,
+                run.start_time,
+                hrf=hrf,
+                high_pass=None if unwanted is not None and unwanted.has_drift else high_pass,
+                confounds=None if unwanted is None else unwanted.values,
+                kept=cleaning.kept,
+            )
+            for name, one in told.items():
+                found[key][name].append(one)
+        if on_progress:
+            on_progress(number + 1, len(runs))
+    return {
+        key: {name: fixed_effects(told) for name, told in one.items() if told}
+        for key, one in found.items()
+    }
 
 
 def run_contrasts(
@@ -51,6 +144,7 @@ def run_contrasts(
     hrf: str = "spm",
     high_pass: float | None = 0.01,
     confounds: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
 ) -> dict[str, RunContrast]:
     """Fit one run, and compute its contrasts.
 
@@ -70,6 +164,9 @@ def run_contrasts(
     high_pass : float or None
         Cut-off of the cosine drift in Hz; None where the confounds hold the drift already.
     confounds : (T, c) array, optional
+    kept : (T,) bool, optional
+        Volumes that count. The others stay in the series, so that the noise keeps its order in
+        time, and each has a regressor of its own.
 
     Returns
     -------
@@ -89,6 +186,9 @@ def run_contrasts(
     told = {name: weights for name, weights in contrasts.items() if columns.keys() >= set(weights)}
     if not told:
         return {}
+    if kept is not None and not kept.all():
+        spikes = np.eye(len(bold))[:, ~kept]
+        confounds = spikes if confounds is None else np.hstack([confounds, spikes])
     nuisance = nuisance_basis(len(bold), repetition_time, high_pass, confounds)
     design = np.column_stack([*columns.values(), nuisance])
     vectors = {
@@ -125,6 +225,7 @@ def fixed_effects(runs: Sequence[RunContrast]) -> RunContrast:
         np.mean([run.effect for run in runs], axis=0),
         np.mean([run.variance for run in runs], axis=0) / len(runs),
         sum(run.dof for run in runs),
+        len(runs),
     )
 
 

@@ -85,7 +85,8 @@ class Model:
             for voxels that have no model.
         """
         if self.is_dual:
-            rows, coefficients = self._kernel(features, training), "dual"
+            rows = kernel_with(features, self.layer, self.samples, training)
+            coefficients = "dual"
         else:
             rows, coefficients = features, "primal"
         with h5py.File(self.path, "r") as file:
@@ -98,19 +99,33 @@ class Model:
                 total += rows[:, columns].astype(np.float32) @ stored[some].astype(np.float32)
         return total
 
-    def _kernel(self, features: np.ndarray, training: FeatureStore) -> np.ndarray:
-        """Inner products with the samples, (m, n), each row less its mean.
 
-        Coefficients sum to 0 over samples, so that the mean changes nothing but the rounding.
-        """
-        stimuli = self.samples.stimuli
-        kernel = np.empty((len(features), len(stimuli)))
-        for some in _blocks(len(stimuli), features.shape[1]):
-            theirs = training.load(self.layer, stimuli[some]).values
-            kernel[:, some] = linear_kernel(features, theirs)
-        if self.samples.weights is not None:
-            kernel = (sum(self.samples.weights) @ kernel.T).T
-        return kernel - kernel.mean(axis=1, keepdims=True)
+def kernel_with(
+    features: np.ndarray, layer: str, samples: Samples, store: FeatureStore
+) -> np.ndarray:
+    """Inner products of stimuli, each as if shown for long, with samples: (m, n), rows centred.
+
+    Coefficients sum to 0 over samples, so that the mean of a row changes nothing but the
+    rounding.
+
+    Parameters
+    ----------
+    features : (m, p) array
+        Of the m stimuli.
+    layer : str
+    samples : Samples
+        n of them.
+    store : FeatureStore
+        Has the features of the samples' stimuli.
+    """
+    stimuli = samples.stimuli
+    kernel = np.empty((len(features), len(stimuli)))
+    for some in _blocks(len(stimuli), features.shape[1]):
+        theirs = store.load(layer, stimuli[some]).values
+        kernel[:, some] = linear_kernel(features, theirs)
+    if samples.weights is not None:
+        kernel = (sum(samples.weights) @ kernel.T).T
+    return kernel - kernel.mean(axis=1, keepdims=True)
 
 
 def mean_prediction(

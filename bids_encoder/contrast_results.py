@@ -1,0 +1,187 @@
+"""The files of a contrast: maps, agreement, precision and recall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from bids_encoder.bids.derivatives import Analysis, write_dseg, write_statmap, write_table
+from bids_encoder.grids.grid import Grid
+from bids_encoder.responses.contrast_glm import RunContrast
+from bids_encoder.synthesis.conditions import ContrastPictures
+from bids_encoder.synthesis.effects import Effect, combine
+from bids_encoder.synthesis.parts import Part
+from bids_encoder.synthesis.precision_recall import (
+    MEASURED_AT,
+    Curve,
+    measured_voxels,
+    precision_recall,
+)
+
+ALL = "all"
+"""Stands for the mean of the predictions of all layers."""
+
+WHOLE = "whole"
+"""A contrast that is measured from the trials of all its pictures."""
+
+Synthesized: TypeAlias = Mapping[str, Sequence[Effect]]
+"""Effects of each part, by layer."""
+
+DIRECTIONS = {"positive": 1, "negative": -1}
+AGREEMENT = (
+    "positive: both", "positive: measured only", "positive: synthesized only",
+    "negative: both", "negative: measured only", "negative: synthesized only",
+)  # fmt: skip
+
+_COLUMNS = {
+    "layer": f"Layer whose predictions were compared; {ALL}: the mean over layers.",
+    "direction": "positive: voxels with a larger weighted sum; negative: the opposite contrast.",
+    "average_precision": "Area under the precision-recall curve.",
+    "chance": "Share of the voxels that the measured contrast shows: the area of a map that knows "
+    "nothing.",
+    "voxels": "Number of voxels compared, summed over parts.",
+    "voxels_measured": f"Number of these with a measured t above {MEASURED_AT:g}.",
+    "threshold": "t_R50: the threshold of the synthesized t with the highest precision among those "
+    "that find at least half of the measured voxels.",
+    "precision": "Precision at that threshold.",
+    "recall": "Recall at that threshold.",
+}
+_CURVE_COLUMNS = {
+    "layer": _COLUMNS["layer"],
+    "direction": _COLUMNS["direction"],
+    "threshold": "Threshold of the synthesized t (of its negative, for the opposite contrast).",
+    "precision": "Share of the voxels above it that the measured contrast shows.",
+    "recall": "Share of the voxels that the measured contrast shows that are above it.",
+}
+
+
+def part_name(number: int) -> str:
+    """A contrast that is measured from the trials of one part."""
+    return f"part {number}"
+
+
+def write_contrast(
+    analysis: Analysis,
+    one: ContrastPictures,
+    parts: Sequence[Part],
+    found: Synthesized,
+    measured: Mapping[str, RunContrast] | None,
+    grid: Grid,
+) -> str:
+    """Write all files of a contrast but the measured maps; the last one means: done.
+
+    Returns
+    -------
+    str
+        The areas under the curves in a few words.
+    """
+    label = one.contrast.label
+    extra = {
+        "Contrast": one.contrast.name,
+        "Weights": dict(one.contrast.weights),
+        "Pictures": {name: len(ids) for name, ids in one.pictures.items()},
+        "Layers": [layer for layer in found if layer != ALL],
+        "Parts": len(parts),
+        "TrainingSamples": [int(np.count_nonzero(part.train)) for part in parts]
+        if parts[0].train.size
+        else None,
+    }
+    said = ""
+    if measured is not None:
+        said = _write_comparison(analysis, label, parts, found, measured, grid, extra)
+    for layer in [*(one for one in found if one != ALL), ALL]:
+        names = {"contrast": label, "layer": None if layer == ALL else layer}
+        effect = combine(found[layer])
+        write_statmap(analysis, "synthesized_effect", effect.effect, grid, extra=extra, **names)
+        write_statmap(
+            analysis, "synthesized_t", effect.t, grid, dof=effect.dof, extra=extra, **names
+        )
+    return said
+
+
+def write_measured(
+    analysis: Analysis, one: ContrastPictures, measured: RunContrast, grid: Grid
+) -> None:
+    """Write the maps of the measured contrast."""
+    extra = {
+        "Contrast": one.contrast.name,
+        "Weights": dict(one.contrast.weights),
+        "Runs": measured.n_runs,
+    }
+    names = {"contrast": one.contrast.label}
+    write_statmap(analysis, "measured_effect", measured.effect, grid, extra=extra, **names)
+    write_statmap(analysis, "measured_t", measured.t, grid, dof=measured.dof, extra=extra, **names)
+
+
+def _write_comparison(analysis, label, parts, found, measured, grid, extra) -> str:
+    """Tables of precision and recall, and the map of agreement; the areas in words."""
+    told = [measured.get(part_name(number)) for number in range(len(parts))]
+    if len(parts) == 1:
+        told = [measured[WHOLE]]
+    pairs = [number for number, one in enumerate(told) if one is not None]
+    if not pairs:
+        return ""
+    curves = {
+        (layer, direction): precision_recall(
+            np.concatenate([sign * effects[number].t for number in pairs]),
+            np.concatenate([measured_voxels(told[number].t, sign) for number in pairs]),
+        )
+        for layer, effects in found.items()
+        for direction, sign in DIRECTIONS.items()
+    }
+    rows = [_summary(*key, curve) for key, curve in curves.items()]
+    table = {name: [row[name] for row in rows] for name in _COLUMNS}
+    write_table(analysis, "precisionrecall", table, _COLUMNS, extra=extra, contrast=label)
+    points = [
+        (*key, *point)
+        for key, curve in curves.items()
+        for point in zip(*_points(curve), strict=True)
+    ]
+    columns = zip(*points, strict=True) if points else ([] for _ in _CURVE_COLUMNS)
+    table = dict(zip(_CURVE_COLUMNS, map(list, columns), strict=True))
+    write_table(analysis, "curves", table, _CURVE_COLUMNS, extra=extra, contrast=label)
+    agreement = _agreement(combine(found[ALL]).t, measured[WHOLE].t, curves)
+    write_dseg(analysis, "agreement", agreement, grid, AGREEMENT, extra=extra, contrast=label)
+    areas = [
+        f"{curve.area:.2f} (chance {curve.chance:.2f})"
+        for (layer, _), curve in curves.items()
+        if layer == ALL and curve.n_relevant
+    ]
+    return f": average precision {', '.join(areas)}" if areas else ": no voxel measured at t > 3"
+
+
+def _summary(layer: str, direction: str, curve: Curve) -> dict[str, object]:
+    best = curve.best
+    at = {
+        name: None if best is None else getattr(curve, name)[best]
+        for name in ("threshold", "precision", "recall")
+    }
+    return {
+        "layer": layer,
+        "direction": direction,
+        "average_precision": curve.area,
+        "chance": curve.chance,
+        "voxels": curve.n_voxels,
+        "voxels_measured": curve.n_relevant,
+        **at,
+    }
+
+
+def _points(curve: Curve) -> tuple[list[float], ...]:
+    thin = curve.thinned()
+    return thin.threshold.tolist(), thin.precision.tolist(), thin.recall.tolist()
+
+
+def _agreement(synthesized: np.ndarray, measured: np.ndarray, curves) -> np.ndarray:
+    """Which voxels both show, at t_R50 and at t > 3: numbers into AGREEMENT, from 1."""
+    labels = np.zeros(len(synthesized), dtype=int)
+    for offset, (direction, sign) in zip((0, 3), DIRECTIONS.items(), strict=True):
+        curve = curves[ALL, direction]
+        threshold = np.inf if curve.best is None else curve.threshold[curve.best]
+        ours = sign * np.nan_to_num(synthesized) >= threshold
+        theirs = sign * np.nan_to_num(measured) > MEASURED_AT
+        for number, where in enumerate((ours & theirs, ~ours & theirs, ours & ~theirs), start=1):
+            labels[where] = offset + number
+    return labels

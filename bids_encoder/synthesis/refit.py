@@ -1,0 +1,75 @@
+"""Predictions for pictures by models that have never seen them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_encoder.encoding.folds import make_folds
+from bids_encoder.encoding.ridge import fit, predict
+from bids_encoder.features.kernels import LayerKernels
+from bids_encoder.features.samples import Samples
+from bids_encoder.features.store import FeatureStore
+from bids_encoder.responses.assemble import Responses
+from bids_encoder.responses.groups import merge_tiny
+from bids_encoder.synthesis.model import kernel_with
+
+
+@dataclass(frozen=True, eq=False)
+class Refit:
+    """Models as those of an analysis, fitted again on some of its samples.
+
+    Attributes
+    ----------
+    samples : Samples
+        Of the analysis, n of them.
+    responses : Responses
+        To these.
+    train : (n,) bool
+        Those that the models learn from. The penalty is chosen among them as well, by
+        cross-validation over what is left of the groups.
+    max_folds : int
+    mem_bytes : int
+        See :func:`bids_encoder.encoding.ridge.fit`.
+    device : str
+    """
+
+    samples: Samples
+    responses: Responses
+    train: np.ndarray
+    max_folds: int
+    mem_bytes: int
+    device: str
+
+    def predict(self, layer: str, store: FeatureStore, pictures: Sequence[str]) -> np.ndarray:
+        """What one layer predicts for m pictures: (m, V) float32.
+
+        Parameters
+        ----------
+        layer : str
+        store : FeatureStore
+            Has the features of the samples and of the pictures.
+        pictures : sequence of m str
+
+        Raises
+        ------
+        DataError
+            Too little is left to learn from.
+        """
+        training = self.responses.take(self.train)
+        groups, _ = merge_tiny(training.groups, training.group_names)
+        folds = make_folds(groups, max_folds=self.max_folds, stimuli=training.stimuli)
+        kernel = LayerKernels(self.samples, store).of(layer)
+        found = fit(
+            None,
+            training.values,
+            folds,
+            kernel=kernel[np.ix_(self.train, self.train)],
+            mem_bytes=self.mem_bytes,
+            device=self.device,
+        )
+        features = store.load(layer, pictures).values
+        rows = kernel_with(features, layer, self.samples, store)
+        return predict(found.dual, found.intercept, rows[:, self.train])
