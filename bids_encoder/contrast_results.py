@@ -30,6 +30,7 @@ Synthesized: TypeAlias = Mapping[str, Sequence[Effect]]
 """Effects of each part, by layer."""
 
 DIRECTIONS = {"positive": 1, "negative": -1}
+STATISTICS = ("effect", "t")
 AGREEMENT = (
     "positive: both", "positive: measured only", "positive: synthesized only",
     "negative: both", "negative: measured only", "negative: synthesized only",
@@ -37,21 +38,24 @@ AGREEMENT = (
 
 _COLUMNS = {
     "layer": f"Layer whose predictions were compared; {ALL}: the mean over layers.",
+    "statistic": "What of the synthesized contrast was thresholded: its effect, or its t over "
+    "pictures.",
     "direction": "positive: voxels with a larger weighted sum; negative: the opposite contrast.",
     "average_precision": "Area under the precision-recall curve.",
     "chance": "Share of the voxels that the measured contrast shows: the area of a map that knows "
     "nothing.",
     "voxels": "Number of voxels compared, summed over parts.",
     "voxels_measured": f"Number of these with a measured t above {MEASURED_AT:g}.",
-    "threshold": "t_R50: the threshold of the synthesized t with the highest precision among those "
-    "that find at least half of the measured voxels.",
+    "threshold": "R50: the threshold of highest precision among those that find at least half of "
+    "the measured voxels (t_R50 for t).",
     "precision": "Precision at that threshold.",
     "recall": "Recall at that threshold.",
 }
 _CURVE_COLUMNS = {
     "layer": _COLUMNS["layer"],
+    "statistic": _COLUMNS["statistic"],
     "direction": _COLUMNS["direction"],
-    "threshold": "Threshold of the synthesized t (of its negative, for the opposite contrast).",
+    "threshold": "Threshold of the statistic (of its negative, for the opposite contrast).",
     "precision": "Share of the voxels above it that the measured contrast shows.",
     "recall": "Share of the voxels that the measured contrast shows that are above it.",
 }
@@ -124,11 +128,12 @@ def _write_comparison(analysis, label, parts, found, measured, grid, extra) -> s
     if not pairs:
         return ""
     curves = {
-        (layer, direction): precision_recall(
-            np.concatenate([sign * effects[number].t for number in pairs]),
+        (layer, statistic, direction): precision_recall(
+            np.concatenate([sign * getattr(effects[number], statistic) for number in pairs]),
             np.concatenate([measured_voxels(told[number].t, sign) for number in pairs]),
         )
         for layer, effects in found.items()
+        for statistic in STATISTICS
         for direction, sign in DIRECTIONS.items()
     }
     rows = [_summary(*key, curve) for key, curve in curves.items()]
@@ -142,17 +147,17 @@ def _write_comparison(analysis, label, parts, found, measured, grid, extra) -> s
     columns = zip(*points, strict=True) if points else ([] for _ in _CURVE_COLUMNS)
     table = dict(zip(_CURVE_COLUMNS, map(list, columns), strict=True))
     write_table(analysis, "curves", table, _CURVE_COLUMNS, extra=extra, contrast=label)
-    agreement = _agreement(combine(found[ALL]).t, measured[WHOLE].t, curves)
+    agreement = _agreement(combine(found[ALL]).effect, measured[WHOLE].t, curves)
     write_dseg(analysis, "agreement", agreement, grid, AGREEMENT, extra=extra, contrast=label)
     areas = [
         f"{curve.area:.2f} (chance {curve.chance:.2f})"
-        for (layer, _), curve in curves.items()
-        if layer == ALL and curve.n_relevant
+        for (layer, statistic, _), curve in curves.items()
+        if layer == ALL and statistic == "effect" and curve.n_relevant
     ]
     return f": average precision {', '.join(areas)}" if areas else ": no voxel measured at t > 3"
 
 
-def _summary(layer: str, direction: str, curve: Curve) -> dict[str, object]:
+def _summary(layer: str, statistic: str, direction: str, curve: Curve) -> dict[str, object]:
     best = curve.best
     at = {
         name: None if best is None else getattr(curve, name)[best]
@@ -160,6 +165,7 @@ def _summary(layer: str, direction: str, curve: Curve) -> dict[str, object]:
     }
     return {
         "layer": layer,
+        "statistic": statistic,
         "direction": direction,
         "average_precision": curve.area,
         "chance": curve.chance,
@@ -175,10 +181,10 @@ def _points(curve: Curve) -> tuple[list[float], ...]:
 
 
 def _agreement(synthesized: np.ndarray, measured: np.ndarray, curves) -> np.ndarray:
-    """Which voxels both show, at t_R50 and at t > 3: numbers into AGREEMENT, from 1."""
+    """Which voxels both show, at R50 of the effect and at t > 3: numbers into AGREEMENT, from 1."""
     labels = np.zeros(len(synthesized), dtype=int)
     for offset, (direction, sign) in zip((0, 3), DIRECTIONS.items(), strict=True):
-        curve = curves[ALL, direction]
+        curve = curves[ALL, "effect", direction]
         threshold = np.inf if curve.best is None else curve.threshold[curve.best]
         ours = sign * np.nan_to_num(synthesized) >= threshold
         theirs = sign * np.nan_to_num(measured) > MEASURED_AT

@@ -98,8 +98,8 @@ class Contrasts:
                 if there is not None:
                     write_measured(_begin_measured(lab, one), one, there[WHOLE], lab.saved.grid)
                 said.append(f"{one.contrast.name}{areas}")
-            words += said
-        return title + "; ".join(said)
+            words += [one for one in said[:3]] + (["…"] if len(said) > 3 else [])
+        return f"{title}{len(said)} contrast{'s' * (len(said) > 1)}"
 
 
 class _Work:

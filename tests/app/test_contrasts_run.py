@@ -1,0 +1,268 @@
+"""--synthesize FILE.json, from the command line, where the truth is known."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_dataset import (
+    LAYERS,
+    N_FEATURES,
+    Tiny,
+    brain,
+    layer_values,
+    picture_names,
+    run_app,
+    tree,
+    truth,
+    write_features,
+    write_pictures,
+)
+
+from bids_encoder import contrasts as experiment
+from bids_encoder.synthesis.refit import Refit
+
+OPTIONS = ("--participant-label", "01", "--n-permutations", 0, "--no-neural-code")
+NEW = [f"new/{kind}{k}.png" for kind in "ab" for k in range(6)]
+PICTURES = picture_names()
+FIRST = layer_values()["early"][:-1, 0] > 0  # what makes a picture an "a"
+NEW_VALUES = np.random.default_rng(1).standard_normal((len(NEW), N_FEATURES)).astype(np.float32)
+CONTRASTS = {
+    "Conditions": {
+        "a": {"Events": {"trial_type": "a"}},
+        "b": {"Events": {"trial_type": "b"}},
+        "some a": {"Events": {"trial_type": "a", "half": 1}},
+        "some b": {"Events": {"trial_type": "b", "half": 1}},
+        "new a": {"Folder": "new", "Stimuli": {"kind": "a"}},
+        "new b": {"Folder": "new", "Stimuli": {"kind": "b"}},
+    },
+    "Contrasts": [
+        {"Name": "every", "ConditionList": ["a", "b"], "Weights": [1, -1]},
+        {"Name": "some", "ConditionList": ["some a", "some b"], "Weights": [1, -1]},
+        {"Name": "new", "ConditionList": ["new a", "new b"], "Weights": [1, -1]},
+    ],
+}
+
+
+def add_columns(tiny: Tiny) -> None:
+    """trial_type: the sign of a feature; half: 1 for every other picture."""
+    for session in "12":
+        path = tiny.events(session)
+        lines = path.read_text().splitlines()
+        rows = [lines[0] + "\ttrial_type\thalf"]
+        for line in lines[1:]:
+            number = PICTURES.index(line.split("\t")[2])
+            rows.append(f"{line}\t{'ba'[int(FIRST[number])]}\t{number % 2}")
+        path.write_text("\n".join(rows) + "\n")
+
+
+def prepare(pristine: Tiny, folder) -> Tiny:
+    """The tiny dataset with conditions, a file of contrasts and a folder of new pictures."""
+    shutil.copytree(pristine.folder, folder)
+    tiny = Tiny(folder)
+    add_columns(tiny)
+    write_pictures(folder, NEW, side=16)
+    rows = "".join(f"{name[4:]}\t{name[4]}\n" for name in NEW)
+    (folder / "new" / "stimuli.tsv").write_text("filename\tkind\n" + rows)
+    (folder / "contrasts.json").write_text(json.dumps(CONTRASTS))
+    values = {
+        layer: np.vstack([own[:-1], NEW_VALUES * (1 if layer == "early" else -1), own[-1:]])
+        for layer, own in layer_values().items()
+    }
+    write_features(tiny.features, [*PICTURES, *NEW], values)
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def done(pristine, tmp_path_factory):
+    """The first participant with all three contrasts, and which samples trained what."""
+    folder = tmp_path_factory.mktemp("contrasts")
+    tiny = prepare(pristine, folder / "data")
+    seen = []
+    predict = Refit.predict
+
+    def watched(self, layer, store, pictures):
+        shown = np.array(self.samples.stimuli, dtype=object)[self.train]
+        seen.append((set(shown), set(pictures)))
+        return predict(self, layer, store, pictures)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Refit, "predict", watched)
+        end = run_app(
+            tiny.bids, folder / "out", "participant", *OPTIONS,
+            "--features", tiny.features, "--synthesize", tiny.folder / "contrasts.json",
+        )  # fmt: skip
+    assert end.code == 0
+    return tiny, folder / "out", seen, end
+
+
+def path_of(out, contrast, rest):
+    [path] = (out / "sub-01" / "func").glob(f"*_contrast-{contrast}_{rest}")
+    return path
+
+
+def read(out, contrast, stat, desc="features+synthesized"):
+    path = path_of(out, contrast, f"stat-{stat}_desc-{desc}_statmap.nii.gz")
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+def readout():
+    """Weights of the early features in the voxels that follow them (as tiny_dataset has them)."""
+    return np.random.default_rng(8).standard_normal((N_FEATURES, (truth() == 1).sum()))
+
+
+def true_effect(values, is_a):
+    return (values[is_a].mean(0) - values[~is_a].mean(0)) @ readout()
+
+
+def test_no_picture_trains_the_model_that_predicts_it(done):
+    _, _, seen, _ = done
+    every = [pair for pair in seen if len(pair[1]) > 10]
+    assert len(every) == 2 * 3 + 3  # two halves of one contrast, one other, three layers
+    for trained, predicted in seen:
+        assert trained and predicted and not trained & predicted
+    halves = {frozenset(predicted) for _, predicted in seen}
+    assert set().union(*halves) == set(PICTURES)
+
+
+@pytest.mark.parametrize("contrast", ["every", "some", "new"])
+def test_a_synthesized_contrast_is_the_true_one(done, contrast):
+    _, out, *_ = done
+    early = layer_values()["early"][:-1]
+    odd = np.arange(len(PICTURES)) % 2 == 1
+    expected = {
+        "every": (early, FIRST),
+        "some": (early[odd], FIRST[odd]),
+        "new": (NEW_VALUES, np.array([name[4] == "a" for name in NEW])),
+    }[contrast]
+    found = read(out, contrast, "effect", "features+early+synthesized")
+    assert np.corrcoef(found[truth() == 1], true_effect(*expected))[0, 1] > 0.8
+    assert np.isnan(found[~brain()]).all()
+
+
+def test_precision_and_recall(done):
+    _, out, *_ = done
+    table = pd.read_table(path_of(out, "every", "desc-features_precisionrecall.tsv"))
+    assert list(table.layer.unique()) == ["all", *LAYERS]
+    areas = table.set_index(["layer", "statistic", "direction"])
+    for direction in ("positive", "negative"):
+        every, by_t = (areas.loc["all", statistic, direction] for statistic in ("effect", "t"))
+        assert every.average_precision > 0.5 > 5 * every.chance and every.recall >= 0.5
+        assert by_t.average_precision > 4 * every.chance
+        # No voxel follows the layer in the middle.
+        assert areas.loc["middle", "effect", direction].average_precision < 3 * every.chance
+    curves = pd.read_table(path_of(out, "every", "desc-features+curves_precisionrecall.tsv"))
+    assert set(curves.layer) == {"all", *LAYERS}
+    assert not list(out.rglob("*contrast-new*precisionrecall*"))
+
+
+def test_the_measured_contrast_finds_the_voxels_that_differ(done):
+    _, out, *_ = done
+    t = read(out, "every", "t", "measured")
+    expected = true_effect(layer_values()["early"][:-1], FIRST)
+    assert np.corrcoef(t[truth() == 1], expected)[0, 1] > 0.8
+    assert not list(out.rglob("*contrast-new*measured*"))
+    agreement = np.asarray(nibabel.load(path_of(out, "every", "desc-*_dseg.nii.gz")).dataobj)
+    both = np.isin(agreement, (1, 4))
+    assert both[truth() == 1].mean() > 3 * both[(truth() == 0) & brain()].mean()
+
+
+def test_sidecars_say_what_was_done(done):
+    _, out, *_ = done
+    path = path_of(out, "some", "stat-t_desc-features+synthesized_statmap.json")
+    side = json.loads(path.read_text())
+    n = sum(number % 2 for number in range(len(PICTURES)))
+    assert sum(side["Pictures"].values()) == n
+    assert side["TrainingSamples"] == [len(PICTURES) - n] and side["Parts"] == 1
+    assert side["DegreesOfFreedom"] == n - 2
+    every = json.loads(
+        path_of(out, "every", "stat-t_desc-features+synthesized_statmap.json").read_text()
+    )
+    assert every["Parts"] == 2 and len(every["TrainingSamples"]) == 2
+
+
+def test_what_is_done_is_not_done_again_and_what_changed_is(done, monkeypatch):
+    tiny, out, *_ = done
+    before = tree(out / "sub-01" / "func")
+    arguments = (tiny.bids, out, "participant", *OPTIONS, "--features", tiny.features)
+    monkeypatch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "training_data", None)
+        again = run_app(*arguments, "--synthesize", tiny.folder / "contrasts.json")
+    assert again.code == 0 and "3 contrasts done before" in again.said
+    assert tree(out / "sub-01" / "func") == before
+    content = json.loads(json.dumps(CONTRASTS))
+    content["Contrasts"] = content["Contrasts"][1:]
+    content["Contrasts"][1]["Weights"] = [-1, 1]
+    other = tiny.folder / "other.json"
+    other.write_text(json.dumps(content))
+    assert run_app(*arguments, "--synthesize", other).code == 0
+    after = tree(out / "sub-01" / "func")
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed and all("contrast-new" in name for name in changed)
+    other.unlink()
+
+
+def test_saved_models_predict_pictures_from_elsewhere_only(done, tmp_path, monkeypatch):
+    tiny, out, *_ = done
+    monkeypatch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+    arguments = (tiny.bids, out, "participant", *OPTIONS, "--features", tiny.features)
+    refused = run_app(*arguments, "--reuse-models", "--synthesize", tiny.folder / "contrasts.json")
+    assert refused.code == 2
+    for word in ("have learned from pictures", "Conditions.a", "leave out --reuse-models"):
+        assert word in refused.said
+    names = {"Conditions": CONTRASTS["Conditions"], "Contrasts": CONTRASTS["Contrasts"][2:]}
+    path = tiny.folder / "only new.json"
+    path.write_text(json.dumps(names))
+    assert run_app(*arguments, "--synthesize", path).code == 0
+    before = read(out, "new", "effect")
+    path_of(out, "new", "stat-t_desc-features+synthesized_statmap.json").unlink()
+    end = run_app(*arguments, "--reuse-models", "--synthesize", path)
+    assert end.code == 0 and "done before" not in end.said
+    np.testing.assert_allclose(read(out, "new", "effect"), before, atol=1e-4)
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({"Contrasts": []}, 65, ["names no contrasts", "contrasts.json"]),
+        (
+            {
+                "Contrasts": [
+                    {"Name": "x", "ConditionList": ["half.1", "half.7"], "Weights": [1, -1]}
+                ]
+            },
+            65,
+            ["a value that its column does not have", "half", "0, 1"],
+        ),
+        (
+            {"Conditions": {**CONTRASTS["Conditions"], "new a": {"Folder": "nowhere"}}},
+            66,
+            ["no such folder of pictures", "Conditions.new a.Folder"],
+        ),
+    ],
+)
+def test_a_dry_run_finds_what_is_wrong(done, tmp_path, change, code, words):
+    tiny, *_ = done
+    path = tiny.folder / "contrasts.json"
+    kept = path.read_text()
+    path.write_text(json.dumps({**CONTRASTS, **change}))
+    end = run_app(
+        tiny.bids, tmp_path / "out", "participant", *OPTIONS, "--dry-run",
+        "--features", tiny.features, "--synthesize", path,
+    )  # fmt: skip
+    path.write_text(kept)
+    assert end.code == code and all(word in end.said for word in words)
+    assert "Traceback" not in end.said and not (tmp_path / "out" / "sub-01").exists()
+
+
+def test_our_names_pass_the_extended_schema(done, validate_bids, extended_schema_file):
+    _, out, *_ = done
+    issues = validate_bids(out, extended_schema_file)
+    assert not [one for one in issues if one["severity"] == "error"]
+    assert not [one for one in validate_bids(out) if one["severity"] == "error"]
