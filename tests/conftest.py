@@ -62,12 +62,8 @@ def extended_schema() -> dict:
             [".tsv", ".json"],
             ["atlas", "contrast"],
         ),
-<<<<<<< HEAD
         "weights": (["weights", "similarities", "hrf"], [".h5", ".json"], ["atlas"]),
-=======
-        "weights": (["weights", "similarities"], [".h5", ".json"], ["atlas"]),
         "agreement": (["dseg"], [".nii.gz", ".tsv", ".json"], ["contrast"]),
->>>>>>> af8f177 (Compare synthesized and measured contrasts by effect and by t)
         "boldref": (["boldref"], [".nii.gz", ".json"], []),
     }
     common = {"task": "required", "space": "optional", "resolution": "optional"}
