@@ -32,8 +32,7 @@ from bids_encoder.plan import Plan
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.contrast_glm import Design, RunContrast, measure_contrasts
 from bids_encoder.settings import Settings
-from bids_encoder.stimuli.images import read_bytes
-from bids_encoder.synthesis.conditions import ContrastPictures, Shown, find_pictures
+from bids_encoder.synthesis.conditions import ContrastPictures, Shown, digest_of, find_pictures
 from bids_encoder.synthesis.contrast_file import ContrastFile, read_contrast_file
 from bids_encoder.synthesis.effects import contrast_pictures
 from bids_encoder.synthesis.folder import read_folder
@@ -64,6 +63,7 @@ class Contrasts:
     def check_plan(self, settings: Settings, plan: Plan) -> None:
         """Raise what is wrong with the pictures of one analysis."""
         contrasts, _ = find_pictures(read_contrast_file(self.path), _shown(settings, plan))
+        _refuse_films(self.path, contrasts, plan)
         if plan.test_set is None:
             samples, groups = _samples(settings, plan), plan.grouping.groups
             for one in contrasts:
@@ -188,6 +188,9 @@ class _Work:
                 designs |= _designs(one, parts[one.contrast.label])
         if not designs:
             return {}
+        if self.lab.plan.precomputed:
+            logger.warning("contrasts are not measured: responses were estimated elsewhere")
+            return {}
         plan, chosen = self.lab.plan, self.lab.settings.responses
         with console.progress("measured contrasts", "runs") as bar:
             found = measure_contrasts(
@@ -238,7 +241,7 @@ def _shown(settings: Settings, plan: Plan | None) -> Shown:
     if plan is None:
         return Shown((), (), {}, settings.bids_dir, settings.stimuli.stim_dir)
     return Shown(
-        tuple(run.events for run in plan.runs),
+        tuple(run.betas.table if run.betas else run.events for run in plan.runs),
         plan.presentations,
         plan.stimuli,
         settings.bids_dir,
@@ -246,12 +249,25 @@ def _shown(settings: Settings, plan: Plan | None) -> Shown:
     )
 
 
+def _refuse_films(path: Path, contrasts: Sequence[ContrastPictures], plan: Plan) -> None:
+    """In a continuous design the samples see stretches of films, which no condition names."""
+    films = [id_ for one in contrasts for id_ in one.ids if id_ in plan.films]
+    if films and plan.design.kind == "continuous":
+        raise UsageError(
+            "Films of a continuous design cannot be compared in a contrast.",
+            file=path,
+            found=films[0],
+            expected="pictures, or clips of an event design",
+            remedy="compare pictures from elsewhere (Folder)",
+        )
+
+
 def _samples(settings: Settings, plan: Plan) -> Samples:
     """What the rows of the responses will show, from tables alone."""
     if plan.design.kind == "events":
         return Samples(tuple(dict.fromkeys(p.stimulus for run in plan.presentations for p in run)))
     return continuous_samples(
-        plan.presentations,
+        plan.screen,
         [info.n_volumes for info in plan.infos],
         [info.repetition_time for info in plan.infos],
         [run.start_time for run in plan.runs],
@@ -262,9 +278,7 @@ def _samples(settings: Settings, plan: Plan) -> Samples:
 def _begin(lab: Lab, one: ContrastPictures, files: Mapping[str, Path]) -> Analysis:
     """All that the files of a contrast depend on, beside the models."""
     own = {} if lab.plan is None else lab.plan.stimuli
-    digests = {
-        id_: hashlib.sha256(read_bytes(files.get(id_) or own[id_])).hexdigest() for id_ in one.ids
-    }
+    digests = {id_: digest_of(files.get(id_) or own[id_]) for id_ in one.ids}
     pictures = {name: sorted(digests[id_] for id_ in ids) for name, ids in one.pictures.items()}
     return lab.start(
         experiment="contrast",

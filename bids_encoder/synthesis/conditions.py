@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_encoder.bids.catalogue import FILE_COLUMNS, ID_COLUMNS
-from bids_encoder.bids.events import read_events
 from bids_encoder.bids.stimulus_files import Mention, StimulusFolder
 from bids_encoder.bids.tables import read_table
 from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.stimuli.images import read_bytes
+from bids_encoder.stimuli.segments import Segment
 from bids_encoder.synthesis.columns import check_columns, is_among
 from bids_encoder.synthesis.contrast_file import Condition, Contrast, ContrastFile
 from bids_encoder.synthesis.folder import TABLE, PictureFolder, read_folder
@@ -33,11 +33,11 @@ class Shown:
     Attributes
     ----------
     events : tuple of Path
-        One table of events a run.
+        One table a run: of events, or of what precomputed maps show.
     presentations : tuple of tuples of Presentation
         One tuple a run.
-    stimuli : dict of str to Path
-        Files by stimulus id; no two have the same content.
+    stimuli : dict of str to Path or Segment
+        Pictures and clips by stimulus id; no two have the same content.
     dataset_root : Path
     stim_dir : Path or None
         Folder with the stimuli in place of ``stimuli``.
@@ -45,7 +45,7 @@ class Shown:
 
     events: tuple[Path, ...]
     presentations: tuple[tuple[Presentation, ...], ...]
-    stimuli: Mapping[str, Path]
+    stimuli: Mapping[str, Path | Segment]
     dataset_root: Path
     stim_dir: Path | None = None
 
@@ -161,7 +161,7 @@ class _Finder:
     def _trials(self, wanted: Mapping[str, tuple[str, ...]], place: str):
         if self._events is None:
             tolerated = Tolerated()  # the plan has warned of them
-            self._events = [read_events(path, tolerated) for path in self.shown.events]
+            self._events = [read_table(path, tolerated) for path in self.shown.events]
         columns: dict[str, set[str]] = {}
         for table in self._events:
             for name in table.columns:
@@ -219,14 +219,14 @@ class _Finder:
         """The id under which a participant was shown a picture; None: it was not."""
         if id_ in self.shown.stimuli:
             return id_
-        return self._digests().get(_digest(file)) if file.is_file() else None
+        return self._digests().get(digest_of(file)) if file.is_file() else None
 
     def _elsewhere(self, condition: Condition, place: str) -> list[str]:
         folder = read_folder(condition.folder, file=self.path, place=f"{place}.Folder")
         ids = []
         for name in _chosen(folder, condition.stimuli, self.path, f"{place}.Stimuli"):
             file = folder.files[name]
-            digest = _digest(file)
+            digest = digest_of(file)
             known = self._digests().get(digest)
             if known is None:
                 known = os.path.relpath(file, self.path.absolute().parent).replace(os.sep, "/")
@@ -240,7 +240,7 @@ class _Finder:
     def _digests(self) -> dict[str, str]:
         """Ids by content: of what was shown, and of pictures from elsewhere met so far."""
         if self._ids is None:
-            self._ids = {_digest(file): id_ for id_, file in self.shown.stimuli.items()}
+            self._ids = {digest_of(file): id_ for id_, file in self.shown.stimuli.items()}
         return self._ids
 
 
@@ -289,5 +289,8 @@ def _put_together(contrast: Contrast, found: Mapping[str, _Found], path: Path) -
     return ContrastPictures(contrast, {name: one.pictures for name, one in ours.items()}, trials)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(read_bytes(path)).hexdigest()
+def digest_of(stimulus: Path | Segment) -> str:
+    """SHA-256 of the content of a picture, or of a stretch of a film."""
+    if isinstance(stimulus, Segment):
+        return stimulus.digest
+    return hashlib.sha256(read_bytes(stimulus)).hexdigest()
