@@ -14,7 +14,8 @@ from bids_encoder.errors import UsageError
 
 NAMES = {
     "sub": "01", "task": "pictures", "space": "MNI152NLin2009cAsym", "res": "2", "tpl": "study",
-    "atlas": "visual", "contrast": "faces", "network": "resnet18", "layer": "layer1.0.relu", "measure": "r",
+    "atlas": "visual", "contrast": "faces", "network": "resnet18", "layer": "layer1.0.relu",
+    "measure": "r",
     "runid": "20260102-030405",
 }  # fmt: skip
 
