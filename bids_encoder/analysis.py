@@ -248,9 +248,9 @@ def _held_out(plan: Plan, responses: Responses) -> np.ndarray:
     )
 
 
-def training_data(settings: Settings, plan: Plan) -> tuple[Responses, Samples]:
+def training_data(settings: Settings, plan: Plan, device: str) -> tuple[Responses, Samples]:
     """What the models of a plan learn from, measured again."""
-    _, measured = _responses(settings, plan)
+    _, measured = _responses(settings, plan, device)
     responses = measured.responses
     training = ~_held_out(plan, responses)
     return responses.take(training), _samples(settings, plan, responses).take(training)

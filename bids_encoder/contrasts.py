@@ -130,7 +130,7 @@ class _Work:
 
     @cached_property
     def training(self) -> tuple[Responses, Samples]:
-        return training_data(self.lab.settings, self.lab.plan)
+        return training_data(self.lab.settings, self.lab.plan, self.lab.device)
 
     def _refuse_trained(self, store: FeatureStore) -> None:
         """Without BOLD nothing can be fitted again: no picture may have trained the models."""

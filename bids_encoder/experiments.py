@@ -12,6 +12,7 @@ from bids_encoder.errors import UsageError
 from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
 from bids_encoder.settings import Settings
+from bids_encoder.shown_pictures import ShownPictures
 
 
 class Experiment(Protocol):
@@ -42,11 +43,13 @@ def experiment(name: str) -> Experiment:
         return retinotopy
     if name.lower().endswith(".json"):
         return Contrasts(Path(name))
+    if Path(name).is_dir() or "/" in name:
+        return ShownPictures(Path(name))
     raise UsageError(
         "There is no such experiment.",
         place="--synthesize",
         found=name,
-        expected="retinotopy, or a JSON file of contrasts",
+        expected="retinotopy, a JSON file of contrasts, or a folder of pictures",
     )
 
 

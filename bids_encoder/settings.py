@@ -295,7 +295,7 @@ class Synthesis:
     synthesize: tuple[str, ...] = option(
         (), nargs="+", metavar="X", changes_results=False,
         help="predict an experiment from the models: retinotopy (angle and eccentricity maps from "
-        "wedges and rings), or a JSON file of contrasts",
+        "wedges and rings), a JSON file of contrasts, or a folder of pictures",
     )  # fmt: skip
     reuse_models: bool = option(
         False, action="store_true", changes_results=False,

@@ -53,7 +53,7 @@ def extended_schema() -> dict:
         }
     objects["extensions"]["h5"] = {"value": ".h5", "display_name": "HDF5", "description": "HDF5"}
     ours = {
-        "statmap": (["statmap"], [".nii.gz", ".json"], ["contrast", "stat"]),
+        "statmap": (["statmap"], [".nii.gz", ".tsv", ".json"], ["contrast", "stat"]),
         "table": (
             [
                 *("fingerprint", "groupfingerprint", "scores", "groupscores", "smoothness"),

@@ -229,6 +229,39 @@ def write_table(
     return path
 
 
+def write_series(
+    analysis: Analysis,
+    kind: str,
+    maps: np.ndarray,
+    grid: Grid,
+    columns: Mapping[str, Sequence],
+    meanings: Mapping[str, str],
+    *,
+    extra: Mapping[str, object] | None = None,
+    **names: str | None,
+) -> Path:
+    """Write many maps as one image, one volume each, a table of its volumes, and their sidecar.
+
+    Parameters
+    ----------
+    analysis, kind, grid, extra, **names
+        As for :func:`write_statmap`.
+    maps : (m, V) array
+    columns, meanings : mapping
+        What each volume is, one row a volume; see :func:`write_table`.
+    """
+    import nibabel
+
+    meaning = Meaning(outputs.kinds()[kind].intent, (), kind[:15], ())
+    images = [grid.images(np.asarray(one, np.float32), np.nan, meaning)[None] for one in maps]
+    path = _begin(analysis, kind, names)
+    atomic.write_nifti(path, nibabel.concat_images(images))
+    atomic.write_tsv(analysis.path(kind, ".tsv", **names), columns)
+    explained = {name: {"Description": meanings[name]} for name in columns}
+    _finish(analysis, kind, names, {"SkullStripped": True, **(extra or {}), **explained})
+    return path
+
+
 def write_weights(
     analysis: Analysis,
     kind: str,

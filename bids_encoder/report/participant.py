@@ -12,7 +12,7 @@ from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written, find_analyses
 from bids_encoder.errors import MissingInputError
-from bids_encoder.report import fingerprints, methods, neural_code, retinotopy
+from bids_encoder.report import contrasts, fingerprints, methods, neural_code, retinotopy
 from bids_encoder.report.maps import draw_maps
 from bids_encoder.report.page import Section, Table, render
 from bids_encoder.report.stimuli import stimuli_figure
@@ -66,6 +66,7 @@ def _sections(written: Written) -> list[Section]:
     return [
         _section(written),
         *retinotopy.sections(written),
+        *contrasts.sections(written),
         *neural_code.sections(written),
     ]
 

@@ -13,25 +13,9 @@ from bids_encoder.bids.annex import lacks_content, require_content
 from bids_encoder.bids.catalogue import FILE_COLUMNS
 from bids_encoder.bids.tables import is_absent, read_table
 from bids_encoder.errors import DataError, MissingInputError
+from bids_encoder.stimuli.folder import SUFFIXES, is_picture
 
 TABLE = "stimuli.tsv"
-_PICTURES = frozenset(
-    [
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".ppm",
-        ".jp2",
-        ".jpx",
-        ".j2k",
-        ".dib",
-    ]
-)
 _ANNEX = f"{os.sep}.git{os.sep}annex{os.sep}objects{os.sep}"
 
 
@@ -97,7 +81,7 @@ def read_folder(folder: str | Path, *, file: Path | None = None, place: str = ""
         raise DataError(
             "The folder holds no pictures.",
             file=folder,
-            expected=f"files such as face01.png ({', '.join(sorted(_PICTURES))})",
+            expected=f"files such as face01.png ({', '.join(sorted(SUFFIXES))})",
             remedy="give the folder with the pictures",
         )
     for name in names:
@@ -115,7 +99,7 @@ def _walk(folder: Path) -> list[str]:
         found += [
             posixpath.normpath(posixpath.join(relative, name))
             for name in names
-            if not name.startswith(".") and posixpath.splitext(name)[1].lower() in _PICTURES
+            if not name.startswith(".") and is_picture(name)
         ]
     return found
 

@@ -266,3 +266,45 @@ def test_our_names_pass_the_extended_schema(done, validate_bids, extended_schema
     issues = validate_bids(out, extended_schema_file)
     assert not [one for one in issues if one["severity"] == "error"]
     assert not [one for one in validate_bids(out) if one["severity"] == "error"]
+
+
+def test_every_picture_of_a_folder_is_predicted(done, monkeypatch):
+    tiny, out, *_ = done
+    monkeypatch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+    arguments = (
+        tiny.bids, out, "participant", *OPTIONS, "--features", tiny.features,
+        "--reuse-models", "--synthesize", tiny.folder / "looked at",
+    )  # fmt: skip
+    folder = tiny.folder / "looked at"
+    shutil.copytree(tiny.folder / "new", folder)
+    copy = tiny.bids / "stimuli" / PICTURES[0]
+    (folder / "set0").mkdir()
+    shutil.copy(copy, folder / PICTURES[0])
+    table = folder / "stimuli.tsv"
+    table.write_text(table.read_text() + f"{PICTURES[0]}\told\n")
+    refused = run_app(*arguments)
+    assert refused.code == 65 and "have no features in the file" in refused.said
+    names = [name[4:] for name in NEW]
+    values = {
+        layer: np.vstack([own[:-1], NEW_VALUES, own[-1:]]) for layer, own in layer_values().items()
+    }
+    write_features(tiny.features, [*PICTURES, *names], values)
+    end = run_app(*arguments)
+    assert end.code == 0 and "have learned from 1 of the 13 pictures" in end.said
+    image = nibabel.load(path_of(out, "lookedat", "stat-prediction_desc-*.nii.gz"))
+    rows = pd.read_table(path_of(out, "lookedat", "stat-prediction_desc-*.tsv"))
+    assert image.shape[3] == len(rows) == 13
+    assert rows.filename.tolist() == [*names, PICTURES[0]]
+    assert rows.trained.tolist() == [0] * 12 + [1] and rows.kind[0] == "a"
+    maps = np.asarray(image.dataobj)
+    expected = NEW_VALUES @ readout()
+    found = maps[truth() == 1].T[:12]
+    each = [np.corrcoef(a, b)[0, 1] for a, b in zip(found.T, expected.T, strict=True)]
+    assert np.median(each) > 0.6
+    means = nibabel.load(path_of(out, "lookedat", "stat-mean_desc-*.nii.gz"))
+    values = pd.read_table(path_of(out, "lookedat", "stat-mean_desc-*.tsv"))
+    assert values.value.tolist() == ["a", "b", "old"] and values.pictures.tolist() == [6, 6, 1]
+    np.testing.assert_allclose(
+        np.asarray(means.dataobj)[..., 0], maps[..., :6].mean(axis=3), atol=1e-5
+    )
+    assert "done before" in run_app(*arguments).said

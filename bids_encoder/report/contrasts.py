@@ -1,0 +1,187 @@
+"""Synthesized contrasts in a participant's page: maps side by side, precision and recall."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nibabel
+import numpy as np
+import pandas as pd
+
+from bids_encoder.bids import outputs
+from bids_encoder.bids.names import parse_name
+from bids_encoder.bids.sidecars import read_json
+from bids_encoder.bids.written import ENTITIES, Written
+from bids_encoder.report import figures
+from bids_encoder.report.page import Figure, Section, Table
+
+_DRAWN = "effect"  # what of the synthesized contrast is thresholded in the figure
+
+
+def sections(written: Written) -> list[Section]:
+    """A part of the page for each contrast that was synthesized with these models."""
+    return [_section(written, label, side) for label, side in _contrasts(written)]
+
+
+def _contrasts(written: Written) -> list[tuple[str, dict]]:
+    """Labels and sidecars of the contrasts of this analysis."""
+    desc = f"{outputs.label(written.names['network'])}+synthesized"
+    ours = {key: value for key, value in written.names.items() if key in ENTITIES and value}
+    ours |= {"stat": "t", "desc": desc}
+    found = []
+    folder = written.path("scores").parent
+    for path in sorted(folder.glob(f"*_contrast-*_stat-t_desc-{desc}_statmap.json")):
+        entities = dict(parse_name(path).entities)
+        label = entities.pop("contrast")
+        side = read_json(path)
+        models = (side.get("Settings") or {}).get("models")
+        if entities == ours and models == [written.sidecar.get("SettingsHash")]:
+            found.append((label, side))
+    return found
+
+
+def _section(written: Written, label: str, side: dict) -> Section:
+    title = f"Contrast {side['Contrast']}, task {written.names['task']}"
+    table = _read(_path(written, "precisionrecall", label))
+    curves = _read(_path(written, "curves", label))
+    drawn = [_maps(written, label)]
+    if table is not None and curves is not None and len(curves):
+        drawn.append(_curves(written, label, table, curves))
+    return Section(
+        title=title,
+        anchor=outputs.label(title + (written.names["network"] or "")),
+        paragraphs=(_said(side), _learned(side)),
+        tables=() if table is None else (_areas(table),),
+        figures=tuple(drawn),
+    )
+
+
+def _path(written: Written, kind: str, label: str) -> Path:
+    return outputs.output_path(written.root, kind, {**written.names, "contrast": label})
+
+
+def _read(path: Path) -> pd.DataFrame | None:
+    return pd.read_table(path) if path.exists() else None
+
+
+def _said(side: dict) -> str:
+    terms = ", ".join(
+        f"{weight:+.3g} × {name} ({side['Pictures'][name]} pictures)"
+        for name, weight in side["Weights"].items()
+    )
+    return f"{terms}. Predictions are the mean of those from {', '.join(side['Layers'])}."
+
+
+def _learned(side: dict) -> str:
+    samples = side["TrainingSamples"]
+    if samples is None:
+        return "None of the pictures has trained the models of this analysis, which predict them."
+    if side["Parts"] == 1:
+        return (
+            "The models that predict these pictures were fitted again without them, on "
+            f"{samples[0]} samples."
+        )
+    return (
+        "Hardly anything else was shown: the pictures are halved, and each half is predicted by "
+        f"models fitted without it ({' and '.join(map(str, samples))} samples). Precision and "
+        "recall compare each half with its own trials; the maps are of both halves, and the "
+        "synthesized one owes some of its likeness to the measured one to that."
+    )
+
+
+def _maps(written: Written, label: str) -> Figure:
+    synthesized = _volume(_path(written, "synthesized_effect", label))
+    measured_path = _path(written, "measured_t", label)
+    rows = [("synthesized", synthesized, "standard deviations")]
+    if measured_path.exists():
+        rows.insert(0, ("measured", _volume(measured_path), "t"))
+    limits = [max(float(np.nanquantile(np.abs(v), 0.999)), 1e-6) for _, v, _ in rows]
+    weights = np.square(np.nan_to_num(rows[0][1]))
+    view = figures.view_of(
+        written.image("mask"), np.where(weights > np.quantile(weights, 0.98), weights, 0)
+    )
+    figure = figures.map_rows(
+        [
+            (f"{title}\n± {limit:.2g}", np.where(np.abs(v) > 0.15 * limit, v / limit, np.nan))
+            for (title, v, _), limit in zip(rows, limits, strict=True)
+        ],
+        _volume(written.path("boldref")), view, vmin=-1, vmax=1, colors="RdBu_r",
+        label="share of the scale of each row",
+    )  # fmt: skip
+    path = outputs.output_path(
+        written.root, "figure", {**written.names, "layer": f"contrast{label}"}
+    )
+    figures.save(figure, path)
+    scales = "; ".join(
+        f"{title}: ± {limit:.2g} {unit}"
+        for (title, _, unit), limit in zip(rows, limits, strict=True)
+    )
+    return Figure(
+        "Measured and synthesized" if len(rows) > 1 else "Synthesized",
+        path,
+        f"Red: positive, blue: negative. The scale of each row ends at the 99.9th percentile of "
+        f"its absolute values ({scales}); values below 15 % of it are not drawn. Left is left.",
+    )
+
+
+def _volume(path: Path) -> np.ndarray:
+    return np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
+
+
+def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+    """Precision over recall: all layers together, and each alone."""
+    drawn = curves[curves.statistic == _DRAWN]
+    areas = table[table.statistic == _DRAWN].set_index(["layer", "direction"])
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", sharey=True)
+    layers = [one for one in table.layer.unique() if one != "all"]
+    colors = dict(zip(layers, figures.layer_colors(len(layers)).colors, strict=True))
+    for panel, direction in zip(axes, ("positive", "negative"), strict=True):
+        for layer in [*layers, "all"]:
+            points = drawn[(drawn.layer == layer) & (drawn.direction == direction)]
+            style = {"color": colors.get(layer, figures.INK), "linewidth": 1.2}
+            if layer == "all":
+                style["linewidth"] = 2.8
+            area = areas.loc[layer, direction].average_precision
+            panel.plot(points.recall, points.precision, label=f"{layer} ({area:.2f})", **style)
+        every = areas.loc["all", direction]
+        panel.axhline(every.chance, color="#8b929e", linestyle=":", label="chance")
+        panel.axvline(0.5, color="#d8dee9", zorder=0)
+        panel.plot(every.recall, every.precision, "o", color=figures.INK, markersize=6)
+        panel.set_title(
+            f"{direction}: {every.voxels_measured:.0f} of {every.voxels:.0f} voxels to be found",
+            fontsize=10, color=figures.INK,
+        )  # fmt: skip
+        panel.set_xlabel("recall")
+        panel.set_xlim(0, 1)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(frameon=False, fontsize=7, ncols=2)
+    axes[0].set_ylabel("precision")
+    path = outputs.output_path(
+        written.root, "figure", {**written.names, "layer": f"contrast{label}curves"}
+    )
+    figures.save(figure, path)
+    return Figure(
+        "Precision and recall",
+        path,
+        "How well the synthesized effect, thresholded at every value in turn, finds the voxels "
+        "that the measured contrast shows (t > 3): for the mean over layers (thick) and for each "
+        "layer alone, with average precision. The dot is R50, the highest precision at a recall "
+        "of at least one half.",
+    )
+
+
+def _areas(table: pd.DataFrame) -> Table:
+    header = ("layer", "direction", "average precision: effect", "t", "chance",
+              "precision at R50", "recall at R50", "voxels to be found")  # fmt: skip
+    by_effect = table[table.statistic == _DRAWN]
+    by_t = table[table.statistic == "t"].set_index(["layer", "direction"])
+    rows = tuple(
+        (
+            row.layer, row.direction, f"{row.average_precision:.3f}",
+            f"{by_t.loc[row.layer, row.direction].average_precision:.3f}", f"{row.chance:.3f}",
+            f"{row.precision:.3f}", f"{row.recall:.2f}", f"{row.voxels_measured}",
+        )
+        for row in by_effect.itertuples()
+    )  # fmt: skip
+    return Table("Agreement with the measured contrast", header, rows)
