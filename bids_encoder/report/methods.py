@@ -22,7 +22,6 @@ _NETWORKS = {
     "resnet": "he2016",
     "inception": "szegedy2016",
     "overfeat": "sermanet2014",
-    "motion_energy": "nishimoto2011",
 }
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -100,14 +99,27 @@ def readable(text: str) -> str:
 def _features(written: Written) -> str:
     side = written.sidecar
     network, layers = side["Network"], side["Layers"]
-    key = next((key for name, key in _NETWORKS.items() if network.startswith(name)), None)
-    state = " with random weights" if side["Settings"].get("untrained") else ""
-    text = (
-        f"Features were the activations of {_number(len(layers), 'layer')} of {network}{state}"
-        f"{f' [@{key}]' if key else ''} ({', '.join(layers)}) to {side['NumberOfStimuli']} "
-        "different stimuli, each layer smoothed and subsampled in space to at most 25 000 features "
-        "and compressed with sign(x) log(1 + |x|) [@eickenberg2017]."
-    )
+    if side.get("FeaturesFrom", {}).get("network") == "features computed elsewhere":
+        text = f"Features ({', '.join(layers)}) were computed elsewhere, for"
+    elif network == "gabor":
+        text = f"Features were the energies of a Gabor pyramid in {_number(len(layers), 'band')} of"
+        text += " spatial frequency, of"
+    elif network == "motion_energy":
+        text = "Features were motion energies [@nishimoto2011], of"
+    else:
+        state = " with random weights" if side["Settings"].get("untrained") else ""
+        key = next((key for name, key in _NETWORKS.items() if network.startswith(name)), None)
+        text = (
+            f"Features were the activations of {_number(len(layers), 'layer')} of {network}{state}"
+            f"{f' [@{key}]' if key else ''} ({', '.join(layers)}), smoothed and subsampled in space to at most 25 000 a layer "
+            "and compressed with sign(x) log(1 + |x|) [@eickenberg2017], to"
+        )
+    text += f" {side['NumberOfStimuli']} different stimuli."
+    if side.get("NumberOfFilms"):
+        text += (
+            f" Films were sampled {side['FramesPerSecond']:g} times a second, and features "
+            "averaged over frames."
+        )
     if side["Design"] == "continuous":
         delays = _listed([f"{delay:g}" for delay in side["Settings"]["delays"]])
         text += (
@@ -163,14 +175,14 @@ def _responses(written: Written) -> str:
 
 def _hrf(name: str) -> str:
     if name.startswith("rank1"):
-        basis = {"fir": "a finite impulse response", "spm3": "a canonical, three-function"}.get(
+        basis = {"fir": "a finite-impulse-response", "spm3": "SPM's three-function"}.get(
             name.partition("-")[2], "a Fourier"
         )
         return (
             "one haemodynamic response per voxel and one amplitude per stimulus, estimated "
             f"together over {basis} basis [@pedregosa2015]"
         )
-    return f"the canonical haemodynamic response of {name}"
+    return f"the canonical haemodynamic response of {'SPM' if name == 'spm' else name.title()}"
 
 
 def _models(written: Written) -> str:

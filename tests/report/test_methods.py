@@ -43,7 +43,7 @@ def test_every_citation_is_in_the_bibliography(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "canonical haemodynamic response of spm"),
+        ({}, "canonical haemodynamic response of SPM"),
         ({}, "confounds (nilearn's strategies motion, compcor)"),
         ({}, "two runs of preprocessed BOLD in T1w space (TR 2 s)"),
         ({}, "(Krizhevsky 2014)"),
@@ -58,6 +58,9 @@ def test_every_citation_is_in_the_bibliography(tmp_path):
             {"VolumesAndConfounds": {"run-1": {"Volumes": 100, "VolumesUsed": 88}}},
             "scrubbed for motion (12 in all) had weight 0",
         ),
+        ({"Network": "gabor"}, "energies of a Gabor pyramid in two bands"),
+        ({"NumberOfFilms": 3, "FramesPerSecond": 15.0}, "sampled 15 times a second"),
+        ({"FeaturesFrom": {"network": "features computed elsewhere"}}, "computed elsewhere"),
         ({"Preprocessed": False}, "BOLD that was not preprocessed"),
         ({"Groups": ["ses-1", "ses-2", "ses-3"]}, "left out sessions"),
         ({"Groups": ["block 1", "block 2"]}, "left out contiguous blocks"),
