@@ -111,8 +111,9 @@ def _features(written: Written) -> str:
         key = next((key for name, key in _NETWORKS.items() if network.startswith(name)), None)
         text = (
             f"Features were the activations of {_number(len(layers), 'layer')} of {network}{state}"
-            f"{f' [@{key}]' if key else ''} ({', '.join(layers)}), smoothed and subsampled in space to at most 25 000 a layer "
-            "and compressed with sign(x) log(1 + |x|) [@eickenberg2017], to"
+            f"{f' [@{key}]' if key else ''} ({', '.join(layers)}), smoothed and "
+            "subsampled in space to at most 25 000 a layer and compressed with "
+            "sign(x) log(1 + |x|) [@eickenberg2017], to"
         )
     text += f" {side['NumberOfStimuli']} different stimuli."
     if side.get("NumberOfFilms"):
