@@ -22,11 +22,12 @@ def table(*options: str) -> list[str]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
-def test_a_run_that_is_killed_or_told_to_end_goes_on_to_the_same_bytes():
+def test_a_run_that_is_killed_goes_on_to_the_same_bytes():
     rows = table("--quick")
     assert [row.split(" | ")[0] for row in rows] == [
-        "| dataset, output and work folder elsewhere", "| kill -9 at random moments", "| SIGTERM",
-    ]  # fmt: skip
+        "| dataset, output and work folder elsewhere",
+        "| kill -9 at random moments",
+    ]
 
 
 @pytest.mark.slow
