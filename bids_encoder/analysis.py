@@ -40,6 +40,7 @@ from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.betas import betas_grid, measure_betas
 from bids_encoder.responses.grids import common_grid
 from bids_encoder.responses.measure import Measured, measure
+from bids_encoder.responses.meshes import load_meshes
 from bids_encoder.responses.rank1_runs import Shapes
 from bids_encoder.settings import Settings, result_settings
 from bids_encoder.similarity import sampled_stimuli, tables_are_done, write_neural_code
@@ -96,6 +97,7 @@ def analyse(
             "features": source.identity,
             "stimuli": plan.stimuli_stamp,
             "reference_times": [run.start_time for run in plan.runs],
+            **({"meshes": plan.surfaces.source} if plan.surfaces else {}),
         },
         sources=plan.sources,
     )
@@ -126,7 +128,9 @@ def analyse(
         max_folds=settings.encoding.n_folds or MAX_FOLDS,
         stimuli=training.stimuli,
     )
-    write_mask(analysis, grid)
+    write_mask(
+        analysis, grid, {"Surfaces": plan.surfaces.named(datasets)} if plan.surfaces else None
+    )
     write_statmap(analysis, "boldref", measured.mean_bold, grid)
     if measured.shapes is not None:
         _write_shapes(analysis, measured.shapes, grid)
@@ -189,7 +193,8 @@ def _responses(settings: Settings, plan: Plan, device: str) -> tuple[Grid, Measu
             grid = betas_grid(plan.runs, plan.infos)
             measured = measure_betas(plan.runs, plan.presentations, grid, **how)
         else:
-            grid = common_grid(plan.runs, plan.infos)
+            meshes = load_meshes(plan.surfaces.measured) if plan.surfaces else None
+            grid = common_grid(plan.runs, plan.infos, meshes)
             measured = measure(
                 plan.runs,
                 plan.infos,

@@ -14,7 +14,7 @@ from bids_encoder.bids.derivatives import Analysis, is_done, start_analysis, wri
 from bids_encoder.bids.description import init_dataset
 from bids_encoder.bids.names import without_prefix
 from bids_encoder.bids.spaces import NATIVE, is_own
-from bids_encoder.bids.written import Written, find_analyses, read_fingerprints
+from bids_encoder.bids.written import PLACE, Written, find_analyses, read_fingerprints
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
 from bids_encoder.group_maps import N_PERMUTATIONS, how_tested, source_maps, write_maps
@@ -125,7 +125,7 @@ def _alike(found: Sequence[Written]) -> dict[tuple, list[Written]]:
     """Analyses that can be compared: the same task, space, resolution and network."""
     groups: dict[tuple, list[Written]] = {}
     for one in found:
-        key = tuple(one.names[name] for name in ("task", "network", "space", "res"))
+        key = tuple(one.names[name] for name in ("task", "network", *PLACE))
         groups.setdefault(key, []).append(one)
     return groups
 
@@ -133,8 +133,8 @@ def _alike(found: Sequence[Written]) -> dict[tuple, list[Written]]:
 def _check_spaces(groups: Mapping[tuple, Sequence[Written]]) -> None:
     """Refuse participants who have no space in common; warn of spaces that some lack."""
     by_task: dict[tuple, dict[str, list[str]]] = {}
-    for (task, network, space, res), members in groups.items():
-        name = (space or "as acquired") + (f" (res-{res})" if res else "")
+    for (task, network, *place), members in groups.items():
+        name = _in_words(dict(zip(PLACE, place, strict=True)))
         people = [f"sub-{one.names['sub']}" for one in members]
         by_task.setdefault((task, network), {})[name] = people
     for (task, network), spaces in by_task.items():
@@ -159,6 +159,12 @@ def _check_spaces(groups: Mapping[tuple, Sequence[Written]]) -> None:
                 )
 
 
+def _in_words(place: Mapping[str, str | None]) -> str:
+    more = [f"{name}-{place[name]}" for name in ("res", "den", "hemi") if place[name]]
+    more += [place["form"].upper()] if place["form"] else []
+    return (place["space"] or "as acquired") + (f" ({', '.join(more)})" if more else "")
+
+
 def _check_layers(members: Sequence[Written]) -> None:
     kinds: dict[tuple[str, ...], list[str]] = {}
     for one in members:
@@ -178,9 +184,14 @@ def _check_layers(members: Sequence[Written]) -> None:
 def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list[str]:
     """Write the tables of all participants and, in a common space, maps."""
     first = members[0]
-    names = {key: first.names[key] for key in ("task", "space", "res", "network")}
+    names = {key: first.names[key] for key in ("task", "network", *PLACE)}
     tables = [one.fingerprints() for one in members]
-    sources = [one.path(kind, layer) for one in members for kind, layer in source_maps(one.layers)]
+    sources = [
+        path
+        for one in members
+        for kind, layer in source_maps(one.layers)
+        for path in one.files(kind, layer).values()
+    ]
     sources += [path for table in tables for path in table.values()]
     analysis = start_analysis(
         datasets,

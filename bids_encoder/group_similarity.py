@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_encoder.bids.derivatives import is_done, start_analysis, write_table
-from bids_encoder.bids.written import Written, read_table
+from bids_encoder.bids.written import PLACE, Written, read_table
 from bids_encoder.errors import DataError
 from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
 from bids_encoder.neural_code.analysis import noise_ceiling
@@ -56,7 +56,7 @@ def write_group_similarity(datasets: Mapping[str, Path], members: Sequence[Writt
         What was written, in a few words; nothing where no participant has tables.
     """
     tables = [one.of_atlases("similarity") for one in members]
-    names = {key: members[0].names[key] for key in ("task", "space", "res", "network")}
+    names = {key: members[0].names[key] for key in ("task", "network", *PLACE)}
     said = []
     for atlas in dict.fromkeys(name for found in tables for name in found):
         paths = [found[atlas] for found in tables if atlas in found]

@@ -16,6 +16,7 @@ import numpy as np
 from bids_encoder import console, memory
 from bids_encoder.bids.dataset import Run
 from bids_encoder.bids.events import Presentation
+from bids_encoder.bids.meshes import SurfaceFiles
 from bids_encoder.encoding.memory import make_plan as make_fit_plan
 from bids_encoder.encoding.ridge import PENALTIES
 from bids_encoder.regions import RegionFiles
@@ -27,6 +28,9 @@ from bids_encoder.responses.volumes import Cleaning, listed_reasons
 from bids_encoder.stimuli.films import Film
 from bids_encoder.stimuli.segments import Segment
 from bids_encoder.testset import TestSet
+
+# What a place is called that has a value.
+PLACES = {None: "voxels", "gifti": "vertices", "cifti": "points"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Plan:
         What is held out of all training.
     runs_together : bool
         Whether responses are estimated from all runs together, run by run otherwise.
+    surfaces : SurfaceFiles or None
+        Geometry of the hemispheres, where the BOLD lies on surfaces.
     """
 
     participant: str
@@ -76,6 +82,7 @@ class Plan:
     regions: tuple[RegionFiles, ...] = ()
     test_set: TestSet | None = None
     runs_together: bool = False
+    surfaces: SurfaceFiles | None = None
 
     @property
     def precomputed(self) -> bool:
@@ -89,16 +96,22 @@ class Plan:
         return {
             "sub": self.participant,
             "task": self.task,
+            "hemi": next(iter(run.hemispheres)) if len(run.hemispheres) == 1 else None,
             "space": run.space,
             "res": run.resolution,
+            "den": run.density,
+            "form": run.form,
         }
 
     @property
     def sources(self) -> list[Path]:
         """Every file of the dataset that this analysis reads, but the stimuli."""
-        kinds = ("bold", "events", "mask", "confounds")
-        files = [getattr(run, kind) for kind in kinds for run in self.runs]
+        files = [path for run in self.runs for path in run.images]
+        kinds = ("events", "mask", "confounds")
+        files += [getattr(run, kind) for kind in kinds for run in self.runs]
         files += [image for run in self.runs if run.betas for image in run.betas.images]
+        if self.surfaces is not None and self.surfaces.own:
+            files += self.surfaces.files
         return list(dict.fromkeys(file for file in files if file is not None))
 
     @property
@@ -180,10 +193,12 @@ class Plan:
         groups = self.grouping.names
         rows = [
             *self._measured(),
-            ("voxels", str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
+            (PLACES[self.runs[0].form],
+             str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
             ("stimuli", f"{self._contents()}, shown {shown} time{'s' * (shown != 1)}"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
             ("groups", f"{len(groups)} for cross-validation: {listed(groups)}"),
+            *([("meshes", self.surfaces.source)] if self.surfaces else []),
             ("regions", ", ".join(one.source for one in self.regions) or "none"),
             ("network", f"{network}: {', '.join(layers)}"),
             ("memory", self._memory(n_voxels, exact, budget)),

@@ -17,14 +17,17 @@ from bids_encoder.bids.checks import participant_labels
 from bids_encoder.bids.dataset import Dataset, Run, find_runs, select_files
 from bids_encoder.bids.events import Presentation, check_onsets, read_presentations
 from bids_encoder.bids.filters import load_filter_file
+from bids_encoder.bids.meshes import SurfaceFiles, find_surfaces
 from bids_encoder.bids.trials import read_trials
 from bids_encoder.errors import UsageError
 from bids_encoder.plan import Plan
 from bids_encoder.regions import find_regions
 from bids_encoder.responses.betas import describe_betas
-from bids_encoder.responses.bold import BoldInfo, describe_bold
+from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.confounds import Thresholds
 from bids_encoder.responses.design import DesignChoice, choose_design
+from bids_encoder.responses.grids import check_frames, describe_run
+from bids_encoder.responses.meshes import count_vertices
 from bids_encoder.responses.rank1_runs import RANK1
 from bids_encoder.responses.volumes import clean_runs
 from bids_encoder.screen import read_screen
@@ -60,8 +63,18 @@ def make_plans(settings: Settings, dataset: Dataset, participant: str) -> list[P
             ours = [one for run in runs for one in seen if one[0] is run]
             plan = _plan_task(settings, participant, ours, files, films)
             regions = find_regions(settings, dataset, participant, runs)
-            plans.append(replace(plan, regions=regions))
+            surfaces = _find_surfaces(dataset, participant, plan)
+            plans.append(replace(plan, regions=regions, surfaces=surfaces))
     return plans
+
+
+def _find_surfaces(dataset: Dataset, participant: str, plan: Plan) -> SurfaceFiles | None:
+    frame = plan.infos[0].frame
+    if frame is None:
+        return None
+    check_frames(plan.infos)
+    sizes = {side: sheet.n_vertices for side, (sheet, _) in frame.sheets.items()}
+    return find_surfaces(dataset, participant, plan.runs[0].space, sizes, count_vertices)
 
 
 def betas_options(settings: Settings) -> BetasOptions:
@@ -94,7 +107,7 @@ def _read_runs(settings, dataset, participant, space, filters) -> tuple[list[_Se
         stim_dir=settings.stimuli.stim_dir,
     )
     runs = [run for run in runs if run.events in shown]
-    infos = [describe_bold(run.bold, run.repetition_time) for run in runs]
+    infos = [describe_run(run) for run in runs]
     return [(run, info, shown[run.events]) for run, info in zip(runs, infos, strict=True)], files
 
 

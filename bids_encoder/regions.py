@@ -13,7 +13,9 @@ from bids_encoder.bids.atlases import OTHER_SPACE, open_atlases
 from bids_encoder.bids.labels import from_one
 from bids_encoder.bids.records import Dataset, Run
 from bids_encoder.bids.regions import RegionFiles, find_region_files
+from bids_encoder.bids.surface_regions import find_surface_regions
 from bids_encoder.errors import DataError, UsageError
+from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.responses.atlas import (
     Regions,
@@ -23,6 +25,7 @@ from bids_encoder.responses.atlas import (
     to_regions,
 )
 from bids_encoder.responses.images import open_image
+from bids_encoder.responses.surface_atlas import surface_labels
 from bids_encoder.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -50,13 +53,15 @@ def find_regions(
         As :func:`bids_encoder.bids.atlases.open_atlases` raises them; and two atlases
         of one name.
     """
-    found = find_region_files(dataset, participant, runs)
+    find = find_surface_regions if runs[0].form else find_region_files
+    found = find(dataset, participant, runs)
     try:
         found += open_atlases(
             settings.regions.atlas,
             settings.regions.atlas_labels,
             space=runs[0].space,
             resolution=runs[0].resolution,
+            surfaces=runs[0].form is not None,
             allow_downloads=settings.network.allow_downloads,
         )
     except UsageError as error:
@@ -77,7 +82,7 @@ def find_regions(
     return tuple(found)
 
 
-def load_regions(files: Sequence[RegionFiles], grid: VolumeGrid) -> tuple[Regions, ...]:
+def load_regions(files: Sequence[RegionFiles], grid: Grid) -> tuple[Regions, ...]:
     """Say which region each analysed voxel is in, atlas by atlas.
 
     Parameters
@@ -99,9 +104,9 @@ def load_regions(files: Sequence[RegionFiles], grid: VolumeGrid) -> tuple[Region
         An image cannot be read or holds no labels, or an atlas that the user named has
         no region there.
     """
-    mask, loaded = grid.mask, []
+    loaded = []
     for one in files:
-        regions = _load(one, mask)
+        regions = _load(one, grid)
         if regions.names:
             loaded.append(regions)
             logger.info(f"Atlas {one.atlas}: {len(regions.names)} regions ({one.source}).")
@@ -109,7 +114,9 @@ def load_regions(files: Sequence[RegionFiles], grid: VolumeGrid) -> tuple[Region
             raise DataError(
                 f"No region of the atlas {one.atlas} lies in the voxels that are analysed.",
                 file=one.images[0],
-                found=f"atlas: {_extent(open_image(one.images[0]))}; analysed: {_extent(mask)}",
+                found=f"atlas: {_extent(open_image(one.images[0]))}; analysed: {_extent(grid.mask)}"
+                if isinstance(grid, VolumeGrid)
+                else f"{len(regions.labels)} places without a label",
                 expected="an atlas in the space of the BOLD",
                 remedy="bring the atlas into the space of the BOLD, or choose BOLD in the atlas' "
                 "space with --space",
@@ -122,8 +129,12 @@ def load_regions(files: Sequence[RegionFiles], grid: VolumeGrid) -> tuple[Region
     return tuple(loaded)
 
 
-def _load(one: RegionFiles, mask: nibabel.Nifti1Image) -> Regions:
+def _load(one: RegionFiles, grid: Grid) -> Regions:
     names = one.names
+    if not isinstance(grid, VolumeGrid):
+        labels, found = surface_labels(dict(zip(one.sides, one.images, strict=True)), grid)
+        return to_regions(one.atlas, labels, names or found, one.source)
+    mask = grid.mask
     if one.masks:
         labels, overlap = join_masks([mask_values(path, mask) for path in one.images])
         if overlap:

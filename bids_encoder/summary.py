@@ -139,6 +139,7 @@ def write_summary(
         "Layers": layers,
         "FeaturesFrom": {k: v for k, v in source.described(layers[0]).items() if k != "layers"},
         "SourceStamps": dict(analysis.inputs),
+        **({"MapFormat": analysis.names["form"]} if analysis.names.get("form") else {}),
         "Design": plan.design.kind,
         "DesignReason": plan.design.reason,
         "Runs": [run.name for run in plan.runs],
@@ -192,7 +193,7 @@ def write_region_fingerprints(
     grid : Grid
         Of the analysis.
     """
-    paths = [analysis.path("r", layer=layer) for layer in layers]
+    paths = [path for layer in layers for path in analysis.files("r", layer=layer).values()]
     scores = None
     for one in regions:
         content = repr(one.names).encode() + one.labels.tobytes()

@@ -52,8 +52,21 @@ def extended_schema() -> dict:
             "description": suffix,
         }
     objects["extensions"]["h5"] = {"value": ".h5", "display_name": "HDF5", "description": "HDF5"}
+    surfaces = [".func.gii", ".label.gii", ".dscalar.nii", ".dlabel.nii"]
+    for extension in surfaces:
+        known = {one["value"] for one in objects["extensions"].values()}
+        if extension not in known:
+            objects["extensions"][extension.strip(".").replace(".", "")] = {
+                "value": extension,
+                "display_name": extension,
+                "description": extension,
+            }
+    for name, rule in rules["files"]["deriv"]["imaging"].items():
+        if name.startswith(("func_mask", "func_discrete")):
+            rule["extensions"] += surfaces
+            rule["entities"] |= {"hemisphere": "optional", "density": "optional"}
     ours = {
-        "statmap": (["statmap"], [".nii.gz", ".tsv", ".json"], ["contrast", "stat"]),
+        "statmap": (["statmap"], [".nii.gz", ".tsv", ".json", *surfaces], ["contrast", "stat"]),
         "table": (
             [
                 *("fingerprint", "groupfingerprint", "scores", "groupscores", "smoothness"),
@@ -64,10 +77,10 @@ def extended_schema() -> dict:
         ),
         "weights": (["weights", "similarities", "hrf"], [".h5", ".json"], ["atlas"]),
         "agreement": (["dseg"], [".nii.gz", ".tsv", ".json"], ["contrast"]),
-        "boldref": (["boldref"], [".nii.gz", ".json"], []),
+        "boldref": (["boldref"], [".nii.gz", ".json", *surfaces], []),
     }
     common = {"task": "required", "space": "optional", "resolution": "optional"}
-    common["description"] = "required"
+    common |= {"description": "required", "hemisphere": "optional", "density": "optional"}
     places = {
         "participant": ({"subject": "required"}, ["func"]),
         "group": ({"template": "required"}, ["func"]),

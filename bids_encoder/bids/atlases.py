@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bids_encoder.bids.annex import require_content
 from bids_encoder.bids.labels import find_labels, read_labels
 from bids_encoder.bids.names import BidsFile, parse_name
 from bids_encoder.bids.outputs import label
-from bids_encoder.bids.regions import RegionFiles
+from bids_encoder.bids.regions import RegionFiles, atlas_of
 from bids_encoder.bids.selection import IMAGES
 from bids_encoder.bids.sidecars import list_folder
 from bids_encoder.bids.spaces import is_own
+from bids_encoder.bids.surface_regions import EXTENSIONS, open_surface_atlas
 from bids_encoder.errors import MissingInputError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ _SUFFIXES = ("dseg", "probseg")  # the first is taken where both are there
 
 def is_file(atlas: str) -> bool:
     """Is it a file's name, not that of an atlas in TemplateFlow?"""
-    return atlas.endswith(IMAGES) or os.sep in atlas
+    return atlas.endswith((*IMAGES, *EXTENSIONS)) or os.sep in atlas
 
 
 def open_atlases(
@@ -34,6 +37,7 @@ def open_atlases(
     *,
     space: str | None,
     resolution: str | None,
+    surfaces: bool = False,
     allow_downloads: bool = False,
 ) -> list[RegionFiles]:
     """Find the atlases that a user names.
@@ -50,6 +54,10 @@ def open_atlases(
         Of the BOLD; None: each run's own.
     resolution : str or None
         Of the BOLD: preferred where TemplateFlow has several.
+    surfaces : bool
+        Whether the BOLD lies on surfaces. Atlases are then ``.label.gii`` or ``.annot``
+        files, of which one hemisphere is named and the other lies beside it, or
+        ``.dlabel.nii`` files.
     allow_downloads : bool
         Whether TemplateFlow may fetch what is not there.
 
@@ -73,15 +81,16 @@ def open_atlases(
             remedy="leave --atlas-labels out where the tables lie beside the files",
         )
     table_of = dict(zip(files, tables, strict=True)) if tables else {}
-    return [
-        _open_file(Path(atlas), table_of.get(atlas), space)
-        if is_file(atlas)
-        else _from_templateflow(atlas, space, resolution, allow_downloads)
-        for atlas in atlases
-    ]
+    found: list[RegionFiles] = []
+    for atlas in atlases:
+        if not is_file(atlas):
+            found.append(_from_templateflow(atlas, space, resolution, allow_downloads))
+        elif not any(Path(atlas) in one.images for one in found):  # the other hemisphere
+            found.append(_open_file(Path(atlas), table_of.get(atlas), space, surfaces))
+    return found
 
 
-def _open_file(path: Path, table: Path | None, space: str | None) -> RegionFiles:
+def _open_file(path: Path, table: Path | None, space: str | None, surfaces: bool) -> RegionFiles:
     require_content([path], "atlas")
     if not path.is_file():
         raise MissingInputError(
@@ -91,7 +100,16 @@ def _open_file(path: Path, table: Path | None, space: str | None) -> RegionFiles
             remedy="correct the path; in a container, check that the folder is mounted",
         )
     name = parse_name(path)
+    if path.name.endswith(EXTENSIONS) != surfaces:
+        raise _other_space(
+            path,
+            "a volume" if surfaces else "a surface",
+            "a volume" if not surfaces else f"the surface {space or 'fsnative'}",
+        )
     _check_space(name, space)
+    if surfaces:
+        found = open_surface_atlas(path, name, _label(name))
+        return replace(found, names=read_labels(table)) if table else found
     table = table or find_labels(path)
     return RegionFiles(
         _label(name), (path,), read_labels(table) if table else None, path.name, asked=True
@@ -99,8 +117,8 @@ def _open_file(path: Path, table: Path | None, space: str | None) -> RegionFiles
 
 
 def _label(file: BidsFile) -> str:
-    entities = [file.entities[name] for name in ("seg", "atlas", "desc") if name in file.entities]
-    return label("+".join(entities) or file.path.name.partition(".")[0])
+    name = re.sub(r"^[lr]h\.|_?hemi-[LR]", "", file.path.name).partition(".")[0]
+    return label(atlas_of(file) or name)
 
 
 def _check_space(file: BidsFile, space: str | None) -> None:

@@ -226,7 +226,7 @@ def _not_finite(value: float) -> str:
     return "n/a" if np.isnan(value) else format(value, "f")
 
 
-def write_nifti(path: str | os.PathLike, image: nibabel.Nifti1Image) -> None:
+def write_image(path: str | os.PathLike, image: nibabel.filebasedimages.FileBasedImage) -> None:
     """Write an image (``.nii.gz``: nibabel leaves time and name out of the gzip header)."""
     import nibabel
 

@@ -200,7 +200,7 @@ def find_runs(
     selection = select_files(participant, sessions, tasks, runs, space, filters, slice_time_ref)
     found = collect_runs(dataset, selection)
     dataset.refuse_links_out(_files_of(dataset, found))
-    require_content([run.bold for run in found], "BOLD run")
+    require_content([path for run in found for path in run.images], "BOLD run")
     require_content([run.events for run in found if run.events], "events file")
     require_content([run.mask for run in found if run.mask], "brain mask")
     require_content([run.confounds for run in found if run.confounds], "confounds table")
@@ -235,7 +235,7 @@ def _files_of(dataset: Dataset, runs: Sequence[Run]) -> Iterator[Path]:
     listing: Listing = {}
     roots = [dataset.root, *(derivative.root for derivative in dataset.derivatives)]
     for run in runs:
-        yield from filter(None, (run.bold, run.events, run.mask, run.confounds))
+        yield from filter(None, (*run.images, run.events, run.mask, run.confounds))
         for root in roots:
             if root in run.bold.parents:
                 yield from sidecars_of(run.bold, root, listing=listing)

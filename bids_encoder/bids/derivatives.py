@@ -19,6 +19,7 @@ from bids_encoder.bids import atomic, outputs, provenance
 from bids_encoder.bids.images import read_images
 from bids_encoder.grids.frame import grid_of
 from bids_encoder.grids.grid import Grid, Meaning
+from bids_encoder.grids.parts import HEMISPHERES
 
 # Dark blue to yellow (viridis, anchors): early to late layers, also in grey print.
 _COLORS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -34,7 +35,7 @@ class Analysis:
         The derivatives dataset.
     names : mapping of str to str or None
         What their names are made of: ``sub``, ``task``, ``space``, ``res``,
-        ``network``...; see :func:`bids_encoder.bids.outputs.output_path`.
+        ``network``..., and ``form``; see :func:`bids_encoder.bids.outputs.output_path`.
     settings : mapping
         Every setting that changes the results.
     inputs : mapping of str to str
@@ -60,6 +61,18 @@ class Analysis:
     def path(self, kind: str, extension: str | None = None, **names: str | None) -> Path:
         """Where a file goes; ``names`` (``layer="conv1"``) add to those of the analysis."""
         return outputs.output_path(self.root, kind, {**self.names, **names}, extension)
+
+    def files(self, kind: str, **names: str | None) -> dict[str, Path]:
+        """All data files of a kind; see :func:`bids_encoder.bids.outputs.data_files`."""
+        return outputs.data_files(self.root, kind, {**self.names, **names})
+
+    def sidecars(self, kind: str, **names: str | None) -> list[Path]:
+        """The sidecars of a kind; see :func:`bids_encoder.bids.outputs.sidecars`."""
+        return outputs.sidecars(self.root, kind, {**self.names, **names})
+
+    def images(self, kind: str, **names: str | None) -> dict[str | None, Path]:
+        """The images of a map; see :func:`bids_encoder.bids.outputs.image_files`."""
+        return outputs.image_files(self.root, kind, {**self.names, **names})
 
 
 def start_analysis(
@@ -91,13 +104,9 @@ def start_analysis(
 
 def is_done(analysis: Analysis, kind: str, **names: str | None) -> bool:
     """Whether a file is there, whole, and made in the way that is asked for now."""
-    declared = outputs.kinds()[kind]
     try:
-        sidecar = json.loads(analysis.path(kind, ".json", **names).read_text("utf-8"))
-        sizes = {
-            extension: analysis.path(kind, extension, **names).stat().st_size
-            for extension in declared.extensions
-        }
+        sidecar = json.loads(analysis.sidecars(kind, **names)[-1].read_text("utf-8"))
+        sizes = _sizes(analysis, kind, names)
     except (OSError, ValueError):
         return False
     return (
@@ -105,6 +114,10 @@ def is_done(analysis: Analysis, kind: str, **names: str | None) -> bool:
         and sidecar.get("SettingsHash") == analysis.hash
         and sidecar.get("FileSizes") == sizes
     )
+
+
+def _sizes(analysis: Analysis, kind: str, names: Mapping[str, str | None]) -> dict[str, int]:
+    return {name: path.stat().st_size for name, path in analysis.files(kind, **names).items()}
 
 
 def write_mask(analysis: Analysis, grid: Grid, extra: Mapping[str, object] | None = None) -> Path:
@@ -152,9 +165,10 @@ def write_statmap(
     OutputError
         If it cannot be written.
     """
-    extra = {"SkullStripped": True, **(extra or {})}
+    if analysis.names.get("form") is None:
+        extra = {"SkullStripped": True, **(extra or {})}
     if dof is not None:
-        extra["DegreesOfFreedom"] = dof
+        extra = {**(extra or {}), "DegreesOfFreedom": dof}
     parameters = () if dof is None else (dof,)
     values = np.asarray(values, np.float32)
     return _write_image(analysis, kind, grid, values, np.nan, extra, names, parameters)
@@ -301,7 +315,7 @@ def read_values(analysis: Analysis, kind: str, grid: Grid, **names: str | None) 
 
 
 def _read_images(analysis: Analysis, kind: str, **names: str | None) -> dict:
-    return read_images({None: analysis.path(kind, **names)})
+    return read_images(analysis.images(kind, **names))
 
 
 def _write_image(
@@ -310,9 +324,10 @@ def _write_image(
     intent = outputs.kinds()[kind].intent
     labels = tuple(zip(table["name"], table["color"], strict=True)) if table else ()
     meaning = Meaning(intent, parameters, "" if intent in ("none", "label") else kind[:15], labels)
-    [image] = grid.images(values, fill, meaning).values()
     path = _begin(analysis, kind, names)
-    atomic.write_nifti(path, image)
+    paths = analysis.images(kind, **names)
+    for side, image in grid.images(values, fill, meaning).items():
+        atomic.write_image(paths[side], image)
     if table is not None:
         atomic.write_tsv(analysis.path(kind, ".tsv", **names), table)
     _finish(analysis, kind, names, extra)
@@ -320,22 +335,18 @@ def _write_image(
 
 
 def _begin(analysis: Analysis, kind: str, names: Mapping[str, str | None]) -> Path:
-    """Take away an old sidecar, which must never stand beside new data."""
-    sidecar = analysis.path(kind, ".json", **names)
-    try:
-        sidecar.unlink(missing_ok=True)
-    except OSError as error:
-        raise atomic.output_error(sidecar, error) from error
-    return analysis.path(kind, **names)
+    """Take away old sidecars, which must never stand beside new data."""
+    for sidecar in reversed(analysis.sidecars(kind, **names)):
+        try:
+            sidecar.unlink(missing_ok=True)
+        except OSError as error:
+            raise atomic.output_error(sidecar, error) from error
+    return next(iter(analysis.files(kind, **names).values()))
 
 
 def _finish(analysis, kind, names, extra) -> None:
-    """Write the sidecar: the file is done."""
-    declared = outputs.kinds()[kind]
-    sizes = {
-        extension: analysis.path(kind, extension, **names).stat().st_size
-        for extension in declared.extensions
-    }
+    """Write the sidecars: the files are done."""
+    declared, sizes = outputs.kinds()[kind], _sizes(analysis, kind, names)
     content: dict[str, object] = {
         "Description": outputs.describe(kind, {**analysis.names, **names}),
         "Sources": list(analysis.inputs),
@@ -350,17 +361,34 @@ def _finish(analysis, kind, names, extra) -> None:
         "SoftwareVersions": ", ".join(map(" ".join, provenance.software_versions().items())),
         "FileSizes": sizes,
     }
-    atomic.write_json(analysis.path(kind, ".json", **names), provenance.plain(content, paths=False))
+    for sidecar in analysis.sidecars(kind, **names):
+        atomic.write_json(sidecar, provenance.plain(content, paths=False))
 
 
-def _grid(analysis: Analysis) -> dict[str, str]:
-    """What BIDS requires beside the entities ``space`` and ``res``."""
+def _grid(analysis: Analysis) -> dict[str, object]:
+    """What BIDS requires beside the entities ``space``, ``res`` and ``den``."""
+    if analysis.names.get("form"):
+        return _surface(analysis)
     image = next((uri for uri in analysis.inputs if uri.endswith((".nii", ".nii.gz"))), None)
     resolution = analysis.names.get("res")
     grid = {"SpatialReference": image} if image else {}
     if resolution:
         grid["Resolution"] = f"That of the source images with res-{resolution}"
     return grid
+
+
+def _surface(analysis: Analysis) -> dict[str, object]:
+    meshes = {
+        f"CIFTI_STRUCTURE_{name}": uri
+        for side, name in HEMISPHERES.items()
+        for uri in analysis.inputs
+        if uri.endswith(".surf.gii") and f"_hemi-{side}_" in uri
+    }
+    density = analysis.names.get("den")
+    described: dict[str, object] = {"SpatialReference": meshes} if meshes else {}
+    if density:
+        described["Density"] = f"That of the source images with den-{density}"
+    return described
 
 
 def _colors(count: int) -> list[str]:

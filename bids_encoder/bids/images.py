@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 import nibabel
 import numpy as np
 
 from bids_encoder.errors import DataError
+
+# What nibabel raises of files that are cut short, damaged, or of another kind.
+BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    zlib.error,
+    ExpatError,
+    nibabel.filebasedimages.ImageFileError,
+    nibabel.cifti2.Cifti2HeaderError,
+)
 
 
 def read_images(paths: Mapping[str | None, Path]) -> dict:
@@ -30,12 +47,18 @@ def read_images(paths: Mapping[str | None, Path]) -> dict:
 def _read(path: Path):
     try:
         image = nibabel.load(path)
+        if isinstance(image, nibabel.GiftiImage):
+            if not image.darrays:
+                raise ValueError("a GIFTI file without data")
+            return image
         numbers = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+    except BROKEN as error:
         raise DataError(
             "A map that an earlier run wrote cannot be read.",
             file=path,
             found=" ".join(str(error).split()) or type(error).__name__,
             remedy="remove the folder of this participant and run it again",
         ) from None
+    if isinstance(image, nibabel.Cifti2Image):
+        return nibabel.Cifti2Image(numbers, image.header, image.nifti_header)
     return type(image)(numbers, image.affine, image.header)

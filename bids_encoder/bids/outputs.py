@@ -20,6 +20,8 @@ from bids_encoder.errors import UsageError
 _PLACE = re.compile(r"\{(\w+)\}")
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 _NOT_IN_LABELS = re.compile(r"[^0-9A-Za-z+]+")
+# What stands for .nii.gz where values lie on surfaces: for numbers, and for labels.
+_FORMS = {"gifti": (".func.gii", ".label.gii"), "cifti": (".dscalar.nii", ".dlabel.nii")}
 _FREE_NAMES = ("network", "layer", "measure", "runid")
 
 
@@ -135,6 +137,59 @@ def check_layer_labels(network: str, layers: Iterable[str]) -> None:
             )
 
 
+def extensions(kind: str, form: str | None = None) -> tuple[str, ...]:
+    """What the data files of a kind end with; the first is the main one's.
+
+    Parameters
+    ----------
+    kind : str
+        A name in ``outputs.json``.
+    form : "gifti", "cifti" or None
+        What images are; None: NIfTI volumes.
+    """
+    declared = kinds()[kind]
+    if form is None:
+        return declared.extensions
+    image = _FORMS[form][declared.intent == "label"]
+    return tuple(image if one == ".nii.gz" else one for one in declared.extensions)
+
+
+def image_files(
+    root: str | Path, kind: str, names: Mapping[str, str | None]
+) -> dict[str | None, Path]:
+    """The images of a map, by hemisphere; None where one image holds everything.
+
+    Parameters
+    ----------
+    root, kind, names
+        As for :func:`output_path`. With the ``form`` "gifti" there is an image for each
+        hemisphere, unless ``hemi`` says which one was analysed.
+    """
+    both = names.get("form") == "gifti" and names.get("hemi") is None
+    sides = ("L", "R") if both else (names.get("hemi"),)
+    return {side: output_path(root, kind, {**names, "hemi": side}) for side in sides}
+
+
+def data_files(root: str | Path, kind: str, names: Mapping[str, str | None]) -> dict[str, Path]:
+    """All data files of a kind, by what a sidecar calls them: mostly their extension."""
+    main, *others = extensions(kind, names.get("form"))
+    files = {main: output_path(root, kind, names, main)}
+    if main.endswith(".gii"):
+        images = image_files(root, kind, names)
+        files = {f"hemi-{side}{main}": path for side, path in images.items()}
+    return files | {one: output_path(root, kind, names, one) for one in others}
+
+
+def sidecars(root: str | Path, kind: str, names: Mapping[str, str | None]) -> list[Path]:
+    """The JSON files that describe the data files of a kind; all say the same.
+
+    Each hemisphere has one, and so has a table beside them. The last one is written last:
+    it means that all is done.
+    """
+    stems = {path.name.partition(".")[0]: path for path in data_files(root, kind, names).values()}
+    return [path.with_name(f"{stem}.json") for stem, path in stems.items()]
+
+
 def output_path(
     root: str | Path, kind: str, names: Mapping[str, str | None], extension: str | None = None
 ) -> Path:
@@ -150,9 +205,9 @@ def output_path(
         Entities by their short names (``sub``, ``task``, ``space``, ``res``...),
         which must be BIDS labels, and the free names ``network``, ``layer``,
         ``measure`` and ``runid``, of which everything is dropped that BIDS does
-        not allow in a label. None is the same as not given; names that the kind
-        has no place for are not used, so that one mapping serves all files of
-        an analysis.
+        not allow in a label. ``form`` says what images are (see :func:`extensions`).
+        None is the same as not given; names that the kind has no place for are not
+        used, so that one mapping serves all files of an analysis.
     extension : str, optional
         With its dot; by default that of the data file.
 
@@ -167,10 +222,10 @@ def output_path(
     UsageError
         If an entity is no BIDS label, or nothing of a free name is left.
     """
-    declared = kinds()[kind]
-    extension = extension or declared.extensions[0]
-    if extension not in (*declared.extensions, ".json"):
-        raise ValueError(f"{kind!r} files are declared as {declared.extensions}, not {extension}")
+    declared, known = kinds()[kind], extensions(kind, names.get("form"))
+    extension = extension or known[0]
+    if extension not in (*known, ".json"):
+        raise ValueError(f"{kind!r} files are declared as {known}, not {extension}")
     labels = {
         name: label(value) if name in _FREE_NAMES else _entity(name, value)
         for name, value in names.items()
@@ -199,6 +254,7 @@ def label_descriptions(network: str, layers: Iterable[str]) -> dict[str, str]:
 def bidsignore() -> str:
     """Patterns of what the BIDS standard does not know yet, one a line."""
     patterns = {kind.bidsignore for kind in kinds().values() if kind.bidsignore}
+    patterns |= set(_declarations()["on_surfaces"])
     return "".join(f"{pattern}\n" for pattern in sorted(patterns))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bids_encoder.bids.filters import Matcher
 from bids_encoder.bids.names import PROCESSING_ENTITIES, BidsFile, join_entities
-from bids_encoder.bids.records import Dataset, Derivative
+from bids_encoder.bids.records import CIFTI, GIFTI, Dataset, Derivative
 from bids_encoder.bids.selection import (
     BOLD,
     IMAGES,
@@ -20,11 +20,17 @@ from bids_encoder.bids.selection import (
     with_task,
 )
 from bids_encoder.bids.spaces import choose_space
-from bids_encoder.errors import MissingInputError, NothingSelectedError
+from bids_encoder.errors import DataError, MissingInputError, NothingSelectedError
 
 logger = logging.getLogger(__name__)
 
 _PREPROCESSED = {**BOLD, "desc": "preproc"}
+# fMRIPrep's names of BOLD on surfaces have no desc-.
+_ON_SURFACES = {
+    "suffix": "bold",
+    "extension": [".func.gii", ".gii", CIFTI],
+    "desc": ["preproc", None],
+}
 # What else belongs to a run. fMRIPrep wrote "regressors" before version 20.2.
 BESIDE: Mapping[str, Mapping] = {
     "mask": {"suffix": "mask", "extension": list(IMAGES), "desc": "brain"},
@@ -66,8 +72,9 @@ def find_preprocessed(
     found = [
         (file, derivative)
         for derivative in known
-        for file in with_task(matching(derivative.layout, participant, _PREPROCESSED, query))
-        if file.extension in IMAGES
+        for kind in (_PREPROCESSED, _ON_SURFACES)
+        for file in with_task(matching(derivative.layout, participant, kind, query))
+        if file.extension in (IMAGES if kind is _PREPROCESSED else _ON_SURFACES["extension"])
     ]
     if found:
         return found
@@ -83,7 +90,7 @@ def find_preprocessed(
         f"The derivatives hold no preprocessed BOLD of sub-{participant} that can be read.",
         file=others[0].path.parent,
         found=", ".join(sorted({file.path.name for file in others})[:5]),
-        expected=f"NIfTI images (GIFTI and CIFTI are not read) with {_PREPROCESSED | {**query}}",
+        expected=f"NIfTI images, or GIFTI or CIFTI time series, with {_PREPROCESSED | {**query}}",
         remedy="say how the files are named with --bids-filter-file, or leave -d out",
     )
 
@@ -93,13 +100,21 @@ def choose_preprocessed(
     selection: Selection,
     found: list[tuple[BidsFile, Derivative]],
     raw: list[BidsFile],
-) -> list[tuple[BidsFile, BidsFile, Derivative]]:
+) -> list[tuple[BidsFile, BidsFile, Derivative, dict[str, Path]]]:
     """One preprocessed file a run, in the space asked for.
 
     Returns
     -------
-    list of (BidsFile, BidsFile, Derivative)
-        The run as the raw dataset names it, the file to be read, where that is.
+    list of (BidsFile, BidsFile, Derivative, dict of str to Path)
+        The run as the raw dataset names it, the file to be read, where that is, and the
+        files of its hemispheres, where it lies on surfaces.
+
+    Raises
+    ------
+    NothingSelectedError
+        No file is in that space.
+    MissingInputError
+        A run has one hemisphere only.
     """
     home = {file.path: derivative for file, derivative in found}
     files = [file for file, _ in found]
@@ -110,10 +125,47 @@ def choose_preprocessed(
     for key, candidates in runs.items():
         # Of several pipelines that have the run, the one given first is taken.
         derivative = home[candidates[0].path]
-        file = first_of([one for one in candidates if home[one.path] is derivative])
+        candidates = [one for one in candidates if home[one.path] is derivative]
+        if candidates[0].extension.endswith(GIFTI):
+            sides = _hemispheres(candidates, selection)
+            file = next(iter(sides.values()))
+        else:
+            sides, file = {}, first_of(candidates)
         named = raw_runs[key][0] if key in raw_runs else _raw_name(dataset.root, file)
-        chosen.append((named, file, derivative))
+        paths = {side: one.path for side, one in sides.items()}
+        chosen.append((named, file, derivative, paths))
     return chosen
+
+
+def _hemispheres(files: list[BidsFile], selection: Selection) -> dict[str, BidsFile]:
+    """The files of one run on surfaces, by hemisphere."""
+    sides = {
+        side: first_of(mine)
+        for side in ("L", "R")
+        if (mine := [file for file in files if file.entities.get("hemi") == side])
+    }
+    if not sides:
+        raise DataError(
+            "The name of this GIFTI file does not say which hemisphere it is.",
+            file=files[0].path,
+            expected="hemi-L or hemi-R in its name",
+            remedy="rename it, or leave it out with --bids-filter-file",
+        )
+    asked = {"hemi", "hemisphere"} & selection.query("bold").keys()
+    if len(sides) < 2 and not asked:
+        [there] = sides.values()
+        missing = "R" if "L" in sides else "L"
+        raise MissingInputError(
+            "A run on surfaces has one hemisphere only.",
+            file=there.path.with_name(
+                there.path.name.replace(f"hemi-{there.entities['hemi']}", f"hemi-{missing}")
+            ),
+            found=there.path.name,
+            expected="one file for each hemisphere",
+            remedy="add the file, or analyse one hemisphere of all runs with a --bids-filter-file: "
+            f'{{"bold": {{"hemi": "{there.entities["hemi"]}"}}}}',
+        )
+    return sides
 
 
 def find_beside(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bids_encoder.bids.links import refuse_links_out
 from bids_encoder.bids.names import join_entities
+
+GIFTI, CIFTI = ".gii", ".dtseries.nii"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Betas:
 class Run:
     """One run of BOLD, or of responses estimated from it: which files, which entities."""
 
-    bold: Path  # the image to be read
+    bold: Path  # the image to be read; on surfaces the first of `hemispheres`
     entities: dict[str, str]  # of the raw run: short names, labels as written, in file-name order
     events: Path | None  # the table that applies, from the raw dataset
     repetition_time: float | None  # seconds; None when no sidecar says
@@ -65,11 +67,25 @@ class Run:
     preprocessed: bool
     start_time_source: str = "StartTime"  # what says so
     betas: Betas | None = None  # in place of BOLD
+    density: str | None = None  # label of the den- entity
+    hemispheres: Mapping[str, Path] = field(default_factory=dict)  # GIFTI: "L", "R"
 
     @property
     def name(self) -> str:
         """E.g. ``sub-01_ses-1_task-x_run-1``."""
         return join_entities(self.entities)
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """All files of its BOLD."""
+        return tuple(self.hemispheres.values()) or (self.bold,)
+
+    @property
+    def form(self) -> str | None:
+        """What its images are: "gifti", "cifti"; None: NIfTI volumes."""
+        if self.hemispheres:
+            return "gifti"
+        return "cifti" if self.bold.name.endswith(CIFTI) else None
 
     @property
     def session(self) -> str | None:

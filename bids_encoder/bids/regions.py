@@ -44,6 +44,8 @@ class RegionFiles:
         ``images`` are masks.
     asked : bool
         Named by the user; otherwise found among the derivatives.
+    sides : tuple of str or None
+        On surfaces: the hemisphere of each image, None for one that has both.
     """
 
     atlas: str
@@ -52,6 +54,7 @@ class RegionFiles:
     source: str
     masks: bool = False
     asked: bool = False
+    sides: tuple[str | None, ...] = ()
 
 
 def find_region_files(dataset: Dataset, participant: str, runs: Sequence[Run]) -> list[RegionFiles]:
@@ -108,7 +111,7 @@ def find_region_files(dataset: Dataset, participant: str, runs: Sequence[Run]) -
 
 def _is_region(file: BidsFile, derivative: Derivative, listing: Listing) -> bool:
     if file.suffix == "dseg":
-        return bool(_atlas(file)) or _table(file, derivative, listing) is not None
+        return bool(atlas_of(file)) or _table(file, derivative, listing) is not None
     if file.entities.keys().isdisjoint({"label", "desc"}):
         return False
     if {file.entities.get("label"), file.entities.get("desc")} & _NO_REGIONS:
@@ -140,8 +143,8 @@ def _same(one: str, other: str | None) -> bool:
     return other is not None and same_number(one) == same_number(other)
 
 
-def _atlas(file: BidsFile) -> str:
-    """``atlas-A_desc-B`` -> ``A+B``; empty where the name says nothing."""
+def atlas_of(file: BidsFile) -> str:
+    """What a name calls its atlas: ``atlas-A_desc-B`` -> ``A+B``; empty where it says nothing."""
     labels = [file.entities[name] for name in ("seg", "atlas", "desc") if name in file.entities]
     return "+".join(labels)
 
@@ -163,7 +166,7 @@ def _segmentations(
 ) -> list[RegionFiles]:
     first: dict[str, BidsFile] = {}
     for file in files:
-        first.setdefault(_atlas(file) or "dseg", file)
+        first.setdefault(atlas_of(file) or "dseg", file)
     require_content([file.path for file in first.values()], "segmentation")
     return [
         RegionFiles(
@@ -188,7 +191,7 @@ def _masks(
     for file in files:
         named = [file.entities[name] for name in ("hemi", "label") if name in file.entities]
         own = "label" in file.entities
-        atlas = _atlas(file) if own else ""
+        atlas = atlas_of(file) if own else ""
         region = " ".join(named if own else [*named, file.entities["desc"]])
         atlases.setdefault(atlas or "masks", {}).setdefault(region, file.path)
     made = []

@@ -18,7 +18,7 @@ from bids_encoder.bids.preprocessed import (
     find_beside,
     find_preprocessed,
 )
-from bids_encoder.bids.records import Dataset, Derivative, Run
+from bids_encoder.bids.records import CIFTI, Dataset, Derivative, Run
 from bids_encoder.bids.selection import (
     BOLD,
     Selection,
@@ -39,8 +39,9 @@ from bids_encoder.errors import DataError, MissingInputError, NothingSelectedErr
 
 logger = logging.getLogger(__name__)
 
-# The run as the raw dataset names it, the file to be read, the derivative it is in.
-Source = tuple[BidsFile, BidsFile, Derivative | None]
+# The run as the raw dataset names it, the file to be read, the derivative it is in, and its
+# hemispheres where it lies on surfaces.
+Source = tuple[BidsFile, BidsFile, Derivative | None, Mapping[str, Path]]
 
 
 def collect_runs(dataset: Dataset, selection: Selection) -> list[Run]:
@@ -92,7 +93,7 @@ def _choose_raw(dataset: Dataset, selection: Selection, raw: list[BidsFile]) -> 
                 remedy="give preprocessed data (fMRIPrep combines echoes) with -d",
             )
         file = first_of(files)
-        sources.append((file, file, None))
+        sources.append((file, file, None, {}))
     return sources
 
 
@@ -133,9 +134,9 @@ def _find_events(
             accept=lambda file: matcher.fits(file, query),
             listing=listing,
         )
-        for raw, _, _ in sources
+        for raw, *_ in sources
     }
-    without = [raw for raw, _, _ in sources if found[raw.path] is None]
+    without = [raw for raw, *_ in sources if found[raw.path] is None]
     if len(without) == len(sources):
         expected = [
             str(raw.path.with_name(f"{join_entities(raw.entities)}_events.tsv")) for raw in without
@@ -175,7 +176,7 @@ def _make_run(
     listing: Listing,
     slice_time_ref: float | None,
 ) -> Run:
-    raw, file, derivative = source
+    raw, file, derivative, hemispheres = source
     raw_metadata = inherited_metadata(raw.path, dataset.root, listing=listing)
     metadata = (
         inherited_metadata(file.path, derivative.root, listing=listing) if derivative else None
@@ -184,8 +185,11 @@ def _make_run(
     if seconds is None:
         seconds = repetition_time(raw_metadata, raw.path)
     reference = reference_time(raw_metadata, metadata, seconds, file.path, slice_time_ref)
+    on_surfaces = bool(hemispheres) or file.extension == CIFTI
     mask, confounds = (
-        find_beside(kind, file, derivative, beside[derivative.name, kind]) if derivative else None
+        find_beside(kind, file, derivative, beside[derivative.name, kind])
+        if derivative and not (on_surfaces and kind == "mask")
+        else None
         for kind in ("mask", "confounds")
     )
     return Run(
@@ -200,4 +204,6 @@ def _make_run(
         resolution=file.entities.get("res"),
         preprocessed=derivative is not None,
         start_time_source=reference.source,
+        density=file.entities.get("den"),
+        hemispheres=hemispheres,
     )

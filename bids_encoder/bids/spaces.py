@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from bids_encoder.bids.names import BidsFile, natural
+from bids_encoder.bids.records import CIFTI, GIFTI
 from bids_encoder.errors import NothingSelectedError
 
 logger = logging.getLogger(__name__)
@@ -15,18 +16,20 @@ PREFERRED = ("T1w", "MNI152NLin2009cAsym")
 # fMRIPrep's words for the grid of the BOLD itself, which file names do not mention.
 NATIVE = ("func", "bold", "boldref", "run", "sbref", "native")
 # Spaces in which voxels of different participants have nothing to do with each other.
+_FORMS = ("CIFTI", "GIFTI", "volume")
 _OWN = frozenset({*NATIVE, "T1w", "T2w", "fsnative", "individual", "orig", "scanner"})
 
 
 def choose_space(files: Sequence[BidsFile], space: str | None) -> list[BidsFile]:
-    """Keep the preprocessed BOLD of one space and one resolution.
+    """Keep the preprocessed BOLD of one space, one kind of image and one resolution.
 
     Parameters
     ----------
     files : sequence of BidsFile
         Preprocessed BOLD of one participant; not empty.
     space : str or None
-        As fMRIPrep takes it: ``T1w``, ``MNI152NLin2009cAsym:res-2``, ``func``. None
+        As fMRIPrep takes it: ``T1w``, ``MNI152NLin2009cAsym:res-2``, ``fsaverage5``,
+        ``fsLR:den-91k``, ``func``. None
         takes the only space there is; of several, among those that cover the most runs,
         T1w, then MNI152NLin2009cAsym, then the first.
 
@@ -38,6 +41,9 @@ def choose_space(files: Sequence[BidsFile], space: str | None) -> list[BidsFile]
     label, *modifiers = (space or "").split(":")
     there = sorted({_space(file) for file in files}, key=natural)
     if not label:
+        # Surfaces are taken where they are asked for, or where there is nothing else.
+        files = [file for file in files if _form(file) == "volume"] or files
+        there = sorted({_space(file) for file in files}, key=natural)
         label = _preferred(files, there)
     elif label not in there and label in NATIVE and "native" in there:
         label = "native"
@@ -70,16 +76,26 @@ def _choose_resolution(files, space, modifiers) -> list[BidsFile]:
                 remedy="take one of those",
             )
         files = kept
-    there = sorted({file.entities.get("res", "") for file in files}, key=natural)
-    if len(there) > 1:
-        label = there[0]
-        logger.info(
-            "Taking resolution %s (there are also: %s); --space %s:res-… takes another.",
-            label or "without res-",
-            ", ".join(there[1:]),
-            _space(files[0]),
-        )
-        files = [file for file in files if file.entities.get("res", "") == label]
+    forms = {_form(file) for file in files}
+    if len(forms) > 1:
+        # A CIFTI file has what GIFTI files have, and the subcortical structures.
+        form = next(one for one in _FORMS if one in forms)
+        others = ", ".join(sorted(forms - {form}))
+        logger.info("Taking %s images in %s (there are also: %s).", form, _space(files[0]), others)
+        files = [file for file in files if _form(file) == form]
+    for entity, word in (("res", "resolution"), ("den", "density")):
+        there = sorted({file.entities.get(entity, "") for file in files}, key=natural)
+        if len(there) > 1:
+            label = there[0]
+            logger.info(
+                "Taking %s %s (there are also: %s); --space %s:%s-… takes another.",
+                word,
+                label or f"without {entity}-",
+                ", ".join(there[1:]),
+                _space(files[0]),
+                entity,
+            )
+            files = [file for file in files if file.entities.get(entity, "") == label]
     return list(files)
 
 
@@ -89,6 +105,12 @@ def _preferred(files, there) -> str:
     full = [label for label in there if len(runs[label]) == most]
     named = [label for label in full if label != "native"]
     return next((label for label in PREFERRED if label in full), (named or full)[0])
+
+
+def _form(file: BidsFile) -> str:
+    if file.extension.endswith(GIFTI):
+        return "GIFTI"
+    return "CIFTI" if file.extension == CIFTI else "volume"
 
 
 def _space(file: BidsFile) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,14 @@ from bids_encoder.bids.images import read_images
 from bids_encoder.bids.names import parse_name
 from bids_encoder.bids.sidecars import read_json
 from bids_encoder.errors import DataError
+from bids_encoder.grids.frame import grid_of
+from bids_encoder.grids.grid import Grid
 
 if TYPE_CHECKING:
     import pandas
 
-ENTITIES = ("sub", "task", "space", "res")
+PLACE = ("hemi", "space", "res", "den", "form")  # names that say where values lie
+ENTITIES = ("sub", "task", "hemi", "space", "res", "den")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class Written:
         """Names of the layers, from shallow to deep."""
         return self.sidecar["Layers"]
 
+    @property
+    def places(self) -> str:
+        """What a place is called that has a value."""
+        return {None: "voxels", "gifti": "vertices", "cifti": "points"}[self.names.get("form")]
+
     def path(self, kind: str, layer: str | None = None) -> Path:
         """Where one of its files lies."""
         return outputs.output_path(self.root, kind, {**self.names, "layer": layer})
@@ -61,14 +69,22 @@ class Written:
 
     def images(self, kind: str, layer: str | None = None) -> dict:
         """Read one of its maps; see :func:`bids_encoder.bids.images.read_images`."""
-        return read_images({None: self.path(kind, layer)})
+        return read_images(outputs.image_files(self.root, kind, {**self.names, "layer": layer}))
+
+    def files(self, kind: str, layer: str | None = None) -> dict[str, Path]:
+        """Its data files; see :func:`bids_encoder.bids.outputs.data_files`."""
+        return outputs.data_files(self.root, kind, {**self.names, "layer": layer})
+
+    def grid(self) -> Grid:
+        """Where its values lie."""
+        return grid_of(self.images("mask"))
 
     def matching_sidecar(self, kind: str) -> dict | None:
         """The sidecar of a file that was made with the same settings, or None.
 
         An earlier run may have left a file that this one was not asked for.
         """
-        path = outputs.output_path(self.root, kind, self.names, ".json")
+        path = outputs.sidecars(self.root, kind, self.names)[-1]
         if not path.exists():
             return None
         sidecar = read_json(path)
@@ -78,11 +94,10 @@ class Written:
 
     def sidecar_from_models(self, kind: str) -> dict | None:
         """The sidecar of a file that was made with the models of this analysis, or None."""
-        path = self.path(kind)
-        side = sidecar_of(path)
+        side = sidecar_of(outputs.sidecars(self.root, kind, self.names)[-1])
         made_with = (side.get("Settings") or {}).get("models")
         ours = [self.sidecar.get("SettingsHash")]
-        return side if made_with == ours and _whole(path, side) else None
+        return side if made_with == ours and _whole(self.files(kind), side) else None
 
     def table(self) -> pandas.DataFrame:
         """Read its table of scores."""
@@ -99,12 +114,12 @@ class Written:
             Besides the table of scores.
         """
         for kind, layer in (("scores", None), *files):
-            path = self.path(kind, layer)
+            path = outputs.sidecars(self.root, kind, {**self.names, "layer": layer})[-1]
             side = sidecar_of(path)
-            if side.get("SettingsHash") != self.sidecar.get("SettingsHash") or not _whole(
-                path, side
-            ):
-                return path
+            ours = self.files(kind, layer)
+            same = side.get("SettingsHash") == self.sidecar.get("SettingsHash")
+            if not same or not _whole(ours, side):
+                return next(iter(ours.values()))
         return None
 
     def fingerprints(self) -> dict[str, Path]:
@@ -121,7 +136,7 @@ class Written:
                 atlas
                 and entities == ours
                 and made_of == self.sidecar.get("SettingsHash")
-                and _whole(path, side)
+                and _whole({".tsv": path}, side)
             ):
                 found[atlas] = path
         return found
@@ -141,7 +156,8 @@ class Written:
             side = sidecar_of(path)
             settings = side.get("Settings") or {}
             same = all(settings.get(k) == value for k, value in self.sidecar["Settings"].items())
-            if entities == ours and same and _whole(path, side):
+            extension = path.name[path.name.index(".") :]
+            if entities == ours and same and _whole({extension: path}, side):
                 found[atlas] = path
         return dict(sorted(found.items(), key=lambda item: item[0] or ""))
 
@@ -167,11 +183,12 @@ def sidecar_of(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _whole(path: Path, sidecar: dict) -> bool:
-    """Has the file the size that its sidecar says?"""
-    extension = path.name[path.name.index(".") :]
+def _whole(files: Mapping[str, Path], sidecar: dict) -> bool:
+    """Have the files the sizes that their sidecar says?"""
     try:
-        return path.stat().st_size == sidecar["FileSizes"][extension]
+        return all(
+            path.stat().st_size == sidecar["FileSizes"][name] for name, path in files.items()
+        )
     except (OSError, KeyError, TypeError):
         return False
 
@@ -205,5 +222,6 @@ def find_analyses(root: Path, participants: Sequence[str] | None = None) -> list
                 )
             entities = parse_name(path).entities
             names = {key: entities.get(key) for key in ENTITIES}
-            found.append(Written(root, {**names, "network": sidecar["Network"]}, sidecar))
+            names |= {"network": sidecar["Network"], "form": sidecar.get("MapFormat")}
+            found.append(Written(root, names, sidecar))
     return found

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import nibabel
 import numpy as np
 
+from bids_encoder.grids.cifti import cifti_frame, is_cifti
 from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.surface import surface_frame
 from bids_encoder.grids.volume import VolumeGrid
 
 
@@ -19,7 +21,11 @@ def frame_of(images: Mapping) -> Grid:
     images : mapping
         As :meth:`bids_encoder.grids.grid.Grid.images` makes them, or read back.
     """
+    if None not in images:
+        return surface_frame(images)
     image = images[None]
+    if is_cifti(image):
+        return cifti_frame(image)
     inside = np.ones(image.shape, np.uint8)
     mask = nibabel.Nifti1Image(inside, image.affine, image.header)
     mask.set_data_dtype(np.uint8)

@@ -75,6 +75,9 @@ class Grid(Protocol):
         meaning : Meaning
         """
 
+    def drawn(self, values: np.ndarray) -> np.ndarray:
+        """Values (V,) as an array that figures show, NaN elsewhere: (x, y, z) or (vertices,)."""
+
     def values_of(self, images: Mapping) -> np.ndarray:
         """Take the values (V,) out of images as `images` makes them."""
 

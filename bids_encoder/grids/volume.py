@@ -55,6 +55,9 @@ class VolumeGrid:
         volume[inside] = values
         return volume
 
+    def drawn(self, values: np.ndarray) -> np.ndarray:
+        return self.volume(np.asarray(values, np.float32))
+
     def images(self, values: np.ndarray, fill: float, meaning: Meaning) -> dict:
         """Make one image, on the grid of the mask, with its qform, sform and units."""
         image = nibabel.Nifti1Image(self.volume(values, fill), self.mask.affine)

@@ -17,6 +17,7 @@ from nibabel import Nifti1Image, as_closest_canonical
 from nibabel.orientations import apply_orientation, io_orientation
 
 from bids_encoder.bids.atomic import atomic_path
+from bids_encoder.report.surface_view import SurfaceView
 
 LAYER_COLORS = "viridis"  # early to late, readable in grey and by the colour-blind
 INK = "#3b4252"
@@ -51,6 +52,15 @@ class View:
     cuts: tuple[int, ...]
     heights: tuple[float, ...]
     aspect: float
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What stands above each slice."""
+        return tuple(f"z = {height:.0f}" for height in self.heights)
+
+    def under(self, background: np.ndarray) -> list[np.ndarray]:
+        """Cut a background."""
+        return self.slices(background)
 
     def slices(self, volume: np.ndarray) -> list[np.ndarray]:
         """Cut a volume; rows go from posterior to anterior, columns from left to right."""
@@ -94,7 +104,7 @@ def view_of(mask: Nifti1Image, weights: np.ndarray, number: int = 7) -> View:
 def map_rows(
     maps: Sequence[tuple[str, np.ndarray]],
     background: np.ndarray,
-    view: View,
+    view: View | SurfaceView,
     *,
     vmin: float,
     vmax: float,
@@ -108,11 +118,11 @@ def map_rows(
 
     Parameters
     ----------
-    maps : list of (title, (x, y, z) array)
-        NaN is transparent.
-    background : (x, y, z) array
-        Drawn in grey under the maps; NaN is white.
-    view : View
+    maps : list of (title, array)
+        Volumes (x, y, z), or values of all vertices; NaN is transparent.
+    background : array
+        Likewise; drawn in grey under the maps; NaN is white.
+    view : View or SurfaceView
     vmin, vmax : float
     colors : matplotlib colour map or its name
     label : str
@@ -124,8 +134,9 @@ def map_rows(
     foot : float
         Height in inches of what is left free under the slices.
     """
-    grey = view.slices(background)
-    low, high = np.nanquantile(background, (0.02, 0.98))
+    grey = view.under(background)
+    seen = background if isinstance(view, View) else np.stack(grey)
+    low, high = np.nanquantile(seen, (0.02, 0.98))
     high = max(high, low + 1e-6)
     rows, columns = len(maps), len(grey)
     tile_width = 9.5 / columns
@@ -145,7 +156,7 @@ def map_rows(
             axes.imshow(over, cmap=colors, vmin=vmin, vmax=vmax, **style)
             axes.set_axis_off()
             if row == 0:
-                axes.set_title(f"z = {view.heights[column]:.0f}", fontsize=9, color=INK, pad=3)
+                axes.set_title(view.titles[column], fontsize=9, color=INK, pad=3)
             if column == 0:
                 axes.text(
                     -0.06, 0.5, title, transform=axes.transAxes, ha="right", va="center",
@@ -170,7 +181,9 @@ def _color_bar(figure, colors, vmin, vmax, label, ticks) -> None:
     axes.tick_params(colors=INK, labelsize=8)
 
 
-def profile(layers: Sequence[str], scores: np.ndarray, best: np.ndarray) -> plt.Figure:
+def profile(
+    layers: Sequence[str], scores: np.ndarray, best: np.ndarray, *, places: str = "voxels"
+) -> plt.Figure:
     """Scores over layers for the best-predicted voxels, and voxels won by each layer.
 
     Parameters
@@ -180,6 +193,8 @@ def profile(layers: Sequence[str], scores: np.ndarray, best: np.ndarray) -> plt.
         Correlations on held-out data.
     best : (V,) int array
         Best layer of each voxel, 1 to L; 0: none.
+    places : str
+        What voxels are called.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
     positions = np.arange(len(layers))
@@ -188,14 +203,14 @@ def profile(layers: Sequence[str], scores: np.ndarray, best: np.ndarray) -> plt.
         chosen = top >= np.nanquantile(top, 1 - share)
         left.plot(
             positions, np.nanmean(scores[:, chosen], axis=1), style, color=INK, marker="o",
-            markersize=4, label=f"best {share:.0%} of voxels ({chosen.sum()})",
+            markersize=4, label=f"best {share:.0%} of {places} ({chosen.sum()})",
         )  # fmt: skip
     left.axhline(0, color="#d8dee9", zorder=0)
     left.set_ylabel("mean correlation r, held out")
     left.legend(frameon=False, fontsize=8)
     counts = np.bincount(best, minlength=len(layers) + 1)[1:]
     right.bar(positions, counts, color=layer_colors(len(layers)).colors)
-    right.set_ylabel("voxels that the layer predicts best")
+    right.set_ylabel(f"{places} that the layer predicts best")
     for axes in (left, right):
         axes.set_xticks(positions, layers, rotation=35, ha="right", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)

@@ -11,9 +11,15 @@ import nibabel
 import numpy as np
 
 from bids_encoder.bids import outputs
+from bids_encoder.bids.images import read_images
 from bids_encoder.bids.written import Written
+from bids_encoder.grids.frame import frame_of
+from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures
 from bids_encoder.report.page import Figure
+from bids_encoder.report.surface_canvas import surface_canvas
+from bids_encoder.report.surface_view import SurfaceView
 
 
 @dataclass(frozen=True)
@@ -39,20 +45,26 @@ class GroupMaps:
         names = {**names, "tpl": names["space"]}
         return cls(root, names, _sidecar(outputs.output_path(root, "group_scores", names)))
 
-    def read(self, kind: str, **names: str | None) -> nibabel.Nifti1Image | None:
+    def read(self, kind: str, **names: str | None) -> dict | None:
         """A map, or None where there is none that was made with the table of scores."""
         if self.names["tpl"] is None:
             return None
-        path = outputs.output_path(self.root, kind, {**self.names, **names})
+        names = {**self.names, **names}
         hash_ = self.sidecar.get("SettingsHash")
-        if hash_ is None or _sidecar(path).get("SettingsHash") != hash_ or not path.exists():
+        files = outputs.image_files(self.root, kind, names)
+        side = _sidecar(outputs.sidecars(self.root, kind, names)[-1])
+        there = all(path.exists() for path in files.values())
+        if hash_ is None or side.get("SettingsHash") != hash_ or not there:
             return None
-        return nibabel.load(path)
+        return read_images(files)
 
     def volume(self, kind: str, **names: str | None) -> np.ndarray | None:
-        """Its values (x, y, z)."""
-        image = self.read(kind, **names)
-        return None if image is None else np.asarray(image.dataobj, dtype=np.float32)
+        """Its values, as figures show them."""
+        images = self.read(kind, **names)
+        if images is None:
+            return None
+        frame = frame_of(images)
+        return frame.drawn(frame.values_of(images))
 
 
 def _sidecar(path: Path) -> dict:
@@ -69,19 +81,22 @@ class _Canvas:
 
     Attributes
     ----------
-    background : (x, y, z) array
-        Mean BOLD; NaN outside.
-    seen : (x, y, z) bool array
+    background : array
+        Mean BOLD, or the depth of sulci; NaN outside.
+    seen : bool array
         Voxels that are drawn.
     rule : str
         Which these are, in words.
-    view : figures.View
+    on : str
+        What they are drawn on, in words.
+    view : figures.View, SurfaceView or None
     """
 
     background: np.ndarray
     seen: np.ndarray
     rule: str
-    view: figures.View
+    on: str
+    view: figures.View | SurfaceView | None
 
 
 def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
@@ -95,20 +110,21 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     images = {layer: maps.read("group_mean", measure="r", layer=layer) for layer in layers}
     if any(image is None for image in images.values()):
         return []
-    means = {layer: np.asarray(image.dataobj, np.float32) for layer, image in images.items()}
-    image = images[layers[0]]
+    frame = frame_of(images[layers[0]])
+    means = {layer: frame.drawn(frame.values_of(image)) for layer, image in images.items()}
     highest = np.fmax.reduce(list(means.values()))
     scores = highest[np.isfinite(highest)]
     vmax = max(float(np.quantile(scores, 0.9995)), 0.05) if scores.size else 1.0
-    canvas = _canvas(members, image, highest, 0.2 * vmax)
+    canvas = _canvas(members, frame, highest, 0.2 * vmax)
+    if canvas.view is None:
+        return []
     made = [
         _draw(
             maps,
             canvas,
             "r",
             "Where each layer predicts, mean over participants",
-            f"One scale for all layers; {canvas.rule}. Axial slices over the mean BOLD, z in mm, "
-            "left is left.",
+            f"One scale for all layers; {canvas.rule}. {canvas.on}",
             {layer: values.clip(0) for layer, values in means.items()},
             vmin=0.0,
             vmax=vmax,
@@ -122,33 +138,44 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     return [figure for figure in made if figure is not None]
 
 
-def _canvas(members: Sequence[Written], image, highest: np.ndarray, threshold: float) -> _Canvas:
+def _canvas(members: Sequence[Written], frame: Grid, highest: np.ndarray, low: float) -> _Canvas:
     inside = np.isfinite(highest)
-    seen = np.nan_to_num(highest) > threshold
-    rule = f"voxels whose highest mean r exceeds {threshold:.2f}"
+    places = members[0].places
+    seen, rule = np.nan_to_num(highest) > low, f"{places} whose highest mean r exceeds {low:.2f}"
     # Participants who came after the summary may lie on another grid.
-    members = [one for one in members if one.image("mask").shape == inside.shape]
-    rates = [one.matching_sidecar("q") for one in members]
+    grids = [one.grid() for one in members]
+    there = [
+        (one, grid) for one, grid in zip(members, grids, strict=True) if grid.same_frame(frame)
+    ]
+    rates = [one.matching_sidecar("q") for one, _ in there]
     if rates and all(rate is not None for rate in rates):
         passed = np.mean(
             [
-                np.asarray(one.image("q").dataobj) <= rate["FalseDiscoveryRate"]
-                for one, rate in zip(members, rates, strict=True)
+                _drawn(one, grid, "q") <= rate["FalseDiscoveryRate"]
+                for (one, grid), rate in zip(there, rates, strict=True)
             ],
             axis=0,
         )
         if (passed > 0.5).any():
             seen = inside & (passed > 0.5)
             rule = (
-                "voxels that some layer predicts better than chance in more than half of the "
+                f"{places} that some layer predicts better than chance in more than half of the "
                 "participants"
             )
+    if not isinstance(frame, VolumeGrid):
+        view, background = surface_canvas(*there[0]) if there else (None, highest)
+        return _Canvas(background, seen, rule, "Inflated cortex; sulci are darker.", view)
     background = np.ones(inside.shape)
-    if members:
-        background = np.mean([np.asarray(one.image("boldref").dataobj) for one in members], axis=0)
-    mask = nibabel.Nifti1Image(inside.astype(np.uint8), image.affine)
+    if there:
+        background = np.mean([_drawn(one, grid, "boldref") for one, grid in there], axis=0)
+    mask = nibabel.Nifti1Image(inside.astype(np.uint8), frame.mask.affine)
     view = figures.view_of(mask, np.where(seen, np.nan_to_num(highest).clip(0) ** 2, 0))
-    return _Canvas(np.where(inside, background, np.nan), seen, rule, view)
+    on = "Axial slices over the mean BOLD, z in mm, left is left."
+    return _Canvas(np.where(inside, background, np.nan), seen, rule, on, view)
+
+
+def _drawn(one: Written, grid: Grid, kind: str) -> np.ndarray:
+    return grid.drawn(grid.values_of(one.images(kind)))
 
 
 def _best_layer(maps: GroupMaps, canvas: _Canvas, layers: Sequence[str]) -> Figure | None:

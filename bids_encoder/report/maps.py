@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import nibabel
 import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written
+from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures
 from bids_encoder.report.diagnostics import diagnostic_figure
 from bids_encoder.report.interactive import interactive_view
 from bids_encoder.report.page import Figure
+from bids_encoder.report.surface_canvas import surface_canvas
+from bids_encoder.report.surface_view import SurfaceView
 
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps of one analysis as arrays (x, y, z), NaN where there is no value."""
+    """The maps of one analysis as arrays, NaN where there is no value.
 
+    Volumes are (x, y, z); surfaces have one value for each vertex of both hemispheres.
+    """
+
+    grid: Grid
     r: dict[str, np.ndarray]
     highest: np.ndarray  # over layers
     best: np.ndarray
@@ -27,7 +35,8 @@ class Maps:
     inside: np.ndarray
     passed: np.ndarray
     rule: str  # which voxels passed, in words
-    view: figures.View
+    on: str  # what they are drawn on, in words
+    view: figures.View | SurfaceView | None  # None: the surface is not known
     vmax: float
 
     def shown(self, values: np.ndarray) -> np.ndarray:
@@ -36,35 +45,50 @@ class Maps:
 
 
 def read_maps(written: Written) -> Maps:
-    r = {layer: volume_of(written.image("r", layer)) for layer in written.layers}
-    mask = written.image("mask")
-    inside = np.asarray(mask.dataobj) != 0
+    grid = written.grid()
+
+    def drawn(kind: str, layer: str | None = None) -> np.ndarray:
+        return grid.drawn(grid.values_of(written.images(kind, layer)))
+
+    r = {layer: drawn("r", layer) for layer in written.layers}
+    inside = np.isfinite(grid.drawn(np.ones(grid.n_values)))
     highest = np.full(inside.shape, np.nan)
-    highest[inside] = np.fmax.reduce([volume[inside] for volume in r.values()])
+    highest[inside] = np.fmax.reduce([values[inside] for values in r.values()])
     scores = highest[inside & np.isfinite(highest)]
     vmax = max(float(np.quantile(scores, 0.9995)), 0.05) if scores.size else 1.0
     side = written.matching_sidecar("q")
     if side is not None and side["VoxelsPassed"]:
-        passed = volume_of(written.image("q")) <= side["FalseDiscoveryRate"]
-        rule = "voxels that some layer predicts better than chance"
+        passed = drawn("q") <= side["FalseDiscoveryRate"]
+        rule = f"{written.places} that some layer predicts better than chance"
     else:
         passed = np.nan_to_num(highest) > 0.2 * vmax
-        rule = f"voxels whose highest r exceeds {0.2 * vmax:.2f}"
+        rule = f"{written.places} whose highest r exceeds {0.2 * vmax:.2f}"
+    if isinstance(grid, VolumeGrid):
+        background, on = drawn("boldref"), "Axial slices of the analysed voxels over their mean "
+        on += "BOLD, z in mm, left is left."
+        weights = np.where(passed, np.nan_to_num(highest).clip(0) ** 2, 0)
+        view = figures.view_of(grid.mask, weights)
+    else:
+        view, background = surface_canvas(written, grid)
+        on = "Inflated cortex; sulci are darker."
     return Maps(
+        grid=grid,
         r=r,
         highest=highest,
-        best=volume_of(written.image("bestlayer")),
-        slope=volume_of(written.image("slope")),
-        background=volume_of(written.image("boldref")),
+        best=drawn("bestlayer"),
+        slope=drawn("slope"),
+        background=background,
         inside=inside,
         passed=passed,
         rule=rule,
-        view=figures.view_of(mask, np.where(passed, np.nan_to_num(highest).clip(0) ** 2, 0)),
+        on=on,
+        view=view,
         vmax=vmax,
     )
 
 
-def volume_of(image: nibabel.Nifti1Image) -> np.ndarray:
+def volume_of(image) -> np.ndarray:
+    """The numbers of a volume, (x, y, z) float32."""
     return np.asarray(image.dataobj, dtype=np.float32)
 
 
@@ -84,30 +108,50 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
     scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
     slopes = np.abs(maps.slope[maps.passed & np.isfinite(maps.slope)])
     limit = max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
+    view = ""
+    if isinstance(maps.view, figures.View):
+        passed = maps.passed[maps.inside]
+        view = interactive_view(written, vmax=maps.vmax, limit=limit, passed=passed)
+    best = maps.best[maps.inside].astype(int)
+    drawn = [
+        (
+            "profile",
+            "Scores over layers",
+            figures.profile(layers, scores, best, places=written.places),
+            f"Left: mean over the {written.places} with the highest score in any layer (chosen by "
+            "the same scores, so that heights are optimistic and shapes count). Right: "
+            f"{written.places} in the best-layer map.",
+        )
+    ]
+    if maps.view is not None:
+        first, *others = _map_figures(layers, maps, limit)
+        drawn = [first, *drawn, *others]
+    pages = []
+    for name, title, figure, caption in drawn:
+        path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
+        figures.save(figure, path)
+        pages.append(Figure(title, path, caption))
 
     def values(kind: str, layer: str | None) -> np.ndarray:
-        return volume_of(written.image(kind, layer))[maps.inside]
+        return maps.grid.drawn(maps.grid.values_of(written.images(kind, layer)))[maps.inside]
 
-    view = interactive_view(written, vmax=maps.vmax, limit=limit, passed=maps.passed[maps.inside])
-    drawn = [
+    pages.append(diagnostic_figure(written, values))
+    return tuple(pages), view
+
+
+def _map_figures(layers: Sequence[str], maps: Maps, limit: float) -> list[tuple]:
+    """Name, title, figure and caption of each figure of maps."""
+    near = "by one voxel" if isinstance(maps.view, figures.View) else "along the surface"
+    return [
         (
             "r",
             "Where each layer predicts",
             figures.map_rows(
-                [(layer, maps.shown(volume.clip(0))) for layer, volume in maps.r.items()],
+                [(layer, maps.shown(values.clip(0))) for layer, values in maps.r.items()],
                 maps.background, maps.view, vmin=0.0, vmax=maps.vmax, colors="inferno",
                 label="correlation r of prediction and held-out response",
             ),
-            f"Mean over folds; one scale for all layers; {maps.rule}. "
-            "Axial slices of the analysed voxels over their mean BOLD, z in mm, left is left.",
-        ),
-        (
-            "profile",
-            "Scores over layers",
-            figures.profile(layers, scores, maps.best[maps.inside].astype(int)),
-            "Left: mean over the voxels with the highest score in any layer (chosen by the "
-            "same scores, so that heights are optimistic and shapes count). Right: voxels in "
-            "the best-layer map.",
+            f"Mean over folds; one scale for all layers; {maps.rule}. {maps.on}",
         ),
         (
             "bestlayer",
@@ -118,7 +162,7 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
                 colors=figures.layer_colors(len(layers)),
                 ticks=list(enumerate(layers, start=1)),
             ),
-            f"Argmax over layers after smoothing by one voxel; {maps.rule}.",
+            f"Argmax over layers after smoothing {near}; {maps.rule}.",
         ),
         (
             "slope",
@@ -129,13 +173,6 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
                 label="early layers predict better  ←  →  late layers predict better",
             ),
             "Inner product of the normalised profile with a trend from −1 (first layer) to 1 "
-            "(last layer); the same voxels as above.",
+            "(last layer); the same places as above.",
         ),
     ]  # fmt: skip
-    pages = []
-    for name, title, figure, caption in drawn:
-        path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
-        figures.save(figure, path)
-        pages.append(Figure(title, path, caption))
-    pages.append(diagnostic_figure(written, values))
-    return tuple(pages), view

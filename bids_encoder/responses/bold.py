@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_encoder.errors import DataError
+from bids_encoder.grids.grid import Grid
 from bids_encoder.responses.images import open_image, volumes
 
 log = logging.getLogger(__name__)
@@ -30,21 +31,24 @@ class BoldInfo:
     ----------
     path : Path
         The image.
-    shape : (x, y, z)
-        Voxels of one volume.
-    affine : (4, 4) array
-        From voxel indices to millimetres.
+    shape : (x, y, z) or (V,)
+        Voxels of one volume, or vertices (grayordinates) of surfaces.
+    affine : (4, 4) array or None
+        From voxel indices to millimetres; None on surfaces.
     n_volumes : int
         Number of volumes, T.
     repetition_time : float or None
         Seconds from one volume to the next, from the sidecar. None of precomputed responses.
+    frame : Grid or None
+        On surfaces: all vertices (grayordinates) of the run.
     """
 
     path: Path
-    shape: tuple[int, int, int]
-    affine: np.ndarray
+    shape: tuple[int, ...]
+    affine: np.ndarray | None
     n_volumes: int
     repetition_time: float | None
+    frame: Grid | None = None
 
     @property
     def duration(self) -> float:
@@ -92,12 +96,15 @@ def describe_bold(path: str | Path, repetition_time: float | None) -> BoldInfo:
             expected="integers or real numbers",
             remedy="convert it to float32",
         )
+    header = image.header
     return BoldInfo(
         path=path,
         shape=shape[:3],
         affine=np.asarray(image.affine, dtype=np.float64),
         n_volumes=shape[3],
-        repetition_time=_check_repetition_time(repetition_time, image.header, path),
+        repetition_time=check_repetition_time(
+            repetition_time, header["pixdim"][4], header.get_xyzt_units()[1], path
+        ),
     )
 
 
@@ -141,30 +148,61 @@ def load_bold(path: str | Path, mask: nib.Nifti1Image) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         for row, volume in zip(bold, volumes(image, path), strict=True):
             row[:] = volume[inside]
+    return mark_unusable(bold, path, "voxels")
+
+
+def mark_unusable(bold: np.ndarray, path: Path, places: str) -> np.ndarray:
+    """Make NaN of what is constant over a run, or not finite, with a warning.
+
+    Parameters
+    ----------
+    bold : (T, V) float32
+        Changed in place.
+    path : Path
+    places : str
+        What they are called: "voxels".
+
+    Raises
+    ------
+    DataError
+        Nothing varies.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
         unusable = ~np.isfinite(bold).all(axis=0) | (bold.max(axis=0) == bold.min(axis=0))
     if unusable.all():
         raise DataError(
-            "No voxel of this run can be used.",
+            f"None of the {places} of this run can be used.",
             file=path,
-            found=f"{unusable.size} voxels inside the mask, all of them constant or not finite",
-            expected="voxels whose signal changes over time",
+            found=f"{unusable.size} {places} inside the mask, all of them constant or not finite",
+            expected=f"{places} whose signal changes over time",
             remedy="leave this run out, or check how it was preprocessed and masked",
         )
     if unusable.any():
         log.warning(
-            "%s: %d of %d voxels are constant or not finite over the run; they will score NaN.",
+            "%s: %d of %d %s are constant or not finite over the run; they will score NaN.",
             path.name,
             unusable.sum(),
             unusable.size,
+            places,
         )
         bold[:, unusable] = np.nan
     return bold
 
 
-def _check_repetition_time(value: float | None, header: nib.Nifti1Header, path: Path) -> float:
-    """Return the sidecar's repetition time, when it is there and the header does not deny it."""
-    in_header = float(header["pixdim"][4])
-    unit = header.get_xyzt_units()[1]
+def check_repetition_time(value: float | None, in_header: float, unit: str, path: Path) -> float:
+    """Return the sidecar's repetition time, when it is there and the header does not deny it.
+
+    Parameters
+    ----------
+    value : float or None
+        Seconds, from the sidecar.
+    in_header : float
+        From the image; 0 where it does not say.
+    unit : str
+        "sec", "msec", "usec"; another where it does not say.
+    path : Path
+    """
+    in_header = float(in_header)
     stated = f"{in_header:g} ({unit if unit in _SECONDS_PER_UNIT else 'no unit'})"
     sidecar = path.name.split(".")[0] + ".json"
     place = f"RepetitionTime in {sidecar} (or in a sidecar that it inherits from)"

@@ -59,7 +59,7 @@ def test_files_have_the_rights_that_the_umask_leaves(tmp_path):
     before = os.umask(0o027)
     try:
         atomic.write_text(tmp_path / "a.txt", "x")
-        atomic.write_nifti(tmp_path / "a.nii.gz", image())
+        atomic.write_image(tmp_path / "a.nii.gz", image())
         atomic.write_h5(tmp_path / "a.h5", {"x": np.ones(3)})
     finally:
         os.umask(before)
@@ -132,7 +132,7 @@ def test_a_disk_that_fills_up_half_way(tmp_path):
         names = [str(i) for i in range(30_000)]
         for write, name, *content in [
             (atomic.write_text, "a.txt", "x" * 10**6),
-            (atomic.write_nifti, "a.nii.gz", nibabel.Nifti1Image(big, np.eye(4))),
+            (atomic.write_image, "a.nii.gz", nibabel.Nifti1Image(big, np.eye(4))),
             (atomic.write_h5, "a.h5", {"x": big[0], "dual": big.reshape(60, -1)}),
             (atomic.write_h5, "b.h5", {"names": names}),
         ]:
@@ -190,7 +190,7 @@ def test_tables_follow_bids(tmp_path):
 
 def test_images_have_the_same_bytes_every_time(tmp_path):
     for folder in ("a", "b"):
-        atomic.write_nifti(tmp_path / folder / "x.nii.gz", image())
+        atomic.write_image(tmp_path / folder / "x.nii.gz", image())
     content = (tmp_path / "a" / "x.nii.gz").read_bytes()
     assert content == (tmp_path / "b" / "x.nii.gz").read_bytes()
     assert content[3] == 0  # gzip flags: no file name
@@ -236,12 +236,12 @@ def test_a_lock_that_nobody_gives_back_stops_nobody(tmp_path):
 
 def test_a_file_with_the_same_bytes_is_left_alone(tmp_path):
     path = tmp_path / "a.nii.gz"
-    atomic.write_nifti(path, image())
+    atomic.write_image(path, image())
     os.utime(path, ns=(1, 1))
-    atomic.write_nifti(path, image())
+    atomic.write_image(path, image())
     assert path.stat().st_mtime_ns == 1
     changed = image()
     changed.dataobj[0, 0, 0] += 1
-    atomic.write_nifti(path, changed)
+    atomic.write_image(path, changed)
     assert path.stat().st_mtime_ns > 1
     assert os.listdir(tmp_path) == ["a.nii.gz"]

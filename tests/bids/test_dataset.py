@@ -454,8 +454,8 @@ def test_other_pipelines_by_filter(raw, make_files):
 def test_surfaces_among_derivatives(raw, fmriprep):
     raw.run("sub-01_task-x")
     fmriprep.write("sub-01/func/sub-01_task-x_space-fsLR_den-91k_bold.dtseries.nii")
-    with pytest.raises(NothingSelectedError, match="(?s)dtseries.*GIFTI and CIFTI are not read"):
-        runs_of(raw, derivatives=[fmriprep.root])
+    (run,) = runs_of(raw, derivatives=[fmriprep.root])
+    assert (run.form, run.space, run.density, run.mask) == ("cifti", "fsLR", "91k", None)
 
 
 def test_derivatives_without_bold(raw, make_files, caplog):

@@ -28,7 +28,7 @@ def raw(tmp_path):
     folder = tmp_path / "raw"
     atomic.write_json(folder / "dataset_description.json", RAW)
     bold = nibabel.Nifti1Image(np.ones((4, 4, 3, 2), np.float32), np.eye(4))
-    atomic.write_nifti(folder / "sub-01/func/sub-01_task-x_bold.nii.gz", bold)
+    atomic.write_image(folder / "sub-01/func/sub-01_task-x_bold.nii.gz", bold)
     atomic.write_text(folder / "sub-01/func/sub-01_task-x_events.tsv", "onset\tduration\n1\t1\n")
     return folder
 
@@ -319,7 +319,7 @@ def test_stamps_notice_changes_anywhere_in_an_image(tmp_path):
     stamps = set()
     for change in (0, 1e-3):
         values[20, 20, 20] += change
-        atomic.write_nifti(tmp_path / "a.nii.gz", nibabel.Nifti1Image(values, np.eye(4)))
+        atomic.write_image(tmp_path / "a.nii.gz", nibabel.Nifti1Image(values, np.eye(4)))
         assert (tmp_path / "a.nii.gz").stat().st_size > 2**17
         stamps.add(provenance.file_stamp(tmp_path / "a.nii.gz").partition("-")[2])
     assert len(stamps) == 2

@@ -8,8 +8,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from nibabel.cifti2 import BrainModelAxis
 
 from bids_encoder.bids import atomic, derivatives, description, outputs
+from bids_encoder.grids.cifti import CiftiGrid
+from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.grids.volume import VolumeGrid
 
 NETWORK, LAYERS = "alexnet", ["features.1", "features.4"]
@@ -33,7 +36,7 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
     atomic.write_json(bids_dir / "dataset_description.json", raw)
     affine = np.diag([2, 2, 2.5, 1])
     bold = bids_dir / "sub-01/func/sub-01_task-pictures_bold.nii.gz"
-    atomic.write_nifti(bold, nibabel.Nifti1Image(np.ones((4, 4, 3, 2), np.float32), affine))
+    atomic.write_image(bold, nibabel.Nifti1Image(np.ones((4, 4, 3, 2), np.float32), affine))
     mask = np.zeros((4, 4, 3), np.uint8)
     mask[1:3, 1:3] = 1
     grid = VolumeGrid(nibabel.Nifti1Image(mask, affine))
@@ -78,11 +81,41 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
         derivatives.write_table(group, "group_similarity", TABLE, MEANINGS)
         atomic.write_text(one.path("figure", layer="r"), "png")
         atomic.write_text(group.path("group_figure", layer="r"), "png")
+    write_on_surfaces(datasets, bold)
     atomic.write_text(one.path("report"), "html")
     atomic.write_text(group.path("group_report"), "html")
     for extension in (".md", ".bib"):
         atomic.write_text(outputs.output_path(root, "citation", {}, extension), "methods")
     atomic.write_text(one.path("config", runid="20260102-030405"), "a = 1\n")
+
+
+def write_on_surfaces(datasets, bold):
+    """Maps as GIFTI and as CIFTI, of a participant and of the group."""
+    sides = {side: np.arange(20) % 4 > 0 for side in ("L", "R")}
+    meshes = [bold.with_name(f"sub-01_hemi-{side}_midthickness.surf.gii") for side in sides]
+    for path in meshes:
+        path.write_bytes(b"a mesh")
+    axis = BrainModelAxis.from_surface(np.arange(20), 20, "CORTEX_LEFT")
+    for space, den, form, grid in (
+        ("fsaverage5", None, "gifti", SurfaceGrid.of(sides)),
+        ("fsLR", "91k", "cifti", CiftiGrid.of(axis)),
+    ):
+        names = {"task": "pictures", "space": space, "den": den, "form": form, "network": NETWORK}
+        values = np.linspace(0, 1, grid.n_values)
+        for level, prefix, more in (
+            ({"sub": "01"}, "", {}),
+            ({"tpl": space}, "group_", {"measure": "slope"}),
+        ):
+            one = derivatives.start_analysis(
+                datasets, {**names, **level}, settings={}, sources=[bold, *meshes]
+            )
+            if not prefix:
+                derivatives.write_mask(one, grid)
+                derivatives.write_table(one, "scores", TABLE, MEANINGS)
+            kind = f"{prefix}mean" if prefix else "slope"
+            derivatives.write_statmap(one, kind, values, grid, **more)
+            labels = np.arange(grid.n_values) % 3
+            derivatives.write_dseg(one, f"{prefix}bestlayer", labels, grid, LAYERS)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,42 @@
+"""On what the maps of an analysis on surfaces are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bids_encoder.bids.meshes import SurfaceFiles
+from bids_encoder.bids.written import Written
+from bids_encoder.grids.parts import PartsGrid
+from bids_encoder.report.surface_view import SurfaceView, relief, surface_view
+from bids_encoder.responses.gifti import maps
+from bids_encoder.responses.meshes import load_mesh
+
+
+def surface_canvas(written: Written, grid: PartsGrid) -> tuple[SurfaceView | None, np.ndarray]:
+    """The hemispheres of an analysis, and the depth of their sulci as a background.
+
+    Parameters
+    ----------
+    written : Written
+    grid : PartsGrid
+        Of the analysis.
+
+    Returns
+    -------
+    view : SurfaceView or None
+        None where a mesh is not known, or no longer there.
+    background : (vertices,) array
+    """
+    sizes = {side: sheet.n_vertices for side, (sheet, _) in grid.sheets.items()}
+    side = written.matching_sidecar("mask") or {}
+    files = SurfaceFiles.recalled(written.root, side.get("Surfaces", {}))
+    nothing = np.zeros(sum(sizes.values()))
+    if not sizes or files.drawn.keys() != sizes.keys():
+        return None, nothing
+    meshes = {side: load_mesh(files.drawn[side]) for side in sizes}
+    if any(len(meshes[side].coordinates) != size for side, size in sizes.items()):
+        return None, nothing
+    depths = None
+    if files.folded.keys() == sizes.keys():
+        depths = np.concatenate([maps(files.folded[side])[0] for side in sizes])
+    return surface_view(meshes), relief(depths, len(nothing))
