@@ -20,6 +20,9 @@ Names in braces stand for labels; what is in square brackets may be absent.
 - Every data file has a JSON file beside it that says what the values are, from which files
   (`Sources`) and with which `Settings` and `SoftwareVersions` they come. `SettingsHash` is how a
   second run knows what is done already.
+- BOLD on surfaces has maps in its own format: for `.nii.gz` stand `.func.gii` and `.label.gii`,
+  one file a hemisphere (`hemi-L`, `hemi-R`), or `.dscalar.nii` and `.dlabel.nii`; see
+  [surfaces](surfaces.md).
 - A voxel outside the mask, or without a score, is NaN in the maps: 0 is a score.
 - `descriptions.tsv` says what the `desc-` labels stand for; they hold letters, digits and `+`
   only, so that layer `features.1` of `alexnet` becomes `desc-alexnet+features1`.

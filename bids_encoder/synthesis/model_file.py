@@ -110,6 +110,15 @@ def _origin(file: h5py.File, path: Path) -> dict[str, object]:
 
 
 def _grid(file: h5py.File, path: Path) -> VolumeGrid:
+    if "structures" in file:
+        raise DataError(
+            "A saved model is of a surface; predictions are made in volumes.",
+            file=path,
+            place="dataset 'structures'",
+            found="vertices of hemispheres",
+            expected="voxels",
+            remedy="choose models of a volume with --space, or fit some",
+        )
     voxels = _numbers(file, path, "voxels", 1)[:]
     shape = _numbers(file, path, "grid", 1)[:].astype(float)
     affine = _numbers(file, path, "affine", 2)[:]

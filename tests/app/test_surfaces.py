@@ -176,18 +176,20 @@ def test_a_second_run_does_what_is_missing_of_one_hemisphere(surfaces, finished,
     assert tree(out / "sub-01" / "func") == before
 
 
-def test_group_maps_of_surfaces(surfaces, tmp_path, no_page):
+def test_group_maps_of_surfaces(surfaces, finished, tmp_path, no_page):
     out = tmp_path / "out"
-    for label in PARTICIPANTS:
-        line = command(surfaces, out, "fsLR", "--participant-label", label)
-        assert run_app(*line).code == 0
-    end = run_app(surfaces.bids, out, "group")
+    shutil.copytree(finished[0], out)
+    assert run_app(*command(surfaces, out, "fsLR", "--participant-label", "02")).code == 0
+    end = run_app(surfaces.bids, out, "group", "--space", "fsLR")
     assert end.code == 0, end.said
     [mean] = (out / "tpl-fsLR" / "func").glob("*_stat-slope+mean_*_statmap.dscalar.nii")
     found = np.asarray(nibabel.load(mean).dataobj)[0]
-    each = [np.asarray(nibabel.load(w.path("slope")).dataobj)[0] for w in find_analyses(out)]
+    ours = [one for one in find_analyses(out) if one.names["space"] == "fsLR"]
+    each = [np.asarray(nibabel.load(one.path("slope")).dataobj)[0] for one in ours]
+    assert len(each) == 2 and np.isfinite(found).any()
     np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-6)
     assert list((out / "tpl-fsLR" / "func").glob("*+bestlayer_dseg.dlabel.nii"))
+    assert list((out / "figures").glob("*_space-fsLR_den-91k_*+slope_figure.png"))
 
 
 # Regions
