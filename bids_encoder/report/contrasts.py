@@ -103,7 +103,7 @@ def _maps(written: Written, label: str) -> Figure:
     )
     figure = figures.map_rows(
         [
-            (f"{title}\n± {limit:.2g}", np.where(np.abs(v) > 0.15 * limit, v / limit, np.nan))
+            (f"{title}\n± {limit:.2g}", np.where(np.abs(v) > 0.3 * limit, v / limit, np.nan))
             for (title, v, _), limit in zip(rows, limits, strict=True)
         ],
         _volume(written.path("boldref")), view, vmin=-1, vmax=1, colors="RdBu_r",
@@ -121,7 +121,7 @@ def _maps(written: Written, label: str) -> Figure:
         "Measured and synthesized" if len(rows) > 1 else "Synthesized",
         path,
         f"Red: positive, blue: negative. The scale of each row ends at the 99.9th percentile of "
-        f"its absolute values ({scales}); values below 15 % of it are not drawn. Left is left.",
+        f"its absolute values ({scales}); values below 30 % of it are not drawn. Left is left.",
     )
 
 
@@ -143,7 +143,7 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
             if layer == "all":
                 style["linewidth"] = 2.8
             area = areas.loc[layer, direction].average_precision
-            panel.plot(points.recall, points.precision, label=f"{layer} ({area:.2f})", **style)
+            panel.plot(points.recall, points.precision, label=f"{layer} ({area:.3f})", **style)
         every = areas.loc["all", direction]
         panel.axhline(every.chance, color="#8b929e", linestyle=":", label="chance")
         panel.axvline(0.5, color="#d8dee9", zorder=0)
