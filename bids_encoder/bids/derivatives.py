@@ -16,7 +16,7 @@ import numpy as np
 
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs, provenance
-from bids_encoder.bids.images import read_images
+from bids_encoder.bids.images import joined, read_images
 from bids_encoder.grids.frame import grid_of
 from bids_encoder.grids.grid import Grid, Meaning
 from bids_encoder.grids.parts import HEMISPHERES
@@ -254,7 +254,7 @@ def write_series(
     extra: Mapping[str, object] | None = None,
     **names: str | None,
 ) -> Path:
-    """Write many maps as one image, one volume each, a table of its volumes, and their sidecar.
+    """Write many maps as the volumes of one image, a table of the volumes, and their sidecar.
 
     Parameters
     ----------
@@ -264,12 +264,12 @@ def write_series(
     columns, meanings : mapping
         What each volume is, one row a volume; see :func:`write_table`.
     """
-    import nibabel
-
     meaning = Meaning(outputs.kinds()[kind].intent, (), kind[:15], ())
-    images = [grid.images(np.asarray(one, np.float32), np.nan, meaning)[None] for one in maps]
+    images = [grid.images(np.asarray(one, np.float32), np.nan, meaning) for one in maps]
     path = _begin(analysis, kind, names)
-    atomic.write_nifti(path, nibabel.concat_images(images))
+    paths = analysis.images(kind, **names)
+    for side in images[0]:
+        atomic.write_image(paths[side], joined([one[side] for one in images]))
     atomic.write_tsv(analysis.path(kind, ".tsv", **names), columns)
     explained = {name: {"Description": meanings[name]} for name in columns}
     _finish(analysis, kind, names, {"SkullStripped": True, **(extra or {}), **explained})

@@ -13,6 +13,7 @@ from bids_encoder.bids import outputs
 from bids_encoder.bids.names import parse_name
 from bids_encoder.bids.sidecars import read_json
 from bids_encoder.bids.written import ENTITIES, Written
+from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures
 from bids_encoder.report.page import Figure, Section, Table
 
@@ -45,7 +46,7 @@ def _section(written: Written, label: str, side: dict) -> Section:
     title = f"Contrast {side['Contrast']}, task {written.names['task']}"
     table = _read(_path(written, "precisionrecall", label))
     curves = _read(_path(written, "curves", label))
-    drawn = [_maps(written, label)]
+    drawn = [_maps(written, label)] if isinstance(written.grid(), VolumeGrid) else []
     if table is not None and curves is not None and len(curves):
         drawn.append(_curves(written, label, table, curves))
     return Section(
