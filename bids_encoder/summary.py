@@ -209,6 +209,7 @@ def write_region_fingerprints(
             },
             sources=paths,
         )
+        _write_regions(datasets, analysis, one, grid, ours.settings["regions"])
         if is_done(ours, "fingerprint", atlas=one.atlas):
             continue
         if scores is None:
@@ -225,6 +226,23 @@ def write_region_fingerprints(
             extra={"Atlas": one.atlas, "AtlasSource": one.source},
             atlas=one.atlas,
         )
+
+
+def _write_regions(
+    datasets: Mapping[str, Path], analysis: Analysis, regions: Regions, grid: Grid, content: str
+) -> None:
+    """Write where the regions lie, numbered in their order; `content`: their checksum."""
+    mask = list(analysis.files("mask").values())
+    ours = start_analysis(datasets, analysis.names, settings={"regions": content}, sources=mask)
+    if is_done(ours, "regions", atlas=regions.atlas):
+        return
+    numbers = list(regions.names)
+    labels = np.zeros(len(regions.labels), dtype=int)
+    for i, number in enumerate(numbers, start=1):
+        labels[regions.labels == number] = i
+    extra = {"Atlas": regions.atlas, "AtlasSource": regions.source}
+    names = [regions.names[number] for number in numbers]
+    write_dseg(ours, "regions", labels, grid, names, extra=extra, atlas=regions.atlas)
 
 
 def _fingerprint_rows(

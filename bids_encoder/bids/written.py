@@ -67,9 +67,10 @@ class Written:
         """
         return self.images(kind, layer)[None]
 
-    def images(self, kind: str, layer: str | None = None) -> dict:
+    def images(self, kind: str, layer: str | None = None, **names: str) -> dict:
         """Read one of its maps; see :func:`bids_encoder.bids.images.read_images`."""
-        return read_images(outputs.image_files(self.root, kind, {**self.names, "layer": layer}))
+        names = {**self.names, "layer": layer, **names}
+        return read_images(outputs.image_files(self.root, kind, names))
 
     def files(self, kind: str, layer: str | None = None) -> dict[str, Path]:
         """Its data files; see :func:`bids_encoder.bids.outputs.data_files`."""
@@ -141,6 +142,19 @@ class Written:
                 found[atlas] = path
         return found
 
+    def regions(self) -> dict[str, list[str]]:
+        """Names of the regions 1, 2, … of each atlas whose label images are there."""
+        found = {}
+        for atlas, path in self.fingerprints().items():
+            names = {**self.names, "atlas": atlas}
+            side = sidecar_of(outputs.sidecars(self.root, "regions", names)[-1])
+            made_of = (sidecar_of(path).get("Settings") or {}).get("regions")
+            same = (side.get("Settings") or {}).get("regions") == made_of
+            if same and _whole(outputs.data_files(self.root, "regions", names), side):
+                table = outputs.output_path(self.root, "regions", names, ".tsv")
+                found[atlas] = read_table_names(table)
+        return found
+
     def of_atlases(self, kind: str) -> dict[str | None, Path]:
         """Files of one kind that were made with the same settings, by atlas.
 
@@ -167,6 +181,13 @@ def read_table(path: Path) -> pandas.DataFrame:
     import pandas
 
     return pandas.read_table(path, na_values=["n/a"], keep_default_na=False, dtype={"region": str})
+
+
+def read_table_names(path: Path) -> list[str]:
+    """The column ``name`` of the table beside a label image."""
+    import pandas
+
+    return pandas.read_table(path, dtype=str, keep_default_na=False)["name"].tolist()
 
 
 def read_fingerprints(path: Path) -> pandas.DataFrame:

@@ -108,10 +108,10 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
     scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
     slopes = np.abs(maps.slope[maps.passed & np.isfinite(maps.slope)])
     limit = max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
-    view = ""
-    if isinstance(maps.view, figures.View):
-        passed = maps.passed[maps.inside]
-        view = interactive_view(written, vmax=maps.vmax, limit=limit, passed=passed)
+    view = interactive_view(
+        written, maps.grid, passed=maps.passed, background=maps.background, vmax=maps.vmax,
+        limit=limit,
+    )  # fmt: skip
     best = maps.best[maps.inside].astype(int)
     drawn = [
         (

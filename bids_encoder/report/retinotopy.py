@@ -7,15 +7,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import ListedColormap
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written
 from bids_encoder.report import figures
 from bids_encoder.report.maps import Maps, read_maps, volume_of
 from bids_encoder.report.page import Figure, Section
-
-_LIGHTNESS, _CHROMA = 0.72, 0.125  # the largest circle of colours that screens can show
 
 
 def sections(written: Written) -> list[Section]:
@@ -92,7 +89,8 @@ def write_examples(
 def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> Figure:
     angle = np.where(shown, volume_of(written.image("angle")), np.nan)
     figure = figures.map_rows(
-        [("angle", angle)], maps.background, maps.view, vmin=-180, vmax=180, colors=wheel_colors(),
+        [("angle", angle)], maps.background, maps.view, vmin=-180, vmax=180,
+        colors=figures.wheel_colors(),
         legend=_wheel, foot=1.75,
     )  # fmt: skip
     path = _path(written.root, written.names, "angle")
@@ -123,30 +121,6 @@ def _path(root: Path, names: Mapping[str, str | None], what: str) -> Path:
     return outputs.output_path(root, "figure", {**names, "layer": f"retinotopy{what}"})
 
 
-def wheel_colors(number: int = 256) -> ListedColormap:
-    """Colours of equal lightness around a circle, from -180° to 180°; red at 0°."""
-    hue = np.deg2rad(np.linspace(-180, 180, number, endpoint=False) + 25)
-    a, b = _CHROMA * np.cos(hue), _CHROMA * np.sin(hue)
-    # OKLab to sRGB: https://bottosson.github.io/posts/oklab/
-    cone = np.stack(
-        [
-            _LIGHTNESS + 0.3963377774 * a + 0.2158037573 * b,
-            _LIGHTNESS - 0.1055613458 * a - 0.0638541728 * b,
-            _LIGHTNESS - 0.0894841775 * a - 1.2914855480 * b,
-        ]
-    )
-    to_rgb = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = np.clip(to_rgb @ cone**3, 0, 1)
-    rgb = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
-    return ListedColormap(rgb.T)
-
-
 def _wheel(figure: plt.Figure, size: float = 1.15) -> None:
     """The legend of angles: the visual field as a ring of colours, `size` inches wide."""
     width, height = size / figure.get_figwidth(), size / figure.get_figheight()
@@ -155,7 +129,7 @@ def _wheel(figure: plt.Figure, size: float = 1.15) -> None:
     )
     edges = np.deg2rad(np.linspace(-180, 180, 257))
     values = np.degrees((edges[:-1] + edges[1:]) / 2)[None]
-    axes.pcolormesh(edges, [0.45, 1.0], values, cmap=wheel_colors(), vmin=-180, vmax=180)
+    axes.pcolormesh(edges, [0.45, 1.0], values, cmap=figures.wheel_colors(), vmin=-180, vmax=180)
     axes.set_ylim(0, 1)
     axes.set_axis_off()
     for angle in (0, 90, 180, -90):

@@ -6,6 +6,7 @@ import numpy as np
 
 from bids_encoder.bids.meshes import SurfaceFiles
 from bids_encoder.bids.written import Written
+from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.parts import PartsGrid
 from bids_encoder.report.surface_view import SurfaceView, relief, surface_view
 from bids_encoder.responses.gifti import maps
@@ -13,6 +14,16 @@ from bids_encoder.responses.meshes import load_mesh
 
 
 def surface_canvas(written: Written, grid: PartsGrid) -> tuple[SurfaceView | None, np.ndarray]:
+    """The hemispheres of an analysis seen from all sides, and a background for them.
+
+    Parameters and background are those of :func:`surface_meshes`; the view is None where
+    there are no meshes.
+    """
+    meshes, background = surface_meshes(written, grid)
+    return surface_view(meshes) if meshes else None, background
+
+
+def surface_meshes(written: Written, grid: PartsGrid) -> tuple[dict[str, Mesh], np.ndarray]:
     """The hemispheres of an analysis, and the depth of their sulci as a background.
 
     Parameters
@@ -23,8 +34,8 @@ def surface_canvas(written: Written, grid: PartsGrid) -> tuple[SurfaceView | Non
 
     Returns
     -------
-    view : SurfaceView or None
-        None where a mesh is not known, or no longer there.
+    meshes : dict of str to Mesh
+        By hemisphere; empty where a mesh is not known, or no longer there.
     background : (vertices,) array
     """
     sizes = {side: sheet.n_vertices for side, (sheet, _) in grid.sheets.items()}
@@ -32,11 +43,11 @@ def surface_canvas(written: Written, grid: PartsGrid) -> tuple[SurfaceView | Non
     files = SurfaceFiles.recalled(written.root, side.get("Surfaces", {}))
     nothing = np.zeros(sum(sizes.values()))
     if not sizes or files.drawn.keys() != sizes.keys():
-        return None, nothing
+        return {}, nothing
     meshes = {side: load_mesh(files.drawn[side]) for side in sizes}
     if any(len(meshes[side].coordinates) != size for side, size in sizes.items()):
-        return None, nothing
+        return {}, nothing
     depths = None
     if files.folded.keys() == sizes.keys():
         depths = np.concatenate([maps(files.folded[side])[0] for side in sizes])
-    return surface_view(meshes), relief(depths, len(nothing))
+    return meshes, relief(depths, len(nothing))

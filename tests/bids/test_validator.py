@@ -64,6 +64,9 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
             derivatives.write_table(one, kind, TABLE, MEANINGS)
         derivatives.write_weights(one, "hrf", {"times": np.arange(3.0)}, {})
         derivatives.write_weights(one, "similarities", {"stimuli": ["a.png"]}, {})
+        derivatives.write_dseg(
+            one, "regions", np.arange(12) % 3, grid, ["V1", "V2"], atlas="visual"
+        )
         derivatives.write_table(one, "fingerprint", TABLE, MEANINGS, atlas="visual")
         group = derivatives.start_analysis(
             datasets, {**names, "tpl": space or "study"}, settings={}, sources=[bold]
