@@ -121,6 +121,7 @@ def test_sidecar_and_page_say_what_it_is(finished):
     assert component["CorrelationWithTrend"] > 0.8  # early and late, nothing between
     page = (out / "sub-01.html").read_text()
     assert "Fingerprints of regions: visual" in page and "first principal component" in page
+    assert '"atlas": "visual"' in page  # in the interactive view
 
 
 def test_an_atlas_can_be_added_without_fitting_again(finished, tmp_path):
@@ -137,8 +138,12 @@ def test_an_atlas_can_be_added_without_fitting_again(finished, tmp_path):
     assert list(dict.fromkeys(table["region"])) == ["left", "right"]
     after = tree(tmp_path / "out")
     changed = {name for name in after if "/func/" in name and before.get(name) != after[name]}
-    assert len(changed) == 2
-    assert all("_atlas-halves_" in name and "_fingerprint." in name for name in changed)
+    tables = {name for name in changed if "_atlas-halves_" in name and "_fingerprint." in name}
+    images = {name for name in changed if "_seg-halves_" in name and "_dseg." in name}
+    assert len(tables) == 2 and len(images) == 3 and changed == tables | images
+    [image] = [name for name in images if name.endswith(".nii.gz")]
+    numbers = np.asarray(nibabel.load(tmp_path / "out" / image).dataobj)[brain()]
+    np.testing.assert_array_equal(numbers, 1 + (np.indices(SHAPE)[0] > 3)[brain()])
     # Another table of names makes the fingerprints anew, the same one does not.
     names.write_text("1,L\n2,R\n")
     assert run_app(*line, "--atlas", atlas, "--atlas-labels", names).code == 0
