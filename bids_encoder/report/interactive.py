@@ -24,6 +24,7 @@ def interactive_view(
     grid: Grid,
     *,
     passed: np.ndarray,
+    rule: str,
     background: np.ndarray,
     vmax: float,
     limit: float,
@@ -37,6 +38,8 @@ def interactive_view(
         Of the analysis.
     passed : bool array, as the grid draws maps
         Places that are drawn at first.
+    rule : str
+        Which these are, in words.
     background : array, as the grid draws maps
     vmax : float
         Upper end of the scale of scores.
@@ -58,6 +61,7 @@ def interactive_view(
         layers=written.layers,
         scores=np.stack([values("r", layer) for layer in written.layers]),
         passed=passed[inside],
+        rule=rule,
         maps=_maps(written, values, vmax, limit),
         values={kind: values(kind) for kind in ("p", "q") if written.matching_sidecar(kind)},
         regions={

@@ -109,8 +109,8 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
     slopes = np.abs(maps.slope[maps.passed & np.isfinite(maps.slope)])
     limit = max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
     view = interactive_view(
-        written, maps.grid, passed=maps.passed, background=maps.background, vmax=maps.vmax,
-        limit=limit,
+        written, maps.grid, passed=maps.passed, rule=maps.rule, background=maps.background,
+        vmax=maps.vmax, limit=limit,
     )  # fmt: skip
     best = maps.best[maps.inside].astype(int)
     drawn = [

@@ -95,7 +95,7 @@ def _section(written: Written) -> Section:
             )
         ),
         warnings=tuple(side["Warnings"]),
-        tables=(_score_table(written.table()),),
+        tables=(_score_table(written.table(), written.places),),
         figures=(
             *stimuli_figure(written.root, written.names, pictures),
             *map_figures,
@@ -211,9 +211,9 @@ def _count(items: list, word: str) -> str:
     return f"{len(items)} {word}{'s' * (len(items) != 1)}"
 
 
-def _score_table(table: pd.DataFrame) -> Table:
-    header = ("layer", "median r", "95th percentile r", "best r", "voxels r > 0.3",
-              "best r²", "voxels won", "penalty at grid's low / high end")  # fmt: skip
+def _score_table(table: pd.DataFrame, places: str) -> Table:
+    header = ("layer", "median r", "95th percentile r", "best r", f"{places} r > 0.3",
+              "best r²", f"{places} won", "penalty at grid's low / high end")  # fmt: skip
     rows = tuple(
         (
             row.layer, f"{row.r_median:.3f}", f"{row.r_q95:.3f}", f"{row.r_max:.3f}",

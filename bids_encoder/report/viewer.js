@@ -82,13 +82,15 @@ class View {
     await this.load();
     this.controls(this.d.maps, this.d.layers);
     this.show();
-    this.goTo(this.bestRow());
+    this.goTo(this.bestIndex() % this.places.length);
   }
 
   controls(maps, layers) {
     const choice = this.part("map"), slider = this.part("layer"), only = this.part("passed");
     maps.forEach((map, number) => choice.append(element("option", { value: number }, map.title)));
     slider.max = layers.length - 1;
+    slider.value = Math.floor(this.bestIndex() / this.places.length);
+    this.part("rule").textContent = `only ${this.d.rule}`;
     choice.onchange = slider.oninput = only.onchange = () => this.show();
     if (this.passed.every((one) => one === 1) || !this.passed.some((one) => one === 1)) {
       only.checked = false;
@@ -132,11 +134,10 @@ class View {
     }));
   }
 
-  bestRow() {
-    let best = 0, highest = -Infinity;
-    this.scores.forEach((score, i) => {
-      if (score > highest) { highest = score; best = i % this.places.length; }
-    });
+  // Where the highest score of all layers and places is.
+  bestIndex() {
+    let best = 0;
+    this.scores.forEach((score, i) => { if (score > this.scores[best]) best = i; });
     return best;
   }
 

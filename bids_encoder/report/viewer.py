@@ -74,6 +74,8 @@ class Shown:
         What the profile of a place shows.
     passed : (V,) bool
         Places that are drawn at first.
+    rule : str
+        Which these are, in words.
     maps : sequence of ShownMap
     values : dict of str to (V,) array
         Numbers that are said of a place, such as its p.
@@ -83,6 +85,7 @@ class Shown:
     layers: Sequence[str]
     scores: np.ndarray
     passed: np.ndarray
+    rule: str
     maps: Sequence[ShownMap]
     values: Mapping[str, np.ndarray]
     regions: Mapping[str, tuple[np.ndarray, Mapping[int, str]]]
@@ -187,6 +190,7 @@ def _of_places(shown: Shown, picked: np.ndarray, parts: _Parts) -> dict[str, obj
         "layers": list(shown.layers),
         "left_out": int(shown.scores.shape[1] - picked.size),
         "step": _STEP,
+        "rule": shown.rule,
         "passed": parts.add(shown.passed[picked].astype(np.uint8)),
         "scores": parts.add(_stepped(shown.scores[:, picked])),
         "maps": [_described(one, picked, parts) for one in shown.maps],

@@ -54,6 +54,7 @@ def _shown(brain):
         layers=LAYERS,
         scores=scores,
         passed=np.nan_to_num(scores[0]) > 0.1,
+        rule="voxels above 0.1",
         maps=[
             ShownMap("score r of a layer", scores, 0.0, 0.8, color_table("inferno")),
             ShownMap(
@@ -155,6 +156,13 @@ def test_the_slider_and_the_choice_change_the_map(brain, browser, tmp_path):
     page.write_text(render("sub-01", "", [section]), encoding="utf-8")
     browser.get(page.as_uri())
     _wait(browser)
+    assert "only voxels above 0.1" in browser.find_element("css selector", ".bar-row").text
+    best = int(np.nanargmax(np.nanmax(brain["scores"], axis=1)))
+    shown = browser.find_element("css selector", "[data-part=layer-name]").text
+    assert shown == LAYERS[best]  # the view begins where the highest score is
+    browser.execute_script(
+        "const s = document.querySelector('[data-part=layer]'); s.value = 0; s.oninput();"
+    )
     drawn = "return Array.from(document.querySelector('.viewer').view.overlay.img)"
     first = np.array(browser.execute_script(drawn))
     browser.execute_script(
