@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,8 @@ LAYER_MAPS = {  # kind to label of stat-
     "test_r2": "testr2",
     "test_r": "testr",
     "fingerprint_map": "fingerprint",
+    "share": "share",
+    "unique": "unique",
 }
 FREE = "**/log\n**/figures\n*.html\n"  # pages and logs, whose names BIDS leaves free
 MEANINGS = {"layer": "Layer.", "r": {"Description": "Correlation.", "Units": "1"}}
@@ -56,9 +59,10 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
                 derivatives.write_statmap(one, kind, values, grid, layer=layer)
             arrays = {"dual": np.ones((5, 12), np.float32), "stimuli": ["a.png", "b.png"]}
             derivatives.write_weights(one, "weights", arrays, {"layer": layer}, layer=layer)
-        single = ("slope", "pc1", "p", "q", "noiseceiling", "hrfpeak")
+        single = ("slope", "pc1", "p", "q", "noiseceiling", "hrfpeak", "joint_r2")
         for kind in (*single, "angle", "eccentricity", "retinotopy_f"):
             derivatives.write_statmap(one, kind, values, grid)
+        write_contrasts(one, values, grid)
         derivatives.write_dseg(one, "bestlayer", np.arange(12) % 3, grid, LAYERS)
         for kind in ("scores", "smoothness", "similarity", "neighbours"):
             derivatives.write_table(one, kind, TABLE, MEANINGS)
@@ -115,10 +119,30 @@ def write_on_surfaces(datasets, bold):
             if not prefix:
                 derivatives.write_mask(one, grid)
                 derivatives.write_table(one, "scores", TABLE, MEANINGS)
+                write_contrasts(one, values, grid)
             kind = f"{prefix}mean" if prefix else "slope"
             derivatives.write_statmap(one, kind, values, grid, **more)
             labels = np.arange(grid.n_values) % 3
             derivatives.write_dseg(one, f"{prefix}bestlayer", labels, grid, LAYERS)
+
+
+def write_contrasts(one, values, grid):
+    """A contrast, synthesized and measured, and the pictures of a folder."""
+    for layer in (*LAYERS, None):
+        names = {"contrast": "facesScenes", "layer": layer}
+        derivatives.write_statmap(one, "synthesized_effect", values, grid, **names)
+        derivatives.write_statmap(one, "synthesized_t", values, grid, dof=9, **names)
+    names = {"contrast": "facesScenes"}
+    derivatives.write_statmap(one, "measured_effect", values, grid, **names)
+    derivatives.write_statmap(one, "measured_t", values, grid, dof=99, **names)
+    labels = np.arange(grid.n_values) % 3
+    derivatives.write_dseg(one, "agreement", labels, grid, ["both", "one"], **names)
+    for kind in ("precisionrecall", "curves"):
+        derivatives.write_table(one, kind, TABLE, MEANINGS, **names)
+    rows, meanings = {"volume": [0, 1]}, {"volume": "Which volume."}
+    for kind in ("prediction", "prediction_mean"):
+        maps = np.stack([values, values])
+        derivatives.write_series(one, kind, maps, grid, rows, meanings, contrast="folder")
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +159,10 @@ def errors(issues):
 def test_every_declared_kind_is_in_the_fake_output(output):
     paths = {path.relative_to(output).as_posix() for path in output.rglob("*")}
     for kind in outputs.kinds().values():
+        name = re.escape(kind.path).replace(r"\[", "(?:").replace(r"\]", ")?")
+        name = re.sub(r"\\{(\w+)\\}", "[0-9A-Za-z-]+", name)
         for extension in kind.extensions:
-            end = kind.path.rpartition("_")[2] + extension
-            assert any(path.endswith(end.rpartition("}")[2]) for path in paths), (kind.name, end)
+            assert any(re.fullmatch(name + extension, path) for path in paths), kind.name
 
 
 def test_the_validator_reports_no_error(output, validate_bids):
