@@ -249,7 +249,7 @@ def _held_out(plan: Plan, responses: Responses) -> np.ndarray:
     if plan.test_set is None:
         return np.zeros(len(responses.values), dtype=bool)
     return plan.test_set.rows(
-        responses, plan.runs, [cleaning.n_kept for cleaning in plan.cleanings]
+        responses.stimuli, plan.runs, [cleaning.n_kept for cleaning in plan.cleanings]
     )
 
 

@@ -32,6 +32,7 @@ from bids_encoder.plan import Plan
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.contrast_glm import Design, RunContrast, measure_contrasts
 from bids_encoder.settings import Settings
+from bids_encoder.source import Source
 from bids_encoder.synthesis.conditions import ContrastPictures, Shown, digest_of, find_pictures
 from bids_encoder.synthesis.contrast_file import ContrastFile, read_contrast_file
 from bids_encoder.synthesis.effects import contrast_pictures
@@ -42,6 +43,7 @@ from bids_encoder.synthesis.refit import Refit
 logger = logging.getLogger(__name__)
 
 _GLM_HRFS = ("spm", "glover")
+_CANONICAL = _GLM_HRFS[0]
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,18 @@ class Contrasts:
             elif settings.synthesis.reuse_models:
                 raise _trained(self.path, place, "pictures of the dataset")
 
-    def check_plan(self, settings: Settings, plan: Plan) -> None:
+    def check_plan(self, settings: Settings, plan: Plan | None, source: Source) -> None:
         """Raise what is wrong with the pictures of one analysis."""
-        contrasts, _ = find_pictures(read_contrast_file(self.path), _shown(settings, plan))
+        contrasts, files = find_pictures(read_contrast_file(self.path), _shown(settings, plan))
+        if files:
+            source.check_new(files)
+        if plan is None:
+            return
         _refuse_films(self.path, contrasts, plan)
-        if plan.test_set is None:
-            samples, groups = _samples(settings, plan), plan.grouping.groups
-            for one in contrasts:
+        _say_how_measured(settings, contrasts, plan)
+        samples, groups = _samples(settings, plan)
+        for one in contrasts:
+            if not set(samples.shown).isdisjoint(one.ids):
                 make_parts(one.pictures, samples, groups, one.contrast.name)
 
     def run(self, lab: Lab) -> str:
@@ -82,7 +89,7 @@ class Contrasts:
         title = f"task {lab.saved.names['task']}: "
         if not todo:
             logger.info(f"{title}the contrasts are there already, with the same models")
-            return f"{title}{len(contrasts)} contrasts done before"
+            return f"{title}{len(contrasts)} contrast{'s' * (len(contrasts) > 1)} done before"
         work = _Work(lab, file, files)
         with console.stage("contrasts") as words:
             parts = {one.contrast.label: work.parts(one) for one in todo}
@@ -189,7 +196,6 @@ class _Work:
         if not designs:
             return {}
         if self.lab.plan.precomputed:
-            logger.warning("contrasts are not measured: responses were estimated elsewhere")
             return {}
         plan, chosen = self.lab.plan, self.lab.settings.responses
         with console.progress("measured contrasts", "runs") as bar:
@@ -262,17 +268,40 @@ def _refuse_films(path: Path, contrasts: Sequence[ContrastPictures], plan: Plan)
         )
 
 
-def _samples(settings: Settings, plan: Plan) -> Samples:
-    """What the rows of the responses will show, from tables alone."""
+def _say_how_measured(
+    settings: Settings, contrasts: Sequence[ContrastPictures], plan: Plan
+) -> None:
+    if all(one.trials is None for one in contrasts):
+        return
+    if plan.precomputed:
+        logger.warning("contrasts are not measured: responses were estimated elsewhere")
+    elif settings.responses.hrf not in _GLM_HRFS:
+        logger.warning(
+            f"contrasts are measured with the canonical response ({_CANONICAL}); that of "
+            f"--hrf {settings.responses.hrf} is for the models"
+        )
+
+
+def _samples(settings: Settings, plan: Plan) -> tuple[Samples, np.ndarray]:
+    """What the rows that models learn from will show, from tables alone, and their groups."""
+    groups = plan.grouping.groups
     if plan.design.kind == "events":
-        return Samples(tuple(dict.fromkeys(p.stimulus for run in plan.presentations for p in run)))
-    return continuous_samples(
-        plan.screen,
-        [info.n_volumes for info in plan.infos],
-        [info.repetition_time for info in plan.infos],
-        [run.start_time for run in plan.runs],
-        settings.responses.delays,
-    ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
+        names = tuple(dict.fromkeys(p.stimulus for run in plan.presentations for p in run))
+        samples = Samples(names)
+    else:
+        names = None
+        samples = continuous_samples(
+            plan.screen,
+            [info.n_volumes for info in plan.infos],
+            [info.repetition_time for info in plan.infos],
+            [run.start_time for run in plan.runs],
+            settings.responses.delays,
+        ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
+    if plan.test_set is None:
+        return samples, groups
+    n_rows = [cleaning.n_kept for cleaning in plan.cleanings]
+    training = ~plan.test_set.rows(names, plan.runs, n_rows)
+    return samples.take(training), groups[training]
 
 
 def _begin(lab: Lab, one: ContrastPictures, files: Mapping[str, Path]) -> Analysis:
@@ -322,7 +351,7 @@ def _glm_settings(settings: Settings) -> dict[str, object]:
 
 def _hrf(chosen: str) -> str:
     """The haemodynamic response of measured contrasts: a canonical one."""
-    return chosen if chosen in _GLM_HRFS else "spm"
+    return chosen if chosen in _GLM_HRFS else _CANONICAL
 
 
 def _trained(path: Path, place: str, found: str) -> UsageError:

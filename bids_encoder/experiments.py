@@ -13,6 +13,7 @@ from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
 from bids_encoder.settings import Settings
 from bids_encoder.shown_pictures import ShownPictures
+from bids_encoder.source import Source
 
 
 class Experiment(Protocol):
@@ -22,8 +23,11 @@ class Experiment(Protocol):
         """Raise what can be found wrong before anything is computed."""
         ...
 
-    def check_plan(self, settings: Settings, plan: Plan) -> None:
-        """Raise what is found wrong with one analysis before anything is computed."""
+    def check_plan(self, settings: Settings, plan: Plan | None, source: Source) -> None:
+        """Raise what is found wrong with one analysis before anything is computed.
+
+        With ``--reuse-models`` there is no plan.
+        """
         ...
 
     def run(self, lab: Lab) -> str:
@@ -79,16 +83,16 @@ def check_experiments(settings: Settings) -> None:
         experiment(name).check(settings)
 
 
-def check_plan(settings: Settings, plan: Plan) -> None:
+def check_plan(settings: Settings, plan: Plan | None, source: Source) -> None:
     """Check what the experiments that are asked for need of one analysis.
 
     Raises
     ------
     BidsEncoderError
-        Conditions that are not there, too few pictures.
+        Conditions that are not there, too few pictures; pictures that cannot be shown.
     """
     for name in settings.synthesis.synthesize:
-        experiment(name).check_plan(settings, plan)
+        experiment(name).check_plan(settings, plan, source)
 
 
 def check_layers(settings: Settings, layers: Sequence[str]) -> None:

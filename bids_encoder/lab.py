@@ -44,11 +44,6 @@ class Lab:
     plan: Plan | None = None
 
     @property
-    def stim_dir(self) -> Path:
-        """Where the dataset's pictures are."""
-        return self.settings.stimuli.stim_dir or self.settings.bids_dir / "stimuli"
-
-    @property
     def layers(self) -> tuple[str, ...]:
         """Layers whose predictions are averaged."""
         chosen = self.settings.synthesis.synthesis_layers

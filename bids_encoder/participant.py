@@ -100,7 +100,7 @@ def run_participant(settings: Settings, participant: str) -> str:
             source.check_stimuli(plan.stimuli.values())
             budget = memory.budget(settings.resources.mem, settings.resources.nprocs)
             logger.info(plan.describe(source.name, source.layers, budget))
-            check_plan(settings, plan)
+            check_plan(settings, plan, source)
         if settings.flow.dry_run:
             return "planned, nothing written"
         datasets = init_dataset(
@@ -133,6 +133,7 @@ def run_participant(settings: Settings, participant: str) -> str:
 def _reuse_models(settings: Settings, participant: str) -> str:
     """Run experiments with the models of an earlier run; no BOLD is looked at."""
     source, device = _open_source(settings, ())
+    check_plan(settings, None, source)
     with console.stage("models") as words:
         found = open_models(settings, participant, source)
         words += [", ".join(f"task {saved.names['task']}" for saved in found)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
 from bids_encoder.report.retinotopy import write_examples
 from bids_encoder.settings import Settings
+from bids_encoder.source import Source
 from bids_encoder.stimuli.drawn import Drawn
 from bids_encoder.stimuli.folder import is_picture, pictures_in
 from bids_encoder.stimuli.images import read_image
@@ -63,8 +64,19 @@ def check(settings: Settings) -> None:
         pictures_in(settings.synthesis.carrier_images, "--carrier-images")
 
 
-def check_plan(settings: Settings, plan: Plan) -> None:
-    """Nothing of an analysis can be in the way of wedges and rings."""
+def check_plan(settings: Settings, plan: Plan | None, source: Source) -> None:
+    """Find out whether there are pictures to be seen through the apertures.
+
+    Raises
+    ------
+    UsageError
+        The models are of motion energy.
+    MissingInputError
+        Only films were shown.
+    """
+    source.check_new(())
+    if plan is not None and settings.synthesis.carrier_images is None:
+        _pictures_among(settings, plan.stimuli)
 
 
 def run(lab: Lab) -> str:
@@ -115,16 +127,7 @@ def _carriers(lab: Lab) -> list[Path]:
     if chosen.carrier_images is not None:
         found = pictures_in(chosen.carrier_images, "--carrier-images")
     else:
-        ids = lab.saved.unseen or lab.saved.stimuli
-        files = [lab.stim_dir / name for name in sorted(ids) if is_picture(name)]
-        found = [path for path in files if path.is_file() and not lacks_content(path)]
-        if not found:
-            raise MissingInputError(
-                "There are no pictures to be seen through wedges and rings.",
-                file=lab.stim_dir,
-                found=f"none of the {len(files)} pictures of the dataset",
-                remedy="fetch them, or give other pictures with --carrier-images DIR",
-            )
+        found = _pictures_among(lab.settings, lab.saved.unseen, lab.saved.stimuli)
     if len(found) < N_CARRIERS:
         logger.warning(
             f"Only {len(found)} pictures are seen through wedges and rings; {N_CARRIERS} average "
@@ -133,6 +136,24 @@ def _carriers(lab: Lab) -> list[Path]:
         return found
     random = np.random.default_rng(chosen.synthesis_seed)
     return [found[i] for i in np.sort(random.choice(len(found), N_CARRIERS, replace=False))]
+
+
+def _pictures_among(settings: Settings, *ids: Iterable[str]) -> list[Path]:
+    """The pictures of the first of these collections of stimuli that has some."""
+    folder = settings.stimuli.stim_dir or settings.bids_dir / "stimuli"
+    n_named = 0
+    for some in ids:
+        files = [folder / name for name in sorted(some) if is_picture(name)]
+        n_named += len(files)
+        if found := [path for path in files if path.is_file() and not lacks_content(path)]:
+            return found
+    raise MissingInputError(
+        "There are no pictures to be seen through wedges and rings.",
+        file=folder,
+        found=f"none of the {n_named} pictures of the dataset" if n_named else "films only",
+        remedy=("fetch them, or " if n_named else "")
+        + "give other pictures with --carrier-images DIR",
+    )
 
 
 def _warn_of_uniform(screens: Sequence[np.ndarray]) -> None:

@@ -16,6 +16,7 @@ from bids_encoder.bids.derivatives import is_done, write_series
 from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
 from bids_encoder.settings import Settings
+from bids_encoder.source import Source
 from bids_encoder.synthesis.conditions import digest_of
 from bids_encoder.synthesis.folder import PictureFolder, read_folder
 
@@ -51,8 +52,9 @@ class ShownPictures:
         read_folder(self.path)
         outputs.label(self.path.resolve().name)
 
-    def check_plan(self, settings: Settings, plan: Plan) -> None:
-        """Nothing of an analysis can be in the way of pictures from elsewhere."""
+    def check_plan(self, settings: Settings, plan: Plan | None, source: Source) -> None:
+        """Raise if the pictures cannot be shown to what the models were fitted with."""
+        source.check_new(read_folder(self.path).files)
 
     def run(self, lab: Lab) -> str:
         """Write one map a picture, and the means over pictures with the same value."""

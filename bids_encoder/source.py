@@ -64,6 +64,31 @@ class Source:
                 remedy="give --network gabor: filters for pictures that stand still",
             )
 
+    def check_new(self, pictures: Iterable[str]) -> None:
+        """Refuse new pictures that cannot be shown to the models.
+
+        Parameters
+        ----------
+        pictures : iterable of str
+            Ids of pictures from elsewhere.
+
+        Raises
+        ------
+        UsageError
+            Features are motion energy, which pictures have not.
+        DataError
+            Features were computed elsewhere, and those of a picture are not among them.
+        """
+        if isinstance(self.origin, ExternalFeatures):
+            open_features(self.origin.path, list(pictures), self.layers)
+        elif isinstance(self.origin, Pyramid) and self.name == MOTION_ENERGY:
+            raise UsageError(
+                "Motion energy is for films: models of it predict nothing for pictures.",
+                place="--synthesize",
+                found="--network motion_energy",
+                remedy="leave out --synthesize, or give --network gabor: filters for pictures",
+            )
+
     def store(
         self,
         stimuli: Mapping[str, Path | Segment],

@@ -14,7 +14,6 @@ from bids_encoder.bids.names import same_number
 from bids_encoder.bids.tables import read_table
 from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, UsageError
-from bids_encoder.responses.assemble import Responses
 
 ENTITIES = ("task", "ses", "run")
 
@@ -36,12 +35,13 @@ class TestSet:
     runs: frozenset[str]
     stimuli: frozenset[str]
 
-    def rows(self, responses: Responses, runs: Sequence[Run], n_rows: Sequence[int]):
+    def rows(self, stimuli: Sequence[str] | None, runs: Sequence[Run], n_rows: Sequence[int]):
         """Which rows of the responses are the test set, (n,) bool.
 
         Parameters
         ----------
-        responses : Responses
+        stimuli : sequence of str, or None
+            What each row shows; None in a continuous design.
         runs : sequence of Run
             Of the analysis, in the order of the rows of a continuous design.
         n_rows : sequence of int
@@ -52,8 +52,8 @@ class TestSet:
         DataError
             Too few rows are left to train with, or to test with.
         """
-        if responses.stimuli is not None:
-            held = np.array([stimulus in self.stimuli for stimulus in responses.stimuli])
+        if stimuli is not None:
+            held = np.array([stimulus in self.stimuli for stimulus in stimuli])
         else:
             in_runs = [run.name in self.runs for run in runs]
             held = np.repeat(in_runs, n_rows)

@@ -191,8 +191,10 @@ def _stimulus_rows(file: h5py.File, path: Path, stimuli: Sequence[str]) -> dict[
             place="dataset 'stimuli'",
             found=f"none for {_few(lacking)}" + (f"; near: {near[0]!r}" if near else ""),
             expected="the ids of events.tsv: paths relative to the stimulus folder "
-            "(an empty string for the empty screen)",
-            remedy="add the rows, or correct the ids",
+            "(an empty string for the empty screen); of new pictures, paths relative to their "
+            "folder, or to the file of contrasts",
+            remedy="add the rows, correct the ids, or give a network (--network) that can be "
+            "shown anything",
         )
     return {name: row_of[name] for name in stimuli}
 

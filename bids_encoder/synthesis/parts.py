@@ -100,8 +100,8 @@ def make_parts(
             place=f"contrast {name}, condition {short[0]}",
             found=f"{np.count_nonzero(train)} of {len(train)} samples show none of its pictures; "
             f"{len(pictures[short[0]])} pictures in the condition",
-            expected="at least a third of the samples, or four pictures in each condition, so that "
-            "one half is predicted from the other",
+            expected=f"at least a third of the samples, and at least {LEAST_ROWS}; or four "
+            "pictures in each condition, so that one half is predicted from the other",
             remedy="take more pictures into the condition, or fewer into the others",
         )
     halves = _halves(pictures, samples, groups, name)
@@ -113,7 +113,7 @@ def make_parts(
                 place=f"contrast {name}",
                 found=f"{np.count_nonzero(part.train)} of {len(part.train)} samples would be left, "
                 "with half of its pictures held out",
-                expected="at least a third",
+                expected=f"at least a third, and at least {LEAST_ROWS}",
                 remedy="compare pictures from elsewhere (Folder), or fewer of the dataset's; in a "
                 "continuous design each picture takes all volumes that show it at some delay",
             )

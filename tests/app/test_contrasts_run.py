@@ -19,6 +19,7 @@ from tiny_dataset import (
     run_app,
     tree,
     truth,
+    write_bold,
     write_features,
     write_pictures,
 )
@@ -259,6 +260,53 @@ def test_a_dry_run_finds_what_is_wrong(done, tmp_path, change, code, words):
     path.write_text(kept)
     assert end.code == code and all(word in end.said for word in words)
     assert "Traceback" not in end.said and not (tmp_path / "out" / "sub-01").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--test-set", "ses=2"], 65, ["cannot be held out", "0 of 20 samples", "contrast every"]),
+        (["--synthesize", "{}/new"], 65, ["12 of 12 stimuli have no features", "--network"]),
+        (["--hrf", "rank1"], 0, ["measured with the canonical response (spm)", "--hrf rank1"]),
+    ],
+)
+def test_a_dry_run_finds_what_does_not_go_together(done, tmp_path, options, code, words):
+    tiny, *_ = done
+    options = [one.format(tiny.folder) for one in options]
+    end = run_app(
+        tiny.bids, tmp_path / "out", "participant", *OPTIONS, "--dry-run",
+        "--features", tiny.features, "--synthesize", tiny.folder / "contrasts.json", *options,
+    )  # fmt: skip
+    assert end.code == code and all(word in end.said for word in words)
+    assert "Traceback" not in end.said and not (tmp_path / "out" / "sub-01").exists()
+
+
+def test_left_out_volumes_and_confounds_reach_the_measured_contrast(
+    pristine, app, tmp_path, no_page
+):
+    """Volumes that are skipped are three times as bright, and all follow the motion."""
+    tiny = prepare(pristine, tmp_path / "data")
+    for path in tiny.preprocessed.glob("sub-01/ses-*/func/*_space-T1w_desc-preproc_bold.nii.gz"):
+        table = path.with_name(path.name.split("_space")[0] + "_desc-confounds_timeseries.tsv")
+        data = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
+        data[brain()] += 200 * pd.read_table(table).trans_x.to_numpy(np.float32)
+        data[..., :4] *= 3
+        write_bold(path, data)
+    path = tmp_path / "every.json"
+    path.write_text(json.dumps({**CONTRASTS, "Contrasts": CONTRASTS["Contrasts"][:1]}))
+    arguments = (
+        tiny.bids, tmp_path / "out", "participant", *OPTIONS, "--features", tiny.features,
+        "-d", tiny.preprocessed, "--space", "T1w", "--confounds", "motion,high_pass",
+        "--skip-volumes", 4, "--hrf", "rank1", "--save-weights", "primal", "--synthesize", path,
+    )  # fmt: skip
+    assert app(*arguments).code == 0
+    out = tmp_path / "out"
+    expected = true_effect(layer_values()["early"][:-1], FIRST)
+    for stat, desc in (("t", "measured"), ("effect", "features+early+synthesized")):
+        found = read(out, "every", stat, desc)[truth() == 1]
+        assert np.corrcoef(found, expected)[0, 1] > 0.7, desc
+    again = app(*arguments)
+    assert again.code == 0 and "1 contrast done before" in again.said
 
 
 def test_our_names_pass_the_extended_schema(done, validate_bids, extended_schema_file):

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from film_files import write_film
-from tiny_dataset import SHAPE, TASK, brain, write_bold, write_json
+from tiny_dataset import SHAPE, TASK, brain, write_bold, write_json, write_pictures
 
 RATE, SIDE = 5, 32
 TR = 2.0
@@ -23,7 +23,12 @@ def moving_picture(n: int, seed: int) -> list[np.ndarray]:
     return list(large.repeat(RATE, axis=0)[:n])
 
 
-def dataset(folder: Path, events: dict[str, str], volumes: int, signal=None) -> Path:
+COLUMNS = "onset\tduration\tstim_file"
+
+
+def dataset(
+    folder: Path, events: dict[str, str], volumes: int, signal=None, columns: str = COLUMNS
+) -> Path:
     """A participant with a run for each table of events."""
     bids = folder / "raw"
     description = {"Name": "Films", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
@@ -37,7 +42,7 @@ def dataset(folder: Path, events: dict[str, str], volumes: int, signal=None) -> 
             data += signal(run)
         start = bids / "sub-01" / "func" / f"sub-01_task-{TASK}_run-{run}"
         write_bold(Path(f"{start}_bold.nii.gz"), np.float32(brain()[..., None] * (900 + data)))
-        Path(f"{start}_events.tsv").write_text("onset\tduration\tstim_file\n" + table)
+        Path(f"{start}_events.tsv").write_text(f"{columns}\n{table}")
     return bids
 
 
@@ -86,12 +91,26 @@ def test_clips_are_events(tmp_path, app, no_page):
     for i, name in enumerate(names):
         write_film(stimuli / name, moving_picture(3 * RATE, i), rate=RATE)
     tables = {
-        run: "".join(f"{4 + 7 * k}\t3\t{name}\n" for k, name in enumerate(names[part]))
+        run: "".join(
+            f"{4 + 7 * k}\t3\t{name}\t{'ab'[k] if k < 2 else 'c'}\n"
+            for k, name in enumerate(names[part])
+        )
         for run, part in (("1", slice(8)), ("2", slice(8, 16)))
     }
-    bids = dataset(tmp_path, tables, 36)
-    end = app(bids, tmp_path / "out", "participant", *options(tmp_path), "-v")
+    bids = dataset(tmp_path, tables, 36, columns=f"{COLUMNS}\ttrial_type")
+    conditions = {kind: {"Events": {"trial_type": kind}} for kind in "ab"}
+    contrast = {"Name": "aOverB", "ConditionList": ["a", "b"], "Weights": [1, -1]}
+    file = tmp_path / "contrasts.json"
+    write_json(file, {"Conditions": conditions, "Contrasts": [contrast]})
+    arguments = (bids, tmp_path / "out", "participant", *options(tmp_path), "--synthesize", file)
+    end = app(*arguments, "-v")
     assert end.code == 0, end.err
+    found = {
+        path.name for path in (tmp_path / "out/sub-01/func").glob("*_contrast-aOverB_*.nii.gz")
+    }
+    for end_of_name in ("t_desc-measured", "t_desc-gabor+synthesized"):
+        assert f"sub-01_task-{TASK}_contrast-aOverB_stat-{end_of_name}_statmap.nii.gz" in found
+    assert "1 contrast done before" in app(*arguments).said
     assert "16 films (48 s), shown 16 times" in end.said
     assert "events: presentations of 3 s (median) start every 7 s" in end.said
     assert sidecar(tmp_path / "out")["NumberOfSamples"] == 16
@@ -120,6 +139,27 @@ def test_bad_films_are_found_before_anything_is_computed(tmp_path, films, app, f
     assert end.code == 65
     assert str(path) in end.err and "remedy:" in end.err and "Traceback" not in end.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "more, code, words",
+    [
+        (["--synthesize", "retinotopy"], 66, ["films only", "--carrier-images DIR"]),
+        (
+            ["--network", "motion_energy", "--fps", "15", "--synthesize", "pictures/"],
+            2,
+            ["Motion energy is for films", "--network gabor"],
+        ),
+    ],
+)
+def test_experiments_without_pictures_are_refused_in_the_plan(
+    tmp_path, films, app, more, code, words
+):
+    write_pictures(Path("pictures"), ["a.png", "b.png"])
+    bids = dataset(tmp_path, {"1": "0\t30\tone.mkv\n", "2": "0\t30\ttwo.mkv\n"}, 15)
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path, *more, "--dry-run"))
+    assert end.code == code and all(word in end.said for word in words)
+    assert "Traceback" not in end.said and not (tmp_path / "out").exists()
 
 
 def test_events_longer_than_their_film(tmp_path, films, app):
