@@ -76,7 +76,7 @@ def extended_schema() -> dict:
             ["atlas", "contrast"],
         ),
         "weights": (["weights", "similarities", "hrf"], [".h5", ".json"], ["atlas"]),
-        "agreement": (["dseg"], [".nii.gz", ".tsv", ".json"], ["contrast"]),
+        "agreement": (["dseg"], [".nii.gz", ".tsv", ".json", *surfaces], ["contrast"]),
         "boldref": (["boldref"], [".nii.gz", ".json", *surfaces], []),
     }
     common = {"task": "required", "space": "optional", "resolution": "optional"}

@@ -15,7 +15,7 @@ def test_the_demo_s_regions_are_valid_bids_and_lie_where_they_should(tmp_path, v
     like = nibabel.Nifti1Image(np.zeros((31, 37, 31)), affine)
     labels = demo.true_regions(np.ones(like.shape, dtype=bool), affine)
     derivatives = tmp_path / "derivatives" / "preproc"
-    demo._describe(tmp_path, derivatives)
+    demo._describe(tmp_path, derivatives, n_slices=like.shape[2])
     for participant in demo.PARTICIPANTS:
         demo._write_regions(derivatives, participant, labels, like)
     issues = validate_bids(derivatives)

@@ -211,7 +211,9 @@ def test_simulated_responses_are_predicted_by_the_band_that_made_them(
 
     table = {"1": f"0\t{2 * volumes}\tone.mkv\n", "2": f"0\t{2 * volumes}\ttwo.mkv\n"}
     bids = dataset(tmp_path, table, volumes, signal)
-    end = app(bids, tmp_path / "out", "participant", *options(tmp_path, "--layers", low, high))
+    # The first volumes see the empty screen, whose features are far from all others.
+    more = ("--layers", low, high, "--skip-volumes", "4")
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path, *more))
     assert end.code == 0, end.err
     scores = {
         layer: np.asarray(
@@ -224,7 +226,7 @@ def test_simulated_responses_are_predicted_by_the_band_that_made_them(
     better = scores[low] > scores[high]
     assert better[:4][brain()[:4]].mean() > 0.9 and better[4:][brain()[4:]].mean() < 0.1
     assert np.median(scores[low][:4][brain()[:4]]) > 0.5
-    assert np.median(scores[high][4:][brain()[4:]]) > 0.2
+    assert np.median(scores[high][4:][brain()[4:]]) > 0.5
 
 
 def gratings(contrasts: np.ndarray) -> list[np.ndarray]:
