@@ -125,4 +125,4 @@ def reduce_activations(batch: torch.Tensor, reduction: Reduction) -> torch.Tenso
     elif reduction.step > 1:
         kept = kept[:, kept_pixels(reduction.shape[0], reduction.step)]
     kept = kept.reshape(len(batch), -1)
-    return torch.copysign(torch.log1p(kept.abs()), kept)
+    return torch.copysign(kept.abs().log1p_(), kept)

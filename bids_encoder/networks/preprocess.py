@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from torch.nn import functional
 
 from bids_encoder.stimuli.images import GREY
-
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,11 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
-        planes = fit_to_square(image, self.size, self.interpolation).transpose(2, 0, 1)
-        scaled = planes.astype(np.float32, order="C")
-        scaled -= np.float32(self.mean)[:, None, None]
-        scaled /= np.float32(self.std)[:, None, None]
-        return torch.from_numpy(scaled[::-1].copy() if self.bgr else scaled)
+        square = torch.from_numpy(fit_to_square(image, self.size, self.interpolation))
+        planes = square.permute(2, 0, 1).contiguous().float()
+        planes -= torch.tensor(self.mean)[:, None, None]
+        planes /= torch.tensor(self.std)[:, None, None]
+        return planes.flip(0) if self.bgr else planes
 
     @property
     def description(self) -> str:
@@ -58,12 +56,19 @@ class Preprocess:
 
 
 def fit_to_square(image: np.ndarray, size: int, interpolation: str = "bilinear") -> np.ndarray:
-    """Scale a picture (H, W, 3) to fit a square of side `size`, margins mid-grey."""
+    """Scale a picture (H, W, 3) to fit a square of side `size`, margins mid-grey.
+
+    Pillow's algorithm as torch has it, which takes a fifth of the time. A few values in a
+    hundred differ, by 1 and rarely 2 of 255.
+    """
     height, width = image.shape[:2]
     scale = size / max(height, width)
-    new = (max(1, round(width * scale)), max(1, round(height * scale)))
-    scaled = np.asarray(Image.fromarray(image).resize(new, _FILTERS[interpolation]))
+    new = (max(1, round(height * scale)), max(1, round(width * scale)))
+    # Colours stay the innermost dimension, for which torch has the fastest code.
+    pixels = torch.from_numpy(np.require(image, np.uint8, ("C", "W")))[None]
+    pixels = pixels.permute(0, 3, 1, 2)
+    scaled = functional.interpolate(pixels, new, mode=interpolation, antialias=True)[0]
     square = np.full((size, size, 3), GREY, np.uint8)
-    top, left = (size - new[1]) // 2, (size - new[0]) // 2
-    square[top : top + new[1], left : left + new[0]] = scaled
+    top, left = (size - new[0]) // 2, (size - new[1]) // 2
+    square[top : top + new[0], left : left + new[1]] = scaled.permute(1, 2, 0).numpy()
     return square

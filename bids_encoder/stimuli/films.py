@@ -20,6 +20,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
+from av.video.reformatter import VideoReformatter
 
 from bids_encoder.errors import DataError
 from bids_encoder.stimuli.files import digest_file, open_stimulus
@@ -119,7 +120,7 @@ def read_film(path: str | Path) -> Film:
         first = next(_decoded(container, stream, path), None)
         if first is None:
             raise _without_frames(path)
-        image = _picture(first[1], _pixel_aspect(stream))
+        image = _Pictures(stream).of(first[1])
     with _opened(path) as (container, stream):
         start, end = _extent(container, stream, path)
         rate = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
@@ -159,7 +160,7 @@ def sampled_frames(film: Film, fps: float, first: int, stop: int) -> Iterator[Fr
     if first >= stop:
         return
     with _opened(film.path) as (container, stream):
-        aspect = _pixel_aspect(stream)
+        pictures = _Pictures(stream)
         shown, reached, zero, latest = None, first, None, 0.0
         for time, frame in _decoded(container, stream, film.path):
             zero = time if zero is None else zero
@@ -167,7 +168,7 @@ def sampled_frames(film: Film, fps: float, first: int, stop: int) -> Iterator[Fr
             latest = max(latest, time - zero)
             until = min(stop, max(reached, math.ceil((latest - _ROUNDING) * fps)))
             if shown is not None and until > reached:
-                yield Frame(reached, until, _picture(shown, aspect))
+                yield Frame(reached, until, pictures.of(shown))
                 reached = until
             if reached >= stop:
                 return
@@ -175,7 +176,7 @@ def sampled_frames(film: Film, fps: float, first: int, stop: int) -> Iterator[Fr
         if shown is None:
             raise _without_frames(film.path)
         _refuse_early_end(film, latest, latest + _length(shown, film.rate))
-        yield Frame(reached, stop, _picture(shown, aspect))
+        yield Frame(reached, stop, pictures.of(shown))
 
 
 @contextmanager
@@ -267,16 +268,21 @@ def _refuse_short_avi(path: Path) -> None:
         )
 
 
-def _pixel_aspect(stream) -> float:
-    """Width of a pixel divided by its height."""
-    aspect = float(stream.sample_aspect_ratio or 1)
-    return aspect if 0.1 <= aspect <= 10 else 1.0
+class _Pictures:
+    """Makes pictures of the frames of a film: RGB, with square pixels, upright.
 
+    The tables that turn its colours into RGB are made once, not for every frame.
+    """
 
-def _picture(frame: av.VideoFrame, aspect: float) -> np.ndarray:
-    """A frame as it is shown: RGB, with square pixels, upright."""
-    width = max(1, round(frame.width * aspect))
-    return _upright(frame.to_ndarray(format="rgb24", width=width, height=frame.height), frame)
+    def __init__(self, stream):
+        aspect = float(stream.sample_aspect_ratio or 1)  # width of a pixel divided by its height
+        self._aspect = aspect if 0.1 <= aspect <= 10 else 1.0
+        self._convert = VideoReformatter()
+
+    def of(self, frame: av.VideoFrame) -> np.ndarray:
+        width = max(1, round(frame.width * self._aspect))
+        rgb = self._convert.reformat(frame, width, frame.height, "rgb24")
+        return _upright(rgb.to_ndarray(), frame)
 
 
 def _upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
