@@ -230,16 +230,18 @@ def test_simulated_responses_are_predicted_by_the_band_that_made_them(
 
 
 def gratings(contrasts: np.ndarray) -> list[np.ndarray]:
-    """A coarse and a fine grating, whose contrasts change every 2 s, in noise; a frame a second.
+    """A coarse and a fine grating, whose contrasts change every 2 s, over a ground that stays.
 
-    Without the noise the fine band would follow the edges of the coarse grating as well.
+    A frame a second. The ground is noise: without it the fine band would follow the edges of the
+    coarse grating as well. It is the same in all frames, so that filters of other orientations
+    hardly change.
     """
     x = np.linspace(0, 1, 128)
-    random = np.random.default_rng(6)
+    ground = 128 + 12 * np.random.default_rng(6).standard_normal((128, 128))
     coarse, fine = (np.sin(2 * np.pi * frequency * x) for frequency in (2, 32))
     frames = []
     for pair in contrasts.T.repeat(2, axis=0):
         a, b = 30 + 15 * np.tanh(pair)
-        picture = 128 + a * coarse + b * fine + 12 * random.standard_normal((128, 128))
+        picture = ground + a * coarse + b * fine
         frames.append(np.uint8(picture.clip(0, 255))[..., None].repeat(3, axis=2))
     return frames

@@ -10,7 +10,6 @@ import pytest
 from scipy.optimize import minimize
 from simulated_bold import simulate_runs
 
-from bids_encoder.responses import rank1
 from bids_encoder.responses.drift import nuisance_basis
 from bids_encoder.responses.events_design import (
     joint_estimator,
@@ -20,6 +19,7 @@ from bids_encoder.responses.events_design import (
 from bids_encoder.responses.hrf_bases import basis_regressors, make_basis
 from bids_encoder.responses.rank1 import RunDesign, fit_rank1
 from bids_encoder.responses.rank1_runs import rank1_design, rank1_responses
+from bids_encoder.responses.rank1_steps import TOGETHER
 
 TR = 2.0
 
@@ -119,7 +119,7 @@ def test_agrees_with_a_slow_solution(kind):
     assert fit.arrived.all()
     for voxel in range(3):
         h, betas = slow_solution(
-            designs, [run.bold[:, voxel] for run in runs], basis.prior, rank1.TOGETHER
+            designs, [run.bold[:, voxel] for run in runs], basis.prior, TOGETHER
         )
         np.testing.assert_allclose(fit.hrf[:, voxel], h, atol=1e-3 * np.linalg.norm(h))
         for ours, theirs in zip(fit.amplitudes, betas, strict=True):
@@ -211,7 +211,7 @@ def test_amplitudes_are_peaks_in_the_units_of_the_data():
         slope = np.array(
             [np.polyfit(run.amplitudes[:, v], beta[:, v], 1)[0] for v in range(2)]
         )  # held together a little: 1 / 1.3 where responses do not overlap
-        np.testing.assert_allclose(slope, 1 / (1 + rank1.TOGETHER), atol=0.05)
+        np.testing.assert_allclose(slope, 1 / (1 + TOGETHER), atol=0.05)
     curves = shapes.basis.curves @ shapes.coefficients
     np.testing.assert_allclose(curves.max(0), 1, atol=1e-3)
 
