@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bids_encoder import console
+from bids_encoder.bids import outputs
 from bids_encoder.bids.derivatives import Analysis, start_analysis
+from bids_encoder.bids.meshes import find_again
+from bids_encoder.bids.written import places_in_words, sidecar_of
 from bids_encoder.errors import UsageError
 from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.features.extract import extract
 from bids_encoder.features.store import FeatureStore
+from bids_encoder.grids.mesh import Mesh
+from bids_encoder.grids.parts import PartsGrid
 from bids_encoder.models import SavedModels
 from bids_encoder.plan import Plan
+from bids_encoder.responses.meshes import count_vertices, load_meshes
 from bids_encoder.settings import Settings
 from bids_encoder.source import Source
 from bids_encoder.stimuli.drawn import Drawn
@@ -42,6 +49,36 @@ class Lab:
     device: str
     saved: SavedModels
     plan: Plan | None = None
+
+    @property
+    def places(self) -> str:
+        """What a place is called that has a value."""
+        return places_in_words(self.saved.names.get("form"))
+
+    @cached_property
+    def meshes(self) -> dict[str, Mesh]:
+        """Geometry of the hemispheres that maps are smoothed along; none in volumes.
+
+        Raises
+        ------
+        DataError
+            A mesh is damaged.
+        """
+        grid = self.saved.grid
+        if not isinstance(grid, PartsGrid):
+            return {}
+        if self.plan is not None:
+            files = self.plan.surfaces
+        else:
+            root, names = self.datasets[""], self.saved.names
+            named = sidecar_of(outputs.sidecars(root, "mask", names)[-1]).get("Surfaces")
+            folders = [path for name, path in self.datasets.items() if name not in ("", "raw")]
+            sizes = {side: sheet.n_vertices for side, (sheet, _) in grid.sheets.items()}
+            files = find_again(
+                root, named if isinstance(named, dict) else {}, folders, names, sizes,
+                count_vertices,
+            )  # fmt: skip
+        return load_meshes(files.measured)
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -184,6 +184,7 @@ def _open(settings: Settings, names: dict[str, str | None], source: Source) -> S
         models[layer] = read_model(path)
         _check_origin(models[layer], layer, source.described(layer))
     _check_alike(list(models.values()))
+    names = {**names, "form": _form(next(iter(models.values())), names)}
     training = None
     dual = [model for model in models.values() if model.is_dual]
     if dual:
@@ -193,6 +194,21 @@ def _open(settings: Settings, names: dict[str, str | None], source: Source) -> S
         for model in dual:
             _check_stamps(model, training)
     return SavedModels(names, models, training)
+
+
+def _form(model: Model, names: Mapping[str, str | None]) -> str | None:
+    """What images of maps are, from where the columns of a model lie."""
+    form = model.grid.form
+    if form != names.get("form", form):
+        raise DataError(
+            "A saved model does not lie where the BOLD does.",
+            file=model.path,
+            found=f"columns for images that are {form or 'volumes'}",
+            expected=f"{names['form'] or 'volumes'}; an earlier version of this program, or "
+            "another preprocessing, wrote it",
+            remedy=AGAIN,
+        )
+    return form
 
 
 def _check_origin(model: Model, layer: str, ours: Mapping[str, object]) -> None:

@@ -120,9 +120,7 @@ def run_participant(settings: Settings, participant: str) -> str:
                     analyse(settings, datasets, plan, source, device, executor, warnings)
                 )
                 write_stimuli_figure(settings.output_dir, named, plan.stimuli)
-                if settings.synthesis.synthesize and plan.surfaces is not None:
-                    logger.warning(f"{plan.names['space']}: nothing is synthesized on surfaces.")
-                elif settings.synthesis.synthesize:
+                if settings.synthesis.synthesize:
                     saved = models_of(settings, named, source)
                     lab = Lab(settings, datasets, source, device, saved, plan)
                     summaries += run_experiments(lab)

@@ -13,6 +13,8 @@ from bids_encoder import console
 from bids_encoder.bids.annex import lacks_content
 from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
 from bids_encoder.errors import MissingInputError, UsageError
+from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.parts import with_meshes
 from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
 from bids_encoder.report.retinotopy import write_examples
@@ -94,12 +96,14 @@ def run(lab: Lab) -> str:
     """
     chosen = lab.settings.synthesis
     screens = {path.name: fill_screen(read_image(path)) for path in _carriers(lab)}
+    grid = with_meshes(lab.saved.grid, lab.meshes) if lab.meshes else lab.saved.grid
     analysis = lab.start(
         experiment="retinotopy",
         carriers=[Drawn(partial(np.asarray, screen)).digest for screen in screens.values()],
         surround=chosen.surround,
         stimulus_degrees=chosen.stimulus_degrees,
         smoothing=SMOOTHING,
+        **({"meshes": [mesh.digest for mesh in lab.meshes.values()]} if lab.meshes else {}),
     )
     title = f"task {lab.saved.names['task']}: retinotopy"
     if all(is_done(analysis, kind) for kind in KINDS):
@@ -107,18 +111,21 @@ def run(lab: Lab) -> str:
         return f"{title} done before"
     _warn_of_uniform(list(screens.values()))
     with console.stage("retinotopy") as words:
-        to_wedges = _responses(lab, wedges(), list(screens.values()))
+        to_wedges = _responses(lab, grid, wedges(), list(screens.values()))
         angle, f = fit_angle(to_wedges, _places(wedges(), len(screens)))
         del to_wedges
-        to_rings = _responses(lab, rings(), list(screens.values()))
+        to_rings = _responses(lab, grid, rings(), list(screens.values()))
         eccentricity = fit_eccentricity(to_rings, _places(rings(), len(screens)))
         del to_rings
         shown = int(np.count_nonzero(f > SHOWN_F))
-        words += [f"{shown} voxels with F > {SHOWN_F:g}", f"{len(screens)} pictures behind wedges"]
+        words += [
+            f"{shown} {lab.places} with F > {SHOWN_F:g}",
+            f"{len(screens)} pictures behind wedges",
+        ]
     examples = _examples(list(screens.values()), chosen.surround)
     write_examples(lab.datasets[""], lab.saved.names, examples)
     _write(lab, analysis, angle, eccentricity, f, list(screens))
-    return f"{title}: {shown} voxels with F > {SHOWN_F:g}"
+    return f"{title}: {shown} {lab.places} with F > {SHOWN_F:g}"
 
 
 def _carriers(lab: Lab) -> list[Path]:
@@ -170,7 +177,9 @@ def _warn_of_uniform(screens: Sequence[np.ndarray]) -> None:
         )
 
 
-def _responses(lab: Lab, apertures: Sequence[Aperture], screens: Sequence) -> np.ndarray:
+def _responses(
+    lab: Lab, grid: Grid, apertures: Sequence[Aperture], screens: Sequence
+) -> np.ndarray:
     """Predicted maps, smoothed: (apertures × pictures, V) float32, aperture by aperture."""
     surround = lab.settings.synthesis.surround
     pictures = {
@@ -182,7 +191,7 @@ def _responses(lab: Lab, apertures: Sequence[Aperture], screens: Sequence) -> np
     maps = lab.saved.predict_mean(store, list(pictures), lab.layers)
     for start in range(0, len(maps), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        maps[some] = lab.saved.grid.smooth(maps[some], SMOOTHING)
+        maps[some] = grid.smooth(maps[some], SMOOTHING)
     return maps
 
 
@@ -202,6 +211,15 @@ def _places(apertures: Sequence[Aperture], n_pictures: int) -> np.ndarray:
     return np.repeat(np.array(places, dtype=float), n_pictures)
 
 
+def _smoothing(lab: Lab) -> str:
+    gaussian = f"Gaussian, standard deviation {SMOOTHING:g}"
+    if lab.saved.grid.form is None:
+        return f"{gaussian} voxel, inside the mask"
+    if lab.meshes:
+        return f"{gaussian} mean length of an edge, along the surface"
+    return "none on the cortex, whose mesh is not known"
+
+
 def _write(lab: Lab, analysis: Analysis, angle, eccentricity, f, carriers: list[str]) -> None:
     degrees = lab.settings.synthesis.stimulus_degrees
     scale = 1.0 if degrees is None else degrees / 2
@@ -213,7 +231,7 @@ def _write(lab: Lab, analysis: Analysis, angle, eccentricity, f, carriers: list[
         "RingEccentricities": [round(one.eccentricity * scale, 4) for one in rings()],
         "Surround": lab.settings.synthesis.surround,
         "EdgeBlur": f"Gaussian, standard deviation {EDGE:g} of the picture's width",
-        "Smoothing": f"Gaussian, standard deviation {SMOOTHING:g} voxel, inside the mask",
+        "Smoothing": _smoothing(lab),
         "VoxelsShown": int(np.count_nonzero(f > SHOWN_F)),
         "ShownAbove": SHOWN_F,
     }

@@ -23,13 +23,13 @@ from bids_encoder.synthesis.folder import PictureFolder, read_folder
 logger = logging.getLogger(__name__)
 
 _COLUMNS = {
-    "volume": "Which volume of the image, from 0.",
+    "volume": "Which volume of the image, from 0; on surfaces, which data array or map.",
     "filename": "The picture, relative to the folder.",
     "trained": "1 where the models have learned from this very picture (by content): its "
     "prediction is not one of something new. 0 else.",
 }
 _MEAN_COLUMNS = {
-    "volume": "Which volume of the image, from 0.",
+    "volume": "Which volume of the image, from 0; on surfaces, which data array or map.",
     "column": "Column of the table in the folder.",
     "value": "Value in that column.",
     "pictures": "Number of pictures with it, of which the volume is the mean prediction.",
@@ -98,8 +98,9 @@ class ShownPictures:
                 },
             }
             write_series(
-                analysis, "prediction_mean", np.stack([one[3] for one in means]),
-                lab.saved.grid, columns, _MEAN_COLUMNS, extra=extra, **names,
+                analysis, "prediction_mean", np.stack([one[3] for one in means]), lab.saved.grid,
+                [f"{column} {value}" for column, value, *_ in means],
+                columns, _MEAN_COLUMNS, extra=extra, **names,
             )  # fmt: skip
         own = {name: values for name, values in folder.columns.items() if name not in _COLUMNS}
         columns = {
@@ -111,8 +112,9 @@ class ShownPictures:
         meanings = _COLUMNS | {name: f"Column {name} of the folder's table." for name in own}
         # It comes last and means: done.
         write_series(
-            analysis, "prediction", maps, lab.saved.grid, columns, meanings, extra=extra, **names
-        )
+            analysis, "prediction", maps, lab.saved.grid, ids, columns, meanings,
+            extra=extra, **names,
+        )  # fmt: skip
         return f"{title}: {len(ids)}"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs, provenance
-from bids_encoder.bids.images import joined, read_images
+from bids_encoder.bids.images import read_images
 from bids_encoder.grids.frame import grid_of
 from bids_encoder.grids.grid import Grid, Meaning
 from bids_encoder.grids.parts import HEMISPHERES
@@ -248,31 +248,37 @@ def write_series(
     kind: str,
     maps: np.ndarray,
     grid: Grid,
+    titles: Sequence[str],
     columns: Mapping[str, Sequence],
     meanings: Mapping[str, str],
     *,
     extra: Mapping[str, object] | None = None,
     **names: str | None,
 ) -> Path:
-    """Write many maps as the volumes of one image, a table of the volumes, and their sidecar.
+    """Write many maps as one image, a table of its volumes, and their sidecar.
+
+    Each map is a volume; on surfaces a data array of a GIFTI file, a map of a CIFTI file.
 
     Parameters
     ----------
     analysis, kind, grid, extra, **names
         As for :func:`write_statmap`.
     maps : (m, V) array
+    titles : sequence of m str
+        Names of the maps, where the format keeps them.
     columns, meanings : mapping
         What each volume is, one row a volume; see :func:`write_table`.
     """
     meaning = Meaning(outputs.kinds()[kind].intent, (), kind[:15], ())
-    images = [grid.images(np.asarray(one, np.float32), np.nan, meaning) for one in maps]
     path = _begin(analysis, kind, names)
     paths = analysis.images(kind, **names)
-    for side in images[0]:
-        atomic.write_image(paths[side], joined([one[side] for one in images]))
+    for side, image in grid.series(np.asarray(maps, np.float32), titles, meaning).items():
+        atomic.write_image(paths[side], image)
     atomic.write_tsv(analysis.path(kind, ".tsv", **names), columns)
     explained = {name: {"Description": meanings[name]} for name in columns}
-    _finish(analysis, kind, names, {"SkullStripped": True, **(extra or {}), **explained})
+    if analysis.names.get("form") is None:
+        extra = {"SkullStripped": True, **(extra or {})}
+    _finish(analysis, kind, names, {**(extra or {}), **explained})
     return path
 
 

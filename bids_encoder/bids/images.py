@@ -1,9 +1,9 @@
-"""Reading back the images that we wrote, and putting several into one."""
+"""Reading back the images that we wrote."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from xml.parsers.expat import ExpatError
 
@@ -62,18 +62,3 @@ def _read(path: Path):
     if isinstance(image, nibabel.Cifti2Image):
         return nibabel.Cifti2Image(numbers, image.header, image.nifti_header)
     return type(image)(numbers, image.affine, image.header)
-
-
-def joined(images: Sequence):
-    """Put maps on one grid into one image: volumes of NIfTI, arrays of GIFTI, rows of CIFTI."""
-    first = images[0]
-    if isinstance(first, nibabel.GiftiImage):
-        arrays = [array for image in images for array in image.darrays]
-        return nibabel.GiftiImage(first.header, meta=first.meta, darrays=arrays)
-    if isinstance(first, nibabel.Cifti2Image):
-        maps, places = first.header.get_axis(0), first.header.get_axis(1)
-        names = [f"{maps.name[0]} {number}" for number in range(len(images))]
-        numbers = np.concatenate([np.asarray(image.dataobj) for image in images])
-        axis = nibabel.cifti2.ScalarAxis(names)
-        return nibabel.Cifti2Image(numbers, (axis, places), first.nifti_header)
-    return nibabel.concat_images(images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -143,12 +143,7 @@ def find_surfaces(
         found = _pick(files, sizes, count, f"{derivative.name}: meshes of sub-{participant}")
         if found.measured.keys() == sizes.keys():
             return SurfaceFiles(found.measured, found.drawn, found.folded, found.source, True)
-    if (space or "").startswith("fsaverage"):
-        if set(sizes.values()) == {_FSAVERAGE5}:
-            return _shipped(sizes)
-        found = _from_templateflow("fsaverage", sizes, count)
-    else:
-        found = _from_templateflow(space, sizes, count) if label else SurfaceFiles()
+    found = _of_template(space, sizes, count)
     if found.measured.keys() != sizes.keys():
         logger.warning(
             f"No mesh of the surface {space or 'fsnative'} ({max(sizes.values())} vertices a "
@@ -156,6 +151,71 @@ def find_surfaces(
             f"and no surface is drawn. {_remedy(label)}"
         )
     return found
+
+
+def find_again(
+    root: Path,
+    named: Mapping[str, Mapping[str, str]],
+    derivatives: Iterable[Path],
+    names: Mapping[str, str | None],
+    sizes: Mapping[str, int],
+    count,
+) -> SurfaceFiles:
+    """Find the meshes of an analysis whose BOLD is not at hand.
+
+    Looked for are those that its mask names, then as :func:`find_surfaces`.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives dataset that the analysis was written to.
+    named : mapping
+        What `SurfaceFiles.named` gave, as the sidecar of its mask says; may be empty.
+    derivatives : iterable of Path
+        Folders that may have the participant's meshes.
+    names : mapping of str to str or None
+        Of the analysis: ``sub``, ``space``.
+    sizes, count
+        See :func:`find_surfaces`.
+    """
+    space = names.get("space")
+    label = None if space in (None, "fsnative") else space
+    found = SurfaceFiles.recalled(root, named)
+    if found.measured.keys() == sizes.keys() and all(
+        count(path) == sizes[side] for side, path in found.measured.items()
+    ):
+        return found
+    for folder in derivatives:
+        own = folder / f"sub-{names['sub']}"
+        files = [
+            file
+            for anat in (own / "anat", *sorted(own.glob("ses-*/anat")))
+            for file in list_folder(anat)
+            if file.extension in (".surf.gii", ".shape.gii")
+            and file.entities.get("space") == label
+            and file.path.resolve().is_relative_to(folder.resolve())
+        ]
+        found = _pick(files, sizes, count, f"{folder.name}: meshes of sub-{names['sub']}")
+        if found.measured.keys() == sizes.keys():
+            return found
+    found = _of_template(space, sizes, count)
+    if found.measured.keys() != sizes.keys():
+        logger.warning(
+            f"No mesh of the surface {space or 'fsnative'} ({max(sizes.values())} vertices a "
+            "hemisphere) was found: predicted maps are not smoothed. Name the derivatives that "
+            f"have it with -d, or keep the mask and its sidecar beside the models. {_remedy(label)}"
+        )
+    return found
+
+
+def _of_template(space: str | None, sizes: Mapping[str, int], count) -> SurfaceFiles:
+    if (space or "").startswith("fsaverage"):
+        if set(sizes.values()) == {_FSAVERAGE5}:
+            return _shipped(sizes)
+        return _from_templateflow("fsaverage", sizes, count)
+    if space in (None, "fsnative"):
+        return SurfaceFiles()
+    return _from_templateflow(space, sizes, count)
 
 
 def _remedy(space: str | None) -> str:

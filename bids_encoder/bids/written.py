@@ -51,7 +51,7 @@ class Written:
     @property
     def places(self) -> str:
         """What a place is called that has a value."""
-        return {None: "voxels", "gifti": "vertices", "cifti": "points"}[self.names.get("form")]
+        return places_in_words(self.names.get("form"))
 
     def path(self, kind: str, layer: str | None = None) -> Path:
         """Where one of its files lies."""
@@ -174,6 +174,11 @@ class Written:
             if entities == ours and same and _whole({extension: path}, side):
                 found[atlas] = path
         return dict(sorted(found.items(), key=lambda item: item[0] or ""))
+
+
+def places_in_words(form: str | None) -> str:
+    """What a place is called that has a value, in images of a form."""
+    return {None: "voxels", "gifti": "vertices", "cifti": "points"}[form]
 
 
 def read_table(path: Path) -> pandas.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import nibabel
@@ -30,6 +30,7 @@ class CiftiGrid(PartsGrid):
 
     axis: BrainModelAxis
     inside: np.ndarray
+    form = "cifti"
 
     @classmethod
     def of(cls, axis: BrainModelAxis) -> CiftiGrid:
@@ -39,18 +40,29 @@ class CiftiGrid(PartsGrid):
 
     def images(self, values: np.ndarray, fill: float, meaning: Meaning) -> dict:
         """Make one CIFTI image: ``dlabel`` where there are names of labels, else ``dscalar``."""
-        whole = np.full((1, len(self.axis)), fill, np.float32)
-        whole[0, self.inside] = values
         name = meaning.name or "values"
         if meaning.intent == "label":
+            whole = self._whole(values[None], fill)
             table = {0: ("???", (0.0, 0.0, 0.0, 0.0))}
             for key, (label, color) in enumerate(meaning.labels, start=1):
                 table[key] = (label, (*rgb_of(color), 1.0))
             image = Cifti2Image(whole, (LabelAxis([name], [table]), self.axis))
             image.nifti_header.set_intent(_LABELS, name="ConnDenseLabel")
-        else:
-            image = Cifti2Image(whole, (ScalarAxis([name]), self.axis))
-            image.nifti_header.set_intent(_SCALARS, name="ConnDenseScalar")
+            return {None: image}
+        return self._scalars(self._whole(values[None], fill), [name])
+
+    def series(self, maps: np.ndarray, titles: Sequence[str], meaning: Meaning) -> dict:
+        """Make one CIFTI image, ``dscalar``, with a row for each map."""
+        return self._scalars(self._whole(maps, np.nan), list(titles))
+
+    def _whole(self, maps: np.ndarray, fill: float) -> np.ndarray:
+        whole = np.full((len(maps), len(self.axis)), fill, np.float32)
+        whole[:, self.inside] = maps
+        return whole
+
+    def _scalars(self, whole: np.ndarray, names: list[str]) -> dict:
+        image = Cifti2Image(whole, (ScalarAxis(names), self.axis))
+        image.nifti_header.set_intent(_SCALARS, name="ConnDenseScalar")
         return {None: image}
 
     def values_of(self, images: Mapping) -> np.ndarray:
@@ -61,6 +73,22 @@ class CiftiGrid(PartsGrid):
 
     def frame_in_words(self) -> str:
         return f"{len(self.axis)} grayordinates in {len(self.parts)} structures"
+
+    def described(self) -> dict[str, np.ndarray | list[str]]:
+        """Its places, and all grayordinates of the axis: files of maps have them all."""
+        frame = {
+            "grayordinates": np.flatnonzero(self.inside).astype(np.int64),
+            "frame_sizes": np.array(
+                [len(model) for _, _, model in self.axis.iter_structures()], np.int64
+            ),
+            "frame_vertices": np.where(self.axis.surface_mask, self.axis.vertex, -1),
+        }
+        if self.axis.volume_shape is not None and self.axis.volume_mask.any():
+            frame |= {
+                "frame_indices": np.where(self.axis.volume_mask[:, None], self.axis.voxel, -1),
+                "volume_shape": np.array(self.axis.volume_shape),
+            }
+        return super().described() | frame
 
     def restricted(self, keep: np.ndarray) -> CiftiGrid:
         inside = self.inside.copy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,9 @@ class Grid(Protocol):
 
     A grid is a part of a frame: some voxels of a volume, some vertices of two meshes.
     """
+
+    form: str | None
+    """What its images are: "gifti", "cifti"; None: NIfTI volumes."""
 
     @property
     def n_values(self) -> int:
@@ -73,6 +76,13 @@ class Grid(Protocol):
         fill : number
             The value everywhere else in the frame.
         meaning : Meaning
+        """
+
+    def series(self, maps: np.ndarray, titles: Sequence[str], meaning: Meaning) -> dict:
+        """Make images of m maps (m, V), NaN outside of the grid; see `images`.
+
+        In a volume one volume a map, in GIFTI one data array, in CIFTI one row; these two
+        keep the titles of the maps.
         """
 
     def drawn(self, values: np.ndarray) -> np.ndarray:

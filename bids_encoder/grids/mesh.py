@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,6 +35,12 @@ class Mesh:
             [self.faces[:, [0, 1]], self.faces[:, [1, 2]], self.faces[:, [2, 0]]]
         )
         return np.unique(np.sort(pairs, axis=1), axis=0)
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with the mesh."""
+        content = self.coordinates.astype("<f4").tobytes() + self.faces.astype("<i4").tobytes()
+        return hashlib.sha256(content).hexdigest()[:16]
 
     @cached_property
     def edge_length(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import nibabel
@@ -26,6 +26,7 @@ class SurfaceGrid(PartsGrid):
     """Vertices of the left hemisphere, then of the right one."""
 
     parts: tuple[Sheet, ...]
+    form = "gifti"
 
     @classmethod
     def of(cls, inside: Mapping[str, np.ndarray]) -> SurfaceGrid:
@@ -44,6 +45,17 @@ class SurfaceGrid(PartsGrid):
             whole = np.full(sheet.n_vertices, fill, values.dtype)
             whole[sheet.vertices] = values[where]
             made[side] = _gifti(whole, side, meaning)
+        return made
+
+    def series(self, maps: np.ndarray, titles: Sequence[str], meaning: Meaning) -> dict:
+        """Make one GIFTI image a hemisphere, with a data array for each map."""
+        made: dict = {}
+        for values, title in zip(maps, titles, strict=True):
+            one = self.images(values, np.nan, replace(meaning, name=title))
+            for side, image in one.items():
+                made.setdefault(side, image)
+                if made[side] is not image:
+                    made[side].add_gifti_data_array(image.darrays[0])
         return made
 
     def values_of(self, images: Mapping) -> np.ndarray:

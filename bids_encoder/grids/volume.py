@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import nibabel
@@ -23,6 +23,7 @@ class VolumeGrid:
     """
 
     mask: nibabel.Nifti1Image
+    form = None
 
     @property
     def inside(self) -> np.ndarray:
@@ -71,6 +72,11 @@ class VolumeGrid:
         if meaning.intent != "none":
             image.header.set_intent(meaning.intent, meaning.parameters, meaning.name)
         return {None: image}
+
+    def series(self, maps: np.ndarray, titles: Sequence[str], meaning: Meaning) -> dict:
+        """Make one 4D image, one volume a map."""
+        volumes = [self.images(values, np.nan, meaning)[None] for values in maps]
+        return {None: nibabel.concat_images(volumes)}
 
     def values_of(self, images: Mapping) -> np.ndarray:
         return np.asarray(images[None].dataobj)[self.inside]

@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import nibabel
 import numpy as np
 import pandas as pd
 
 from bids_encoder.bids import outputs
+from bids_encoder.bids.images import read_images
 from bids_encoder.bids.names import parse_name
 from bids_encoder.bids.sidecars import read_json
 from bids_encoder.bids.written import ENTITIES, Written
+from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures
 from bids_encoder.report.page import Figure, Section, Table
+from bids_encoder.report.surface_canvas import surface_canvas
+from bids_encoder.report.surface_view import SurfaceView
 
 _DRAWN = "effect"  # what of the synthesized contrast is thresholded in the figure
 
@@ -30,6 +33,8 @@ def _contrasts(written: Written) -> list[tuple[str, dict]]:
     desc = f"{outputs.label(written.names['network'])}+synthesized"
     ours = {key: value for key, value in written.names.items() if key in ENTITIES and value}
     ours |= {"stat": "t", "desc": desc}
+    if written.names.get("form") == "gifti":
+        ours.setdefault("hemi", "R")  # each hemisphere has a sidecar; both say the same
     found = []
     folder = written.path("scores").parent
     for path in sorted(folder.glob(f"*_contrast-*_stat-t_desc-{desc}_statmap.json")):
@@ -46,14 +51,14 @@ def _section(written: Written, label: str, side: dict) -> Section:
     title = f"Contrast {side['Contrast']}, task {written.names['task']}"
     table = _read(_path(written, "precisionrecall", label))
     curves = _read(_path(written, "curves", label))
-    drawn = [_maps(written, label)] if isinstance(written.grid(), VolumeGrid) else []
+    drawn = _maps(written, label)
     if table is not None and curves is not None and len(curves):
         drawn.append(_curves(written, label, table, curves))
     return Section(
         title=title,
         anchor=outputs.label(title + (written.names["network"] or "")),
         paragraphs=(_said(side), _learned(side)),
-        tables=() if table is None else (_areas(table),),
+        tables=() if table is None else (_areas(table, written.places),),
         figures=tuple(drawn),
     )
 
@@ -91,23 +96,28 @@ def _learned(side: dict) -> str:
     )
 
 
-def _maps(written: Written, label: str) -> Figure:
-    synthesized = _volume(_path(written, "synthesized_effect", label))
-    measured_path = _path(written, "measured_t", label)
-    rows = [("synthesized", synthesized, "standard deviations")]
-    if measured_path.exists():
-        rows.insert(0, ("measured", _volume(measured_path), "t"))
+def _maps(written: Written, label: str) -> list[Figure]:
+    """The maps, measured and synthesized; nothing where the surface is not known."""
+    grid = written.grid()
+    rows = [
+        (title, _values(written, grid, kind, label), unit)
+        for title, kind, unit in (
+            ("measured", "measured_t", "t"),
+            ("synthesized", "synthesized_effect", "standard deviations"),
+        )
+        if title == "synthesized"
+        or all(path.exists() for path in _images(written, kind, label).values())
+    ]
+    view, background = _canvas(written, grid, rows[0][1])
+    if view is None:
+        return []
     limits = [max(float(np.nanquantile(np.abs(v), 0.999)), 1e-6) for _, v, _ in rows]
-    weights = np.square(np.nan_to_num(rows[0][1]))
-    view = figures.view_of(
-        written.image("mask"), np.where(weights > np.quantile(weights, 0.98), weights, 0)
-    )
     figure = figures.map_rows(
         [
             (f"{title}\n± {limit:.2g}", np.where(np.abs(v) > 0.3 * limit, v / limit, np.nan))
             for (title, v, _), limit in zip(rows, limits, strict=True)
         ],
-        _volume(written.path("boldref")), view, vmin=-1, vmax=1, colors="RdBu_r",
+        background, view, vmin=-1, vmax=1, colors="RdBu_r",
         label="share of the scale of each row",
     )  # fmt: skip
     path = outputs.output_path(
@@ -118,16 +128,32 @@ def _maps(written: Written, label: str) -> Figure:
         f"{title}: ± {limit:.2g} {unit}"
         for (title, _, unit), limit in zip(rows, limits, strict=True)
     )
-    return Figure(
-        "Measured and synthesized" if len(rows) > 1 else "Synthesized",
-        path,
+    on = "Left is left." if isinstance(grid, VolumeGrid) else "Inflated cortex; sulci are darker."
+    caption = (
         f"Red: positive, blue: negative. The scale of each row ends at the 99.9th percentile of "
-        f"its absolute values ({scales}); values below 30 % of it are not drawn. Left is left.",
+        f"its absolute values ({scales}); values below 30 % of it are not drawn. {on}"
     )
+    return [Figure("Measured and synthesized" if len(rows) > 1 else "Synthesized", path, caption)]
 
 
-def _volume(path: Path) -> np.ndarray:
-    return np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
+def _canvas(
+    written: Written, grid: Grid, values: np.ndarray
+) -> tuple[figures.View | SurfaceView | None, np.ndarray]:
+    """What maps are drawn on: slices where most is to be seen, or inflated hemispheres."""
+    if not isinstance(grid, VolumeGrid):
+        return surface_canvas(written, grid)
+    weights = np.square(np.nan_to_num(values))
+    strong = np.where(weights > np.quantile(weights, 0.98), weights, 0)
+    background = grid.drawn(grid.values_of(written.images("boldref")))
+    return figures.view_of(written.image("mask"), strong), background
+
+
+def _values(written: Written, grid: Grid, kind: str, label: str) -> np.ndarray:
+    return grid.drawn(grid.values_of(read_images(_images(written, kind, label))))
+
+
+def _images(written: Written, kind: str, label: str) -> dict[str | None, Path]:
+    return outputs.image_files(written.root, kind, {**written.names, "contrast": label})
 
 
 def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
@@ -150,7 +176,8 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
         panel.axvline(0.5, color="#d8dee9", zorder=0)
         panel.plot(every.recall, every.precision, "o", color=figures.INK, markersize=6)
         panel.set_title(
-            f"{direction}: {every.voxels_measured:.0f} of {every.voxels:.0f} voxels to be found",
+            f"{direction}: {every.voxels_measured:.0f} of {every.voxels:.0f} {written.places} "
+            "to be found",
             fontsize=10, color=figures.INK,
         )  # fmt: skip
         panel.set_xlabel("recall")
@@ -165,16 +192,16 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
     return Figure(
         "Precision and recall",
         path,
-        "How well the synthesized effect, thresholded at every value in turn, finds the voxels "
-        "that the measured contrast shows (t > 3): for the mean over layers (thick) and for each "
+        "How well the synthesized effect, thresholded at every value in turn, finds what "
+        "the measured contrast shows (t > 3): for the mean over layers (thick) and for each "
         "layer alone, with average precision. The dot is R50, the highest precision at a recall "
         "of at least one half.",
     )
 
 
-def _areas(table: pd.DataFrame) -> Table:
+def _areas(table: pd.DataFrame, places: str) -> Table:
     header = ("layer", "direction", "average precision: effect", "t", "chance",
-              "precision at R50", "recall at R50", "voxels to be found")  # fmt: skip
+              "precision at R50", "recall at R50", f"{places} to be found")  # fmt: skip
     by_effect = table[table.statistic == _DRAWN]
     by_t = table[table.statistic == "t"].set_index(["layer", "direction"])
     rows = tuple(

@@ -11,7 +11,7 @@ import numpy as np
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written
 from bids_encoder.report import figures
-from bids_encoder.report.maps import Maps, read_maps, volume_of
+from bids_encoder.report.maps import Maps, read_maps
 from bids_encoder.report.page import Figure, Section
 
 
@@ -24,18 +24,14 @@ def sections(written: Written) -> list[Section]:
     if written.names["space"]:
         title += f", {written.names['space']}"
     maps = read_maps(written)
-    f = volume_of(written.image("retinotopy_f"))
+    f = _drawn(written, maps, "retinotopy_f")
     shown = maps.passed & (np.nan_to_num(f) > side["ShownAbove"])
     return [
         Section(
             title=title,
             anchor=outputs.label(title + (written.names["network"] or "")),
-            paragraphs=(_said(side), _counted(maps, shown, side)),
-            figures=(
-                *_examples(written),
-                _angle_figure(written, maps, shown, side),
-                _eccentricity_figure(written, maps, shown),
-            ),
+            paragraphs=(_said(side), _counted(written, maps, shown, side)),
+            figures=(*_examples(written), *_map_figures(written, maps, shown, side)),
         )
     ]
 
@@ -49,11 +45,17 @@ def _said(side: Mapping) -> str:
     )
 
 
-def _counted(maps: Maps, shown: np.ndarray, side: Mapping) -> str:
+def _drawn(written: Written, maps: Maps, kind: str) -> np.ndarray:
+    return maps.grid.drawn(maps.grid.values_of(written.images(kind)))
+
+
+def _counted(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> str:
+    drawn = "Worth drawing" if maps.view is None else "Drawn"
     return (
-        f"Drawn are {np.count_nonzero(shown)} {maps.rule}, where the predicted responses depend "
-        f"on the angle (F > {side['ShownAbove']:g}). Other voxels have a value in the files too, "
-        "but it says little: a model that does not predict a voxel has no receptive field to show."
+        f"{drawn} are {np.count_nonzero(shown)} {maps.rule}, where the predicted responses depend "
+        f"on the angle (F > {side['ShownAbove']:g}). Other {written.places} have a value in the "
+        "files too, but it says little: where a model does not predict the responses, it has no "
+        "receptive field to show."
     )
 
 
@@ -86,8 +88,20 @@ def write_examples(
     figures.save(figure, _path(root, names, "wedges"))
 
 
+def _map_figures(
+    written: Written, maps: Maps, shown: np.ndarray, side: Mapping
+) -> tuple[Figure, ...]:
+    """Angle and eccentricity; nothing where the surface is not known."""
+    if maps.view is None:
+        return ()
+    return (
+        _angle_figure(written, maps, shown, side),
+        _eccentricity_figure(written, maps, shown),
+    )
+
+
 def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> Figure:
-    angle = np.where(shown, volume_of(written.image("angle")), np.nan)
+    angle = np.where(shown, _drawn(written, maps, "angle"), np.nan)
     figure = figures.map_rows(
         [("angle", angle)], maps.background, maps.view, vmin=-180, vmax=180,
         colors=figures.wheel_colors(),
@@ -98,15 +112,15 @@ def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping
     return Figure(
         "Angle",
         path,
-        "The place in the visual field, as the wheel shows it, to which each voxel responds most; "
-        "the right of the wheel is the right of the visual field. "
-        f"Smoothed: {side['Smoothing']}. Left is left.",
+        "The place in the visual field, as the wheel shows it, to which each place of the "
+        "brain responds most; the right of the wheel is the right of the visual field. "
+        f"Smoothing: {side['Smoothing']}. {maps.on}",
     )
 
 
 def _eccentricity_figure(written: Written, maps: Maps, shown: np.ndarray) -> Figure:
     side = written.sidecar_from_models("eccentricity") or {}
-    values = np.where(shown, volume_of(written.image("eccentricity")), np.nan)
+    values = np.where(shown, _drawn(written, maps, "eccentricity"), np.nan)
     high = max(side.get("RingEccentricities", [1.0]))
     figure = figures.map_rows(
         [("eccentricity", values)], maps.background, maps.view, vmin=0, vmax=high,
@@ -114,7 +128,9 @@ def _eccentricity_figure(written: Written, maps: Maps, shown: np.ndarray) -> Fig
     )  # fmt: skip
     path = _path(written.root, written.names, "eccentricity")
     figures.save(figure, path)
-    return Figure("Eccentricity", path, "Of the ring to which each voxel responds most.")
+    return Figure(
+        "Eccentricity", path, "Of the ring to which each place of the brain responds most."
+    )
 
 
 def _path(root: Path, names: Mapping[str, str | None], what: str) -> Path:

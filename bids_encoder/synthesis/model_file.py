@@ -10,14 +10,13 @@ import json
 from pathlib import Path
 
 import h5py
-import nibabel
-import numpy as np
 from scipy import sparse
 
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.features.external import is_own_dataset
 from bids_encoder.features.samples import Samples
-from bids_encoder.grids.volume import VolumeGrid
+from bids_encoder.grids.described import DIMENSIONS, NotDescribedError, grid_described
+from bids_encoder.grids.grid import Grid
 from bids_encoder.synthesis.model import Model
 
 AGAIN = "remove the file and run the participant level again, with its BOLD"
@@ -109,30 +108,17 @@ def _origin(file: h5py.File, path: Path) -> dict[str, object]:
     return origin
 
 
-def _grid(file: h5py.File, path: Path) -> VolumeGrid:
-    if "structures" in file:
-        raise DataError(
-            "A saved model is of a surface; predictions are made in volumes.",
-            file=path,
-            place="dataset 'structures'",
-            found="vertices of hemispheres",
-            expected="voxels",
-            remedy="choose models of a volume with --space, or fit some",
-        )
-    voxels = _numbers(file, path, "voxels", 1)[:]
-    shape = _numbers(file, path, "grid", 1)[:].astype(float)
-    affine = _numbers(file, path, "affine", 2)[:]
-    fits = len(shape) == 3 and (shape > 0).all() and np.prod(shape) < 2**31
-    _check(path, "grid", fits, shape, "the sides of a volume")
-    _check(path, "affine", affine.shape == (4, 4) and np.isfinite(affine).all(), affine, "4 x 4")
-    inside = np.zeros(int(np.prod(shape)), np.uint8)
-    fits = voxels.size and voxels[0] >= 0 and voxels[-1] < inside.size
-    fits = fits and (np.diff(voxels) > 0).all()
-    _check(path, "voxels", fits, "other numbers", f"rising, below {inside.size}")
-    inside[voxels.astype(int)] = 1
-    image = nibabel.Nifti1Image(inside.reshape(shape.astype(int)), affine)
-    image.header.set_xyzt_units("mm", "sec")
-    return VolumeGrid(image)
+def _grid(file: h5py.File, path: Path) -> Grid:
+    arrays = {
+        name: _numbers(file, path, name, ndim)[:]
+        for name, ndim in DIMENSIONS.items()
+        if name in file
+    }
+    structures = _texts(file, path, "structures") if "structures" in file else None
+    try:
+        return grid_described(arrays, structures)
+    except NotDescribedError as error:
+        raise _wrong(path, f"'{error.name}'", error.found, error.expected) from None
 
 
 def _samples(file: h5py.File, path: Path, stimuli: tuple[str, ...], n_rows: int) -> Samples:
