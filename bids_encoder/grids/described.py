@@ -61,6 +61,7 @@ def grid_described(
     arrays = _Arrays(arrays)
     if structures is None:
         return _volume(arrays)
+    _check("structures", len(set(structures)) == len(structures), structures, "each once")
     grid = (
         _grayordinates(arrays, structures)
         if "grayordinates" in arrays

@@ -142,7 +142,9 @@ def write_contrasts(one, values, grid):
     rows, meanings = {"volume": [0, 1]}, {"volume": "Which volume."}
     for kind in ("prediction", "prediction_mean"):
         maps = np.stack([values, values])
-        derivatives.write_series(one, kind, maps, grid, rows, meanings, contrast="folder")
+        derivatives.write_series(
+            one, kind, maps, grid, ["a.png", "b.png"], rows, meanings, contrast="folder"
+        )
 
 
 @pytest.fixture(scope="module")
