@@ -39,9 +39,11 @@ class Shown:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """No page, and wedges and rings that no network looks at."""
+    """No page, no figures of pictures, and wedges and rings that no network looks at."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+        patch.setattr("bids_encoder.participant.write_stimuli_figure", lambda *args: None)
+        patch.setattr(retinotopy, "write_examples", lambda *args: None)
         patch.setattr(retinotopy, "N_CARRIERS", 1)
         patch.setattr(retinotopy, "check", lambda settings: None)
         patch.setattr(Lab, "show", lambda self, pictures: Shown())
