@@ -10,7 +10,7 @@ demo: $(VENV)/.app  ## write a small dataset, fit two participants, summarise th
 	$(BIN)/python -m bids_encoder.demo $(DEMO)
 
 test: $(VENV)/.test lint  ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -154,6 +154,20 @@ def _analysed_together(runs: Sequence[Run], test_set: str | None) -> list[list[R
     return [[run for run in training if run.task == task] + tested for task in tasks]
 
 
+def _say_what_has_no_effect(settings: Settings, precomputed: bool, design: DesignChoice) -> None:
+    """Warn of options for the responses that this analysis has no use for."""
+    chosen = settings.responses
+    if chosen.hrf in RANK1 and (precomputed or design.kind == "continuous"):
+        why = (
+            "responses were estimated elsewhere"
+            if precomputed
+            else "in a continuous design the features' --delays stand for the response"
+        )
+        logger.warning(f"--hrf {chosen.hrf} has no effect: {why}")
+    if chosen.skip_volumes and precomputed:
+        logger.warning("--skip-volumes has no effect: responses were estimated elsewhere")
+
+
 def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], files, films) -> Plan:
     runs, infos, presentations = zip(*seen, strict=True)
     chosen, fps = settings.responses, settings.stimuli.frames_per_second
@@ -168,6 +182,7 @@ def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], file
         design = choose_design(presentations, infos, screen.films)
     else:
         design = DesignChoice(chosen.design, "as --design says")
+    _say_what_has_no_effect(settings, precomputed, design)
     instants = sum(one.duration == 0 for shown in presentations for one in shown)
     if design.kind == "continuous" and instants:
         logger.warning(

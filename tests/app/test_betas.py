@@ -239,10 +239,13 @@ def test_from_end_to_end(bare, sessions_maps, tmp_path, app, no_page):
         bare.bids, tmp_path / "out", "participant", "--participant-label", "01",
         "--features", bare.features, "--betas",
         tmp_path / "glm/sub-{subject}_ses-{session}_task-{task}_betas.nii.gz",
+        "--hrf", "rank1", "--skip-volumes", 3,
     )  # fmt: skip
     end = app(*options)
     assert end.code == 0
-    assert "2 runs in 2 sessions, 40 maps, precomputed" in end.err
+    for words in ("2 runs in 2 sessions, 40 maps, precomputed", "--hrf rank1 has no effect",
+                  "--skip-volumes has no effect"):  # fmt: skip
+        assert words in end.err
     start = tmp_path / f"out/sub-01/func/sub-01_task-{TASK}"
     for number, layer in ((1, "early"), (3, "late")):
         r = nibabel.load(f"{start}_stat-r_desc-features+{layer}_statmap.nii.gz").get_fdata()

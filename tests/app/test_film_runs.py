@@ -164,8 +164,10 @@ def test_experiments_without_pictures_are_refused_in_the_plan(
 
 def test_events_longer_than_their_film(tmp_path, films, app):
     bids = dataset(tmp_path, {"1": "0\t40\tone.mkv\n", "2": "0\t30\ttwo.mkv\n"}, 20)
-    end = app(bids, tmp_path / "out", "participant", *options(tmp_path), "--dry-run")
+    more = ("--hrf", "rank1", "--dry-run")
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path, *more))
     assert end.code == 0
+    assert "--hrf rank1 has no effect: in a continuous design" in end.said
     assert "one.mkv by 10.0 s" in end.said and "counts as grey" in end.said
 
 
