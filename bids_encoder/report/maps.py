@@ -13,6 +13,7 @@ from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures
 from bids_encoder.report.diagnostics import diagnostic_figure
+from bids_encoder.report.hrf import hrf_figures
 from bids_encoder.report.interactive import interactive_view
 from bids_encoder.report.page import Figure
 from bids_encoder.report.surface_canvas import surface_canvas
@@ -126,6 +127,7 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
     if maps.view is not None:
         first, *others = _map_figures(layers, maps, limit)
         drawn = [first, *drawn, *others]
+    drawn += hrf_figures(written, maps)
     pages = []
     for name, title, figure, caption in drawn:
         path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})

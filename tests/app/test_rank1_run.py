@@ -12,7 +12,7 @@ from tiny_dataset import TASK, brain, truth
 STEM = f"sub-01/func/sub-01_task-{TASK}"
 
 
-def test_peak_maps_are_written_and_right(tiny, app, no_page, tmp_path):
+def test_peak_maps_are_written_and_right(tiny, app, tmp_path):
     out = tmp_path / "out"
     options = ("--features", tiny.features, "--participant-label", "01", "--no-neural-code")
     base = (tiny.bids, out, "participant", *options, "--n-permutations", "0", "--hrf", "rank1")
@@ -31,6 +31,8 @@ def test_peak_maps_are_written_and_right(tiny, app, no_page, tmp_path):
     np.testing.assert_allclose(curves.max(axis=0), 1, atol=1e-3)
     best = nibabel.load(out / f"{STEM}_stat-r_desc-features+early_statmap.nii.gz").get_fdata()
     assert np.median(best[truth() == 1]) > 0.8
+    page = (out / "sub-01.html").read_text()
+    assert "When responses peak" in page and "Haemodynamic responses" in page
     again = app(*base)
     assert again.code == 0 and "all is there already" in again.said
     (out / f"{STEM}_stat-hrfpeak_desc-analysis_statmap.json").unlink()

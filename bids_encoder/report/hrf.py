@@ -1,0 +1,120 @@
+"""Figures of the haemodynamic responses that were estimated, one a voxel (--hrf rank1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import h5py
+import matplotlib.pyplot as plt
+import numpy as np
+
+from bids_encoder.bids.written import Written
+from bids_encoder.report import figures
+
+if TYPE_CHECKING:
+    from bids_encoder.report.maps import Maps
+
+_COLORS = "Spectral"  # early is red, late is blue
+_OTHERS, _OURS = "#b5bfce", "#5e81ac"
+
+
+def hrf_figures(written: Written, maps: Maps) -> list[tuple]:
+    """Name, title, figure and caption of each figure; none where one response served all.
+
+    Parameters
+    ----------
+    written : Written
+    maps : Maps
+        Of the same analysis.
+    """
+    if written.matching_sidecar("hrfpeak") is None:
+        return []
+    peaks = maps.grid.values_of(written.images("hrfpeak"))
+    passed = maps.passed[maps.inside]
+    with h5py.File(written.path("hrf")) as file:
+        times, curves = file["times"][()], file["curves"][()]
+        coefficients = file["coefficients"][()]
+    drawn = maps.grid.drawn(peaks)
+    found = [
+        (
+            "hrf",
+            "Haemodynamic responses",
+            draw(peaks, passed, times, curves, coefficients),
+            f"Estimated from all runs together, one for each of the {written.places}. Left: when "
+            "they peak after an impulse. Right: median response and the middle two thirds at each "
+            f"time. Blue: {maps.rule}; grey: the others, where little or nothing responds and the "
+            "estimate stays near an ordinary response.",
+        )
+    ]
+    if maps.view is not None:
+        shown = maps.shown(drawn)
+        low, high = limits(shown if np.isfinite(shown).any() else drawn)
+        found.append(
+            (
+                "hrfpeak",
+                "When responses peak",
+                figures.map_rows(
+                    [("peak", shown)], maps.background, maps.view, vmin=low, vmax=high,
+                    colors=_COLORS, label="seconds from an impulse to the peak of the response",
+                ),
+                f"{maps.rule[:1].upper()}{maps.rule[1:]}.",
+            )
+        )  # fmt: skip
+    return found
+
+
+def limits(peaks: np.ndarray) -> tuple[float, float]:
+    """Ends of a colour scale, in seconds: all but the outermost peaks, half a second at least."""
+    peaks = peaks[np.isfinite(peaks)]
+    low, high = np.quantile(peaks, (0.03, 0.97)) if peaks.size else (4.0, 6.0)
+    wide = max(0.25 - (high - low) / 2, 0)
+    return float(low - wide), float(high + wide)
+
+
+def draw(
+    peaks: np.ndarray,
+    passed: np.ndarray,
+    times: np.ndarray,
+    curves: np.ndarray,
+    coefficients: np.ndarray,
+) -> plt.Figure:
+    """Draw a histogram of peaks and the responses themselves.
+
+    Parameters
+    ----------
+    peaks : (V,) array
+        Seconds; NaN where there is no estimate.
+    passed : (V,) bool array
+        Where the models predict.
+    times : (n,) array
+        Seconds after an impulse.
+    curves : (n, B) array
+        Basis functions at these times.
+    coefficients : (B, V) array
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained")
+    usable = np.isfinite(peaks)
+    low, high = np.quantile(peaks[usable], (0.005, 0.995)) if usable.any() else (3, 8)
+    bins = np.linspace(low - 0.25, high + 0.25, 40)
+    for which, color in ((usable & ~passed, _OTHERS), (usable & passed, _OURS)):
+        if not which.any():
+            continue
+        share = np.full(np.count_nonzero(which), 100 / np.count_nonzero(which))
+        left.hist(peaks[which], bins, weights=share, color=color, alpha=0.75)
+        middle = np.median(peaks[which])
+        left.axvline(middle, color=color, linewidth=1.5)
+        # Some thousand voxels tell the quantiles.
+        chosen = np.flatnonzero(which)[:: max(1, np.count_nonzero(which) // 1000)]
+        responses = curves @ coefficients[:, chosen]
+        lower, median, upper = np.quantile(responses, (1 / 6, 1 / 2, 5 / 6), axis=1)
+        right.fill_between(times, lower, upper, color=color, alpha=0.35, linewidth=0)
+        right.plot(times, median, color=color, linewidth=1.5)
+    left.set_xlabel("peak of the response (s)", fontsize=9, color=figures.INK)
+    left.set_ylabel("% of the voxels of a colour", fontsize=9, color=figures.INK)
+    right.axhline(0, color=figures.INK, linewidth=0.6, linestyle=":")
+    right.set_xlabel("seconds after an impulse", fontsize=9, color=figures.INK)
+    right.set_ylabel("response (peak: 1)", fontsize=9, color=figures.INK)
+    for one in (left, right):
+        one.spines[["top", "right"]].set_visible(False)
+        one.tick_params(colors=figures.INK, labelsize=8)
+    return figure
