@@ -25,10 +25,10 @@ _DRAWN = "effect"  # what of the synthesized contrast is thresholded in the figu
 
 def sections(written: Written) -> list[Section]:
     """A part of the page for each contrast that was synthesized with these models."""
-    return [_section(written, label, side) for label, side in _contrasts(written)]
+    return [_section(written, label, side) for label, side in found_contrasts(written)]
 
 
-def _contrasts(written: Written) -> list[tuple[str, dict]]:
+def found_contrasts(written: Written) -> list[tuple[str, dict]]:
     """Labels and sidecars of the contrasts of this analysis."""
     desc = f"{outputs.label(written.names['network'])}+synthesized"
     ours = {key: value for key, value in written.names.items() if key in ENTITIES and value}

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from bids_encoder.bids.written import Written
+from bids_encoder.report.contrasts import found_contrasts
 
 _NETWORKS = {
     "efficientnet": "tan2019",
@@ -63,7 +64,8 @@ def methods_text(analyses: Sequence[Written]) -> str:
     ]
     said = set()
     for one in analyses:
-        body = "\n\n".join((_features(one), _responses(one), _models(one), _inference(one)))
+        parts_of_one = (_features, _responses, _models, _inference, _experiments)
+        body = "\n\n".join(filter(None, (said_of(one) for said_of in parts_of_one)))
         tasks = f"**Task {one.names['task']}.** " if len(analyses) > 1 else ""
         if body not in said:
             parts.append(tasks + body)
@@ -232,6 +234,24 @@ def _inference(written: Written) -> str:
         f"permutations{blocks}, the choice of the penalty repeated in each, and were corrected at "
         f"a false discovery rate of {side['FalseDiscoveryRate']:g} [@benjamini1995]. {layers}"
     )
+
+
+def _experiments(written: Written) -> str:
+    """What was synthesized with the models."""
+    text = ""
+    if written.sidecar_from_models("angle"):
+        text = (
+            "Retinotopic maps were synthesized: the models were shown pictures behind wedges and "
+            "rings, and predicted responses were regressed on the cosine and sine of the wedges' "
+            "angle; eccentricity is the middle of the Gaussian on log eccentricity that fits the "
+            "responses to rings best [@eickenberg2017]. "
+        )
+    for _, side in found_contrasts(written):
+        text += (
+            f"The contrast {side['Contrast']} was synthesized from pictures that had trained none "
+            "of the models that predicted them [@eickenberg2017]. "
+        )
+    return text.strip()
 
 
 def _number(count: int, word: str) -> str:

@@ -1,5 +1,6 @@
 """The methods text says what was done, and cites what it names."""
 
+import json
 import re
 from pathlib import Path
 
@@ -81,3 +82,16 @@ def test_the_bibliography_is_complete():
         assert re.fullmatch(rf".+ {key[-4:]}", reference.short)
         assert reference.bibtex.count("{") == reference.bibtex.count("}")
         assert "title = {" in reference.bibtex
+
+
+def test_contrasts_of_these_models_are_named_and_those_of_others_are_not(tmp_path):
+    written = _written(tmp_path, SettingsHash="abc")
+    folder = written.path("scores").parent
+    folder.mkdir(parents=True)
+    for name, models in (("faces", "abc"), ("old", "xyz")):
+        path = folder / (
+            f"sub-01_task-a_space-T1w_contrast-{name}_stat-t_desc-alexnet+synthesized_statmap.json"
+        )
+        path.write_text(json.dumps({"Contrast": name, "Settings": {"models": [models]}}))
+    text = methods.methods_text([written])
+    assert "The contrast faces was synthesized" in text and "old" not in text
