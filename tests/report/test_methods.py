@@ -94,4 +94,4 @@ def test_contrasts_of_these_models_are_named_and_those_of_others_are_not(tmp_pat
         )
         path.write_text(json.dumps({"Contrast": name, "Settings": {"models": [models]}}))
     text = methods.methods_text([written])
-    assert "The contrast faces was synthesized" in text and "old" not in text
+    assert "The contrast faces was synthesized" in text and "contrast old" not in text
