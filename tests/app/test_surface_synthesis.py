@@ -15,13 +15,15 @@ from tiny_contrasts import CONTRASTS, NEW, NEW_VALUES, PICTURES, prepare
 from tiny_dataset import TASK, Tiny, layer_values, run_app, write_features
 from tiny_surfaces import HALF, N, add_surfaces, axis
 
-from bids_encoder import retinotopy
+from bids_encoder import models, retinotopy
 from bids_encoder.bids import outputs
 from bids_encoder.bids.images import read_images
 from bids_encoder.bids.written import find_analyses
+from bids_encoder.errors import DataError
 from bids_encoder.features.store import Features
 from bids_encoder.lab import Lab
 from bids_encoder.report.participant import write_report
+from bids_encoder.synthesis.model_file import read_model
 
 SPACES = ("T1w", "fsnative", "fsLR")
 LAYERS = ("early", "late")
@@ -76,8 +78,9 @@ def done(pristine, tmp_path_factory):
     for space in SPACES:
         end = run_app(*command(tiny, folder / "out", space, *shown))
         assert end.code == 0, end.said
-        end = run_app(*command(tiny, folder / "out", space, *RETINOTOPY))
-        assert end.code == 0, end.said
+        if space != "T1w":
+            end = run_app(*command(tiny, folder / "out", space, *RETINOTOPY))
+            assert end.code == 0, end.said
     return tiny, folder / "out"
 
 
@@ -255,3 +258,16 @@ def test_a_damaged_model_of_a_surface_is_refused(done, tmp_path, name, change, s
     assert end.code == 65 and "Traceback" not in end.said
     for word in (str(path), *said, "remove the file"):
         assert word in end.said
+
+
+def test_a_cifti_model_without_its_axis_is_refused(done, tmp_path):
+    """An earlier version wrote such: they look like GIFTI."""
+    [path] = (done[1] / "sub-01" / "func").glob("*_space-fsLR_*early_weights.h5")
+    old = Path(shutil.copy(path, tmp_path))
+    assert models._form(read_model(old), {"form": "cifti"}) == "cifti"
+    with h5py.File(old, "a") as file:
+        for name in ("grayordinates", "frame_sizes", "frame_vertices"):
+            del file[name]
+    with pytest.raises(DataError, match="does not lie where the BOLD does") as caught:
+        models._form(read_model(old), {"form": "cifti"})
+    assert str(old) in str(caught.value) and "remove the file" in str(caught.value)
