@@ -118,14 +118,16 @@ def fetch_network(name: str, folder: Path) -> str:
 @contextmanager
 def _no_other_cache(folder: Path) -> Iterator[None]:
     """Hide torch's own cache: a file there is none in the folder."""
-    import torch
-
-    known = torch.hub.get_dir()
-    torch.hub.set_dir(str(folder / "none"))
+    # Not by torch.hub.set_dir: nothing takes that back, and TORCH_HOME would count no more.
+    known = os.environ.get("TORCH_HOME")
+    os.environ["TORCH_HOME"] = str(folder / "none")
     try:
         yield
     finally:
-        torch.hub.set_dir(known)
+        if known is None:
+            del os.environ["TORCH_HOME"]
+        else:
+            os.environ["TORCH_HOME"] = known
 
 
 def parse_template(text: str) -> tuple[str, dict[str, str]]:

@@ -97,6 +97,9 @@ def test_weights_are_fetched_checked_and_used_without_internet(
     before = torch.hub.get_dir()
     assert fetch.main([str(out), "--networks", NAME]) == 0
     assert torch.hub.get_dir() == before
+    with monkeypatch.context() as patch:  # the environment still decides
+        patch.setenv("TORCH_HOME", str(tmp_path / "later"))
+        assert torch.hub.get_dir() == str(tmp_path / "later" / "hub")
     # although torch's own cache has it: the folder is to be copied to another machine
     assert (out / "weights" / name).read_bytes() == (hub.folder / name).read_bytes()
     assert f"--weights-dir {out / 'weights'}" in capsys.readouterr().out
