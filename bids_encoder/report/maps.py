@@ -88,11 +88,6 @@ def read_maps(written: Written) -> Maps:
     )
 
 
-def volume_of(image) -> np.ndarray:
-    """The numbers of a volume, (x, y, z) float32."""
-    return np.asarray(image.dataobj, dtype=np.float32)
-
-
 def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
     """Draw the maps of an analysis and the profile over layers; write them as PNG.
 
