@@ -50,8 +50,9 @@ class Preprocess:
         """What is done, in words; two recipes that differ have different words."""
         order = "BGR" if self.bgr else "RGB"
         return (
-            f"whole picture scaled ({self.interpolation}, bytes, by torch) to fit {self.size} x {self.size}, "
-            f"margins grey {GREY}; minus {self.mean}, divided by {self.std} (RGB); fed as {order}"
+            f"whole picture scaled ({self.interpolation}, bytes, by torch) to fit "
+            f"{self.size} x {self.size}, margins grey {GREY}; minus {self.mean}, divided by "
+            f"{self.std} (RGB); fed as {order}"
         )
 
 
