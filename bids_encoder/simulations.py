@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_encoder import __version__, console
+from bids_encoder.environment import prepare
 from bids_encoder.errors import BidsEncoderError, UsageError
 from bids_encoder.options import positive_int, seed
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     given = sys.argv[1:] if arguments is None else arguments
     chosen = build_parser().parse_args([dashed(argument) for argument in given])
+    prepare(chosen.output / ".work")
     console.start_logging()
     try:
         page = run(chosen)
