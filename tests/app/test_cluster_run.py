@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 from distributed import LocalCluster
@@ -102,21 +103,27 @@ def test_a_stopped_run_takes_up_what_the_cluster_has_done(
     )  # fmt: skip
     fitted = []
 
+    def written():
+        return list((tmp_path / "work" / "fits").glob("*/*/*.npz"))
+
     def fail_later(*arguments, **how):
         fitted.append(arguments[1].shape[1])
         if len(fitted) == 2:
+            give_up = time.monotonic() + 30
+            while not written() and time.monotonic() < give_up:
+                time.sleep(0.02)
             raise KeyError("a worker that fails")
         return fit(*arguments, **how)
 
     fit = tasks.fit
     monkeypatch.setattr(tasks, "fit", fail_later)
     assert app(pristine.bids, tmp_path / "out", "participant", *given).code == 70
-    assert fitted[:2] == [64, 64]
-    written = list((tmp_path / "work" / "fits").glob("*/*/*.npz"))
-    assert len(written) in (1, 2)
+    assert set(fitted) <= {64, 32}  # 160 voxels in blocks, whichever comes first
+    done = len(written())
+    assert done in (1, 2)
     fitted[:] = [0, 0]
     assert app(pristine.bids, tmp_path / "out", "participant", *given).code == 0
-    assert len(fitted) - 2 <= 3 - len(written)
+    assert len(fitted) - 2 <= 3 - done
 
 
 def test_features_are_computed_by_the_cluster(
