@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from bids_encoder.bids import outputs
-from bids_encoder.bids.written import Written
 from bids_encoder.report import figures
 from bids_encoder.report.page import Figure
+
+if TYPE_CHECKING:
+    from bids_encoder.report.maps import Maps
 
 _SMALLEST_CEILING = 0.05  # below it, a voxel has nothing to be compared with
 
 
-def diagnostic_figure(written: Written, values) -> Figure:
-    """Draw the diagnostics of one analysis.
+def diagnostic_figure(maps: Maps) -> Figure:
+    """Draw the diagnostics of one analysis."""
+    written, layers = maps.written, maps.written.layers
 
-    Parameters
-    ----------
-    written : Written
-    values : function (kind, layer or None) -> (V,) array
-        Reads a map of the analysis.
-    """
-    layers = written.layers
+    def values(kind: str, layer: str | None = None) -> np.ndarray:
+        return maps.drawn(kind, layer)[maps.inside]
+
     highest = np.fmax.reduce([values("r2", layer) for layer in layers])
     null = written.matching_sidecar("q")
-    ceiling = values("noiseceiling", None) if written.matching_sidecar("noiseceiling") else None
+    ceiling = values("noiseceiling") if written.matching_sidecar("noiseceiling") else None
     figure = draw(layers, [values("penalty", layer) for layer in layers], highest, null, ceiling)
     path = outputs.output_path(written.root, "figure", {**written.names, "layer": "diagnostics"})
     figures.save(figure, path)
@@ -73,9 +73,7 @@ def draw(
     _null(axes[1], highest, null)
     if ceiling is not None:
         _ceiling(axes[2], highest, ceiling)
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.tick_params(colors=figures.INK, labelsize=8)
+    figures.tidy(*axes)
     return figure
 
 

@@ -194,6 +194,13 @@ def map_rows(
     return figure
 
 
+def tidy(*several: plt.Axes) -> None:
+    """Axes of a plot in the report's manner: no frame, small figures."""
+    for axes in several:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=8)
+
+
 def _color_bar(figure, colors, vmin, vmax, label, ticks) -> None:
     inch = 1 / figure.get_figheight()
     axes = figure.add_axes((0.36, 0.5 * inch, 0.4, 0.1 * inch))

@@ -8,7 +8,6 @@ import h5py
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.bids.written import Written
 from bids_encoder.report import figures
 
 if TYPE_CHECKING:
@@ -18,15 +17,9 @@ _COLORS = "Spectral"  # early is red, late is blue
 _OTHERS, _OURS = "#b5bfce", "#5e81ac"
 
 
-def hrf_figures(written: Written, maps: Maps) -> list[tuple]:
-    """Name, title, figure and caption of each figure; none where one response served all.
-
-    Parameters
-    ----------
-    written : Written
-    maps : Maps
-        Of the same analysis.
-    """
+def hrf_figures(maps: Maps) -> list[tuple]:
+    """Name, title, figure and caption of each figure; none where one response served all."""
+    written = maps.written
     if written.matching_sidecar("hrfpeak") is None:
         return []
     peaks = maps.grid.values_of(written.images("hrfpeak"))
@@ -114,7 +107,5 @@ def draw(
     right.axhline(0, color=figures.INK, linewidth=0.6, linestyle=":")
     right.set_xlabel("seconds after an impulse", fontsize=9, color=figures.INK)
     right.set_ylabel("response (peak: 1)", fontsize=9, color=figures.INK)
-    for one in (left, right):
-        one.spines[["top", "right"]].set_visible(False)
-        one.tick_params(colors=figures.INK, labelsize=8)
+    figures.tidy(left, right)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +10,14 @@ import numpy as np
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written
 from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures
 from bids_encoder.report.diagnostics import diagnostic_figure
 from bids_encoder.report.hrf import hrf_figures
-from bids_encoder.report.interactive import interactive_view
 from bids_encoder.report.page import Figure
-from bids_encoder.report.surface_canvas import surface_canvas
-from bids_encoder.report.surface_view import SurfaceView
+from bids_encoder.report.surface_canvas import surface_meshes
+from bids_encoder.report.surface_view import SurfaceView, surface_view
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Maps:
     Volumes are (x, y, z); surfaces have one value for each vertex of both hemispheres.
     """
 
+    written: Written
     grid: Grid
     r: dict[str, np.ndarray]
     highest: np.ndarray  # over layers
@@ -38,7 +39,19 @@ class Maps:
     rule: str  # which voxels passed, in words
     on: str  # what they are drawn on, in words
     view: figures.View | SurfaceView | None  # None: the surface is not known
+    meshes: Mapping[str, Mesh]  # of surfaces, by hemisphere
     vmax: float
+
+    def drawn(self, kind: str, layer: str | None = None, **names: str) -> np.ndarray:
+        """Read another map of the analysis, as an array of the same kind."""
+        images = self.written.images(kind, layer, **names)
+        return self.grid.drawn(self.grid.values_of(images))
+
+    @property
+    def slope_limit(self) -> float:
+        """Either end of the scale of slopes."""
+        slopes = np.abs(self.slope[self.passed & np.isfinite(self.slope)])
+        return max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
 
     def shown(self, values: np.ndarray) -> np.ndarray:
         """The values of the voxels that are worth drawing."""
@@ -64,15 +77,18 @@ def read_maps(written: Written) -> Maps:
     else:
         passed = np.nan_to_num(highest) > 0.2 * vmax
         rule = f"{written.places} whose highest r exceeds {0.2 * vmax:.2f}"
+    meshes: dict[str, Mesh] = {}
     if isinstance(grid, VolumeGrid):
         background, on = drawn("boldref"), "Axial slices of the analysed voxels over their mean "
         on += "BOLD, z in mm, left is left."
         weights = np.where(passed, np.nan_to_num(highest).clip(0) ** 2, 0)
         view = figures.view_of(grid.mask, weights)
     else:
-        view, background = surface_canvas(written, grid)
+        meshes, background = surface_meshes(written, grid)
+        view = surface_view(meshes) if meshes else None
         on = "Inflated cortex; sulci are darker."
     return Maps(
+        written=written,
         grid=grid,
         r=r,
         highest=highest,
@@ -84,30 +100,19 @@ def read_maps(written: Written) -> Maps:
         rule=rule,
         on=on,
         view=view,
+        meshes=meshes,
         vmax=vmax,
     )
 
 
-def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
+def draw_maps(maps: Maps) -> tuple[Figure, ...]:
     """Draw the maps of an analysis and the profile over layers; write them as PNG.
 
     Voxels that are predicted better than chance are drawn; where there are no
     p-values, those whose score is above a fifth of the scale.
-
-    Returns
-    -------
-    figures : tuple of Figure
-    view : str
-        The same maps for the interactive view.
     """
-    layers, maps = written.layers, read_maps(written)
+    written, layers = maps.written, maps.written.layers
     scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
-    slopes = np.abs(maps.slope[maps.passed & np.isfinite(maps.slope)])
-    limit = max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
-    view = interactive_view(
-        written, maps.grid, passed=maps.passed, rule=maps.rule, background=maps.background,
-        vmax=maps.vmax, limit=limit,
-    )  # fmt: skip
     best = maps.best[maps.inside].astype(int)
     drawn = [
         (
@@ -120,24 +125,21 @@ def draw_maps(written: Written) -> tuple[tuple[Figure, ...], str]:
         )
     ]
     if maps.view is not None:
-        first, *others = _map_figures(layers, maps, limit)
+        first, *others = _map_figures(layers, maps)
         drawn = [first, *drawn, *others]
-    drawn += hrf_figures(written, maps)
+    drawn += hrf_figures(maps)
     pages = []
     for name, title, figure, caption in drawn:
         path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
         figures.save(figure, path)
         pages.append(Figure(title, path, caption))
-
-    def values(kind: str, layer: str | None) -> np.ndarray:
-        return maps.grid.drawn(maps.grid.values_of(written.images(kind, layer)))[maps.inside]
-
-    pages.append(diagnostic_figure(written, values))
-    return tuple(pages), view
+    pages.append(diagnostic_figure(maps))
+    return tuple(pages)
 
 
-def _map_figures(layers: Sequence[str], maps: Maps, limit: float) -> list[tuple]:
+def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
     """Name, title, figure and caption of each figure of maps."""
+    limit = maps.slope_limit
     near = "by one voxel" if isinstance(maps.view, figures.View) else "along the surface"
     return [
         (

@@ -13,7 +13,8 @@ from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written, find_analyses
 from bids_encoder.errors import MissingInputError
 from bids_encoder.report import contrasts, fingerprints, methods, neural_code, retinotopy
-from bids_encoder.report.maps import draw_maps
+from bids_encoder.report.interactive import interactive_view
+from bids_encoder.report.maps import Maps, draw_maps, read_maps
 from bids_encoder.report.page import Section, Table, render
 from bids_encoder.report.stimuli import stimuli_figure
 
@@ -63,17 +64,18 @@ def write_report(root: Path, participant: str) -> Path:
 
 
 def _sections(written: Written) -> list[Section]:
+    maps = read_maps(written)
     return [
-        _section(written),
-        *retinotopy.sections(written),
+        _section(maps),
+        *retinotopy.sections(maps),
         *contrasts.sections(written),
         *neural_code.sections(written),
     ]
 
 
-def _section(written: Written) -> Section:
+def _section(maps: Maps) -> Section:
+    written = maps.written
     side = written.sidecar
-    map_figures, view = draw_maps(written)
     pictures = side.get("NumberOfPictures", side["NumberOfStimuli"])
     title = " · ".join(
         filter(None, (f"task {written.names['task']}", written.names["space"], side["Network"]))
@@ -98,11 +100,11 @@ def _section(written: Written) -> Section:
         tables=(_score_table(written.table(), written.places),),
         figures=(
             *stimuli_figure(written.root, written.names, pictures),
-            *map_figures,
+            *draw_maps(maps),
             *fingerprints.participant_figures(written),
         ),
         details=(("Settings and versions", _settings(side)),),
-        viewer=view,
+        viewer=interactive_view(maps),
     )
 
 

@@ -11,20 +11,20 @@ import numpy as np
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written
 from bids_encoder.report import figures
-from bids_encoder.report.maps import Maps, read_maps
+from bids_encoder.report.maps import Maps
 from bids_encoder.report.page import Figure, Section
 
 
-def sections(written: Written) -> list[Section]:
+def sections(maps: Maps) -> list[Section]:
     """The part of the page about retinotopy; none where it was not synthesized."""
+    written = maps.written
     side = written.sidecar_from_models("retinotopy_f")
     if side is None:
         return []
     title = f"Synthesized retinotopy, task {written.names['task']}"
     if written.names["space"]:
         title += f", {written.names['space']}"
-    maps = read_maps(written)
-    f = _drawn(written, maps, "retinotopy_f")
+    f = maps.drawn("retinotopy_f")
     shown = maps.passed & (np.nan_to_num(f) > side["ShownAbove"])
     return [
         Section(
@@ -43,10 +43,6 @@ def _said(side: Mapping) -> str:
         f"steps of {side['WedgeStep']:g}°, and through {len(side['RingEccentricities'])} rings. "
         f"Predictions are the mean of those from {', '.join(side['Layers'])}."
     )
-
-
-def _drawn(written: Written, maps: Maps, kind: str) -> np.ndarray:
-    return maps.grid.drawn(maps.grid.values_of(written.images(kind)))
 
 
 def _counted(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> str:
@@ -101,7 +97,7 @@ def _map_figures(
 
 
 def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> Figure:
-    angle = np.where(shown, _drawn(written, maps, "angle"), np.nan)
+    angle = np.where(shown, maps.drawn("angle"), np.nan)
     figure = figures.map_rows(
         [("angle", angle)], maps.background, maps.view, vmin=-180, vmax=180,
         colors=figures.wheel_colors(),
@@ -120,7 +116,7 @@ def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping
 
 def _eccentricity_figure(written: Written, maps: Maps, shown: np.ndarray) -> Figure:
     side = written.sidecar_from_models("eccentricity") or {}
-    values = np.where(shown, _drawn(written, maps, "eccentricity"), np.nan)
+    values = np.where(shown, maps.drawn("eccentricity"), np.nan)
     high = max(side.get("RingEccentricities", [1.0]))
     figure = figures.map_rows(
         [("eccentricity", values)], maps.background, maps.view, vmin=0, vmax=high,
