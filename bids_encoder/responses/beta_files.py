@@ -18,7 +18,7 @@ import numpy as np
 from bids_encoder.bids.betas import HDF5
 from bids_encoder.errors import DataError
 from bids_encoder.features.external import is_own_dataset
-from bids_encoder.responses.images import check_length, open_image, volumes
+from bids_encoder.responses.images import check_length, check_numbers, open_image, volumes
 
 KEY = "betasmd"  # GLMsingle's name
 _BYTES = 64_000_000  # read at a time
@@ -206,15 +206,7 @@ def _describe_image(path: Path, *, single: bool) -> Layout:
             expected="one map (x × y × z)" if single else "x × y × z × maps",
             remedy="give a narrower path or filter, or convert the image",
         )
-    if image.dataobj.dtype.kind not in "iuf":
-        raise DataError(
-            "The voxels of this image are not plain numbers.",
-            file=path,
-            place="header, datatype",
-            found=str(image.dataobj.dtype),
-            expected="integers or real numbers",
-            remedy="convert it to float32",
-        )
+    check_numbers(image, path)
     check_length(image, path)
     return Layout(shape[:3], n_maps, np.asarray(image.affine, dtype=np.float64))
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bids_encoder.errors import DataError
 from bids_encoder.grids.grid import Grid
-from bids_encoder.responses.images import open_image, volumes
+from bids_encoder.responses.images import check_numbers, open_image, volumes
 
 log = logging.getLogger(__name__)
 
@@ -87,15 +87,7 @@ def describe_bold(path: str | Path, repetition_time: float | None) -> BoldInfo:
             expected="four dimensions (x × y × z × time), with at least two volumes",
             remedy="leave this run out, or name the right image with --bids-filter-file",
         )
-    if image.dataobj.dtype.kind not in "iuf":
-        raise DataError(
-            "The voxels of this image are not plain numbers.",
-            file=path,
-            place="header, datatype",
-            found=str(image.dataobj.dtype),
-            expected="integers or real numbers",
-            remedy="convert it to float32",
-        )
+    check_numbers(image, path)
     header = image.header
     return BoldInfo(
         path=path,

@@ -95,6 +95,25 @@ def _check_header(image: nib.Nifti1Image, path: Path) -> None:
     check_length(image, path)
 
 
+def check_numbers(image: nib.Nifti1Image, path: Path) -> None:
+    """Refuse voxels that are colours or complex numbers.
+
+    Raises
+    ------
+    DataError
+        They are neither integers nor real numbers.
+    """
+    if image.dataobj.dtype.kind not in "iuf":
+        raise DataError(
+            "The voxels of this image are not plain numbers.",
+            file=path,
+            place="header, datatype",
+            found=str(image.dataobj.dtype),
+            expected="integers or real numbers",
+            remedy="convert it to float32",
+        )
+
+
 def check_length(image: nib.Nifti1Image, path: Path) -> None:
     """Compare the length of a file with its header.
 
