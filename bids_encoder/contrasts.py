@@ -193,9 +193,7 @@ class _Work:
         for one in contrasts:
             if one.trials is not None:
                 designs |= _designs(one, parts[one.contrast.label])
-        if not designs:
-            return {}
-        if self.lab.plan.precomputed:
+        if not designs or self.lab.plan.precomputed:
             return {}
         plan, chosen = self.lab.plan, self.lab.settings.responses
         with console.progress("measured contrasts", "runs") as bar:
