@@ -4,11 +4,12 @@
     python benchmarks/films.py --minutes 2 10         # is memory the same for both?
     python benchmarks/films.py --network alexnet --untrained --size 640x360
 
-The two sides take turns, in processes of their own, so that other programs
-on the machine disturb both alike. The bare side holds prepared frames in memory and does
-nothing but forward passes over as many frames as the film has samples, in the same
-batches, with the same layers tapped; the other side is the program's own `extract`:
-opening, decoding, scaling, forward passes, reduction, averaging, writing.
+The sides take turns, in processes of their own, so that other programs on the machine
+disturb all alike. Both bare sides hold prepared frames in memory and do nothing but forward
+passes over as many frames as the film has samples, in the same batches, with the same layers
+tapped: "bare" one batch after the other, each on all cores; "at once" as the program does it,
+several batches on a core each. "ours" is the program's own `extract`: opening, decoding,
+scaling, forward passes, reduction, averaging, writing.
 """
 
 from __future__ import annotations
@@ -24,9 +25,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
+from itertools import product
 from pathlib import Path
+from statistics import median
 
 FPS, REPETITION_TIME = 15, 2.0
+SIDES = ("bare", "ours", "at once")
 
 
 def write_film(path: Path, minutes: float, width: int, height: int) -> None:
@@ -80,22 +85,33 @@ def ours(path: Path, options) -> dict[str, float]:
     return measured(start, last)
 
 
-def bare(path: Path, options) -> dict[str, float]:
+def bare(path: Path, options, *, at_once: bool = False) -> dict[str, float]:
     """Nothing but forward passes."""
     import torch
 
-    from bids_encoder.features.extract import _BATCH
+    from bids_encoder.features.batches import batch_size, batches_of
+    from bids_encoder.features.extractors import NetworkExtractor
     from bids_encoder.networks.network import activations
     from bids_encoder.stimuli.films import n_samples, read_film, sampled_frames
 
-    network = network_of(options)
+    class Bare(NetworkExtractor):
+        def compute(self, batch):
+            activations(self.network, batch, lambda output, tap: output)
+            return batch.new_empty(len(batch), 0)
+
+    extractor = Bare(network_of(options))
     film = read_film(path)
-    frames = [network.preprocess(f.image) for f in sampled_frames(film, FPS, 0, 64)]
-    last, size = n_samples(film.duration, FPS), _BATCH[network.device]
-    batches = [torch.stack(frames[k : k + size]) for k in range(0, 64, size)]
+    frames = [extractor.prepare(f.image) for f in sampled_frames(film, FPS, 0, 64)]
+    last, size = n_samples(film.duration, FPS), batch_size(extractor)
+    ready = [frames[k : k + size] for k in range(0, 64, size)]
+    turns = ((k, ready[(k // size) % len(ready)]) for k in range(0, last, size))
     start = time.perf_counter(), time.process_time()
-    for k in range(0, last, size):
-        activations(network, batches[(k // size) % len(batches)], lambda output, tap: output)
+    if at_once:
+        with batches_of(extractor) as run:
+            deque(run.compute(turns), maxlen=0)
+    else:
+        for _, batch in turns:
+            extractor.compute(torch.stack(batch))
     return measured(start, last)
 
 
@@ -112,7 +128,7 @@ def in_turn(path: Path, options) -> list[dict[str, dict[str, float]]]:
     """One side after the other, several times, each first in turn."""
     found = []
     for number in range(options.repeats):
-        order = ("bare", "ours") if number % 2 == 0 else ("ours", "bare")
+        order = SIDES if number % 2 == 0 else SIDES[::-1]
         found.append({side: in_process(side, path) for side in order})
     return found
 
@@ -130,11 +146,15 @@ def main() -> None:
     parser.add_argument("--network", default="efficientnet_lite0")
     parser.add_argument("--untrained", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--side", choices=("ours", "bare"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--film", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        print(json.dumps((ours if options.side == "ours" else bare)(options.film, options)))
+        if options.side == "ours":
+            found = ours(options.film, options)
+        else:
+            found = bare(options.film, options, at_once=options.side == "at once")
+        print(json.dumps(found))
         return
     width, height = map(int, options.size.split("x"))
     print(f"{options.network}, {options.size} at 30/s, sampled at {FPS}/s")
@@ -143,17 +163,17 @@ def main() -> None:
             path = Path(folder) / f"{minutes:g}.mp4"
             write_film(path, minutes, width, height)
             rounds = in_turn(path, options)
-            for side in ("bare", "ours"):
+            for side in SIDES:
                 runs = [one[side] for one in rounds]
                 print(
-                    f"{minutes:g} min  {side}  {min(r['seconds'] for r in runs):7.1f} s  "
+                    f"{minutes:g} min  {side:7}  {min(r['seconds'] for r in runs):7.1f} s  "
                     f"{min(r['processor'] for r in runs):7.1f} s of the processor  "
                     f"{max(r['peak'] for r in runs):5.2f} GiB  {runs[0]['frames']} frames"
                 )
-            for key in ("seconds", "processor"):
-                ratios = sorted(one["ours"][key] / one["bare"][key] for one in rounds)
+            for side, key in product(("bare", "at once"), ("seconds", "processor")):
+                ratios = sorted(one["ours"][key] / one[side][key] for one in rounds)
                 print(
-                    f"{minutes:g} min  ratio by {key}: {ratios[len(ratios) // 2]:.2f} "
+                    f"{minutes:g} min  ratio to {side!r} by {key}: {median(ratios):.2f} "
                     f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
                 )
 

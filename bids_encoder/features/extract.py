@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 
 from bids_encoder.bids.annex import lacks_content
 from bids_encoder.errors import DataError, MissingInputError
+from bids_encoder.features.batches import Batches, batches_of
 from bids_encoder.features.cache import (
     CachedFeatures,
     Layout,
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 
 Stimulus = Path | Drawn | Segment
 
-# Pictures at a time. More gain nothing: on a CPU the caches overflow, a GPU is full.
-_BATCH = {"cpu": 4, "cuda": 64}
 _BLANK_DIGEST = hashlib.sha256(f"uniform grey {GREY}".encode()).hexdigest()
 
 
@@ -98,14 +97,14 @@ def extract(
         deque(pool.map(lambda item: _check(item[1]), pictures), maxlen=0)
         report = on_progress or (lambda done, total: None)
         report(done, total)
-        run = _Batches(extractor, batch_size or extractor.batch or _BATCH[extractor.device])
-        found = _picture_features(pool, run, pictures)
         segments = {d: one for d, one in wanted.items() if isinstance(one, Segment)}
-        for digest, row in _both(found, film_features(pool, run, segments)):
-            _refuse_what_is_not_finite(row, layout, by_content[digest])
-            write_entry(entry_path(folder, digest), row)
-            done += 1
-            report(done, total)
+        with batches_of(extractor, batch_size) as run:
+            found = _picture_features(pool, run, pictures)
+            for digest, row in chain(found, film_features(pool, run, segments)):
+                _refuse_what_is_not_finite(row, layout, by_content[digest])
+                write_entry(entry_path(folder, digest), row)
+                done += 1
+                report(done, total)
     return CachedFeatures(folder, layout, digests)
 
 
@@ -192,11 +191,6 @@ def _has_content(path: Path) -> bool:
     return path.is_file() and not lacks_content(path)
 
 
-def _both(*sources):
-    for source in sources:
-        yield from source
-
-
 def _digest(stimulus: Stimulus | None) -> str:
     if isinstance(stimulus, Segment | Drawn):
         return stimulus.digest
@@ -215,14 +209,20 @@ def _pixels(picture: Path | Drawn | None) -> np.ndarray:
 
 
 def _picture_features(
-    pool: ThreadPoolExecutor, run: _Batches, wanted: Sequence[tuple[str, Path | Drawn | None]]
+    pool: ThreadPoolExecutor, run: Batches, wanted: Sequence[tuple[str, Path | Drawn | None]]
 ) -> Iterator[tuple[str, np.ndarray]]:
     pictures = _read_ahead(pool, wanted, run.extractor, 2 * run.size)
+    for digests, rows in run.compute(_picture_batches(run, pictures)):
+        yield from zip(digests, rows.cpu().numpy(), strict=True)
+
+
+def _picture_batches(
+    run: Batches, pictures: Iterator[tuple[str, torch.Tensor]]
+) -> Iterator[tuple[list[str], list[torch.Tensor]]]:
     still = 2 * run.extractor.context + 1
     while batch := list(islice(pictures, run.size if still == 1 else 1)):
         # A picture is a film that stands still.
-        rows = run.compute([tensor for _, tensor in batch for _ in range(still)])
-        yield from zip([digest for digest, _ in batch], rows.cpu().numpy(), strict=True)
+        yield [digest for digest, _ in batch], [tensor for _, tensor in batch for _ in range(still)]
 
 
 def _read_ahead(
@@ -247,49 +247,6 @@ def _read_ahead(
     finally:
         for future in waiting:
             future.cancel()
-
-
-class _Batches:
-    """Runs batches as large as the GPU's memory holds.
-
-    Attributes
-    ----------
-    extractor : Extractor
-    size : int
-        Pictures at a time; halved when they do not fit.
-    """
-
-    def __init__(self, extractor: Extractor, size: int):
-        self.extractor = extractor
-        self.size = size
-
-    def compute(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Features (n, total) of n + 2 context prepared pictures, on the extractor's device."""
-        around = 2 * self.extractor.context
-        rows = []
-        start = 0
-        while start < len(tensors) - around:
-            batch = torch.stack(list(tensors[start : start + self.size + around]))
-            try:
-                rows.append(self.extractor.compute(batch))
-            except torch.OutOfMemoryError:
-                self._halve()
-                continue
-            start += len(batch) - around
-        return torch.cat(rows)
-
-    def _halve(self) -> None:
-        if self.size == 1:
-            raise DataError(
-                "The GPU's memory does not hold the network for a single picture.",
-                found=f"{self.extractor.name} on {self.extractor.device}",
-                remedy="give --device cpu, or end other programs on the GPU",
-            ) from None
-        self.size = max(1, self.size // 2)
-        torch.cuda.empty_cache()
-        log.warning(
-            "The GPU's memory is too small; going on with %d pictures at a time.", self.size
-        )
 
 
 def _refuse_what_is_not_finite(row: np.ndarray, layout: Layout, stimulus: Stimulus | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -53,6 +53,10 @@ class Extractor(Protocol):
         """Features (n, layout.total) of n + 2 context prepared pictures, on any device."""
         ...
 
+    def replica(self) -> Extractor:
+        """The same for another thread, which may compute at the same time."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class NetworkExtractor:
@@ -90,6 +94,10 @@ class NetworkExtractor:
             lambda output, tap: reduce_activations(output, reductions[tap.name]),
         )
         return torch.cat(list(found.values()), dim=1)
+
+    def replica(self) -> NetworkExtractor:
+        """With hooks of its own; the weights are in memory once."""
+        return replace(self, network=self.network.replica())
 
 
 def extractor_of(origin: Network | Extractor) -> Extractor:

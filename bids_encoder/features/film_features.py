@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,16 +24,8 @@ from bids_encoder.stimuli.images import blank_image
 from bids_encoder.stimuli.segments import Segment
 
 if TYPE_CHECKING:
+    from bids_encoder.features.batches import Batches
     from bids_encoder.features.extractors import Extractor
-
-
-class Batches(Protocol):
-    """Runs an extractor; `compute` gives (n, total) for n + 2 context tensors."""
-
-    extractor: Extractor
-    size: int
-
-    def compute(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +68,7 @@ def film_features(
     means = [_Means(wanted) for wanted in films.values()]
     context = run.extractor.context
     with _Ahead(_rows(pool, run.extractor, films), 2 * (run.size + context)) as rows:
-        for computed, values in _computed(run, rows):
+        for computed, values in run.compute(_batches(run, rows)):
             numbers = [row.film for row in computed]
             for number in dict.fromkeys(numbers):
                 ours = [i for i, other in enumerate(numbers) if other == number]
@@ -111,20 +103,23 @@ def _rows(
             yield from (_Row(number, k, k + 1, blank) for k in range(reached, stop))
 
 
-def _computed(run: Batches, rows: Iterator[_Row]) -> Iterator[tuple[list[_Row], torch.Tensor]]:
-    """Frames with their features, some at a time."""
+def _batches(run: Batches, rows: Iterator[_Row]) -> Iterator[tuple[list[_Row], list[torch.Tensor]]]:
+    """Some frames at a time, with those around that their features depend on."""
     context = run.extractor.context
     if context == 0:
         while batch := list(islice(rows, run.size)):
-            yield batch, run.compute([row.tensor.result() for row in batch])
+            yield batch, _tensors(batch)
         return
     for _, of_film in groupby(rows, lambda row: row.film):
         window = list(islice(of_film, 2 * context))
         while new := list(islice(of_film, run.size)):
             window += new
-            values = run.compute([row.tensor.result() for row in window])
-            yield window[context:-context], values
+            yield window[context:-context], _tensors(window)
             window = window[len(new) :]
+
+
+def _tensors(rows: Sequence[_Row]) -> list[torch.Tensor]:
+    return [row.tensor.result() for row in rows]
 
 
 class _Means:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -77,6 +79,12 @@ class Network:
         """Side of the square input in pixels."""
         return self.preprocess.size
 
+    def replica(self) -> Network:
+        """The same network for another thread: hooks of its own, the same weights in memory."""
+        weights = [*self.module.parameters(), *self.module.buffers()]
+        module = copy.deepcopy(self.module, {id(one): one for one in weights})
+        return replace(self, module=module)
+
 
 class _AllCollected(Exception):  # noqa: N818 - not an error: ends the forward pass early
     pass
@@ -125,8 +133,7 @@ def activations(
     modules = dict(network.module.named_modules())
     handles = [modules[name].register_forward_hook(hook_for(name)) for name in taps_of]
     try:
-        # TF32 would make features of a GPU differ from those of a CPU in the third digit.
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.inference_mode(), exact_convolutions(network.device):
             network.module(batch.to(network.device))
     except _AllCollected:
         pass
@@ -134,6 +141,17 @@ def activations(
         for handle in handles:
             handle.remove()
     return {tap.name: found[tap.name] for tap in network.taps}
+
+
+def exact_convolutions(device: str) -> AbstractContextManager[None]:
+    """Convolutions by cuDNN in full precision.
+
+    TF32 would make features of a GPU differ from those of a CPU in the third digit. cuDNN's
+    settings are those of the whole process, so that threads on a CPU leave them alone.
+    """
+    if device == "cpu":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def as_tensor(output: object, channels_last: bool = False) -> torch.Tensor | None:

@@ -24,9 +24,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -39,6 +37,7 @@ from bids_encoder.responses.rank1_steps import (
     RunSystem,
     ShapeSystem,
 )
+from bids_encoder.threads import shared_cores
 
 TOLERANCE = 2e-4  # change of the coefficients, which are about 1, below which a voxel has arrived
 MOST_STEPS = 40
@@ -119,18 +118,9 @@ def fit_rank1(
 
     # Small systems are solved one after the other, whatever the number of threads: each block
     # has a thread to itself.
-    try:
-        with ThreadPoolExecutor(n_threads, initializer=partial(_use_threads, 1, device)) as pool:
-            deque(pool.map(fit, range(0, n_voxels, size)), maxlen=0)
-    finally:
-        _use_threads(n_threads, device)
+    with shared_cores(n_threads) as pool:
+        deque(pool.map(fit, range(0, n_voxels, size)), maxlen=0)
     return Rank1Fit(hrf, amplitudes, arrived)
-
-
-def _use_threads(number: int, device: str) -> None:
-    """How many threads the work of the calling thread takes."""
-    if device == "cpu":
-        torch.set_num_threads(number)
 
 
 @dataclass(frozen=True)

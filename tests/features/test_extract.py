@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from bids_encoder.errors import DataError, MissingInputError, OutputError
-from bids_encoder.features import cache, extractors
+from bids_encoder.features import batches, cache, extractors
 from bids_encoder.features.extract import extract
 from bids_encoder.features.reduction import plan_reduction, reduce_activations
 from bids_encoder.networks.layers import resolve_taps
@@ -244,6 +244,7 @@ def test_batch_is_halved_when_memory_runs_out(network, pictures, tmp_path, monke
 
     expected = extract(network, pictures, cache_dir=tmp_path / "1").load("conv2").values
     monkeypatch.setattr(extractors, "activations", small_memory)
+    monkeypatch.setattr(batches, "_MOST_AT_ONCE", 1)  # as on a GPU
     store = extract(network, pictures, cache_dir=tmp_path / "2", batch_size=5)
     assert sizes == [5, 2, 2, 1, 2]  # halved once, and kept
     assert "2 pictures at a time" in caplog.text

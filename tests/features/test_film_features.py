@@ -40,6 +40,9 @@ class Levels:
         middle = batch[c : len(batch) - c]
         return torch.stack([middle, middle**2, around], dim=1)
 
+    def replica(self):
+        return self
+
 
 @pytest.fixture
 def film(tmp_path):
@@ -64,7 +67,7 @@ def test_frames_are_computed_once_however_often_they_are_sampled(film, tmp_path)
     extractor = Levels()
     wanted = segments(film, (0, 40), (20, 60), (59, 60), fps=60.0)
     store = extract(extractor, wanted, cache_dir=tmp_path, batch_size=4)
-    assert extractor.computed == LEVELS[:15]  # 4 samples each
+    assert sorted(extractor.computed) == LEVELS[:15]  # 4 samples each
     expected = [np.mean(np.repeat(LEVELS, 4)[a:b]) for a, b in ((0, 40), (20, 60), (59, 60))]
     np.testing.assert_allclose(store.load("level").values[:, 0], expected, rtol=1e-6)
 
@@ -72,7 +75,7 @@ def test_frames_are_computed_once_however_often_they_are_sampled(film, tmp_path)
 def test_frames_that_nobody_wants_are_not_computed(film, tmp_path):
     extractor = Levels()
     extract(extractor, segments(film, (2, 4), (8, 10)), cache_dir=tmp_path)
-    assert extractor.computed == LEVELS[2:4] + LEVELS[8:10]
+    assert sorted(extractor.computed) == LEVELS[2:4] + LEVELS[8:10]
 
 
 def test_what_is_kept_is_not_computed_again(film, tmp_path):
@@ -80,7 +83,7 @@ def test_what_is_kept_is_not_computed_again(film, tmp_path):
     extractor, seen = Levels(), []
     wanted = segments(film, (0, 10), (10, 20), (20, 30))
     extract(extractor, wanted, cache_dir=tmp_path, on_progress=lambda *a: seen.append(a))
-    assert extractor.computed == LEVELS[10:20]
+    assert sorted(extractor.computed) == LEVELS[10:20]
     assert seen == [(2, 3), (3, 3)]
 
 

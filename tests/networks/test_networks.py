@@ -11,7 +11,7 @@ import torchvision
 from bids_encoder.errors import MissingInputError, UsageError
 from bids_encoder.networks.devices import resolve_device
 from bids_encoder.networks.layers import ALIASES, DEFAULT_LAYERS, resolve_taps
-from bids_encoder.networks.network import activations
+from bids_encoder.networks.network import activations, exact_convolutions
 from bids_encoder.networks.registry import list_networks, load_network
 from bids_encoder.stimuli.images import read_image
 
@@ -250,3 +250,11 @@ def test_cuda_that_is_not_there(monkeypatch):
     assert resolve_device("auto") == "cpu"
     with pytest.raises(UsageError, match="--device cpu"):
         resolve_device("cuda")
+
+
+def test_convolutions_on_a_gpu_are_those_of_cudnn_in_full_precision():
+    cudnn = torch.backends.cudnn
+    before = cudnn.enabled, cudnn.allow_tf32
+    with exact_convolutions("cuda"):
+        assert cudnn.enabled and not cudnn.allow_tf32
+    assert (cudnn.enabled, cudnn.allow_tf32) == before
