@@ -9,6 +9,7 @@ from scipy import ndimage
 from bids_encoder.features.reduction import (
     Reduction,
     kept_pixels,
+    log1p,
     plan_reduction,
     reduce_activations,
 )
@@ -52,6 +53,11 @@ def test_tokens_are_subsampled():
     tokens = torch.rand(2, 197, 768)
     found = reduce_activations(tokens, plan)
     np.testing.assert_allclose(found, torch.log1p(tokens[:, 0::7]).flatten(1), rtol=1e-6)
+
+
+def test_logarithm_is_exact_for_small_activations_too():
+    x = torch.cat([torch.zeros(1), torch.logspace(-30, 30, 10_001)])
+    np.testing.assert_allclose(log1p(x), np.log1p(x.double().numpy()), rtol=2e-7, atol=0)
 
 
 @pytest.mark.parametrize("side, step", [(113, 8), (7, 2), (10, 4), (14, 3), (5, 5), (6, 1)])
