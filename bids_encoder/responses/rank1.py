@@ -14,10 +14,12 @@ The second term holds the amplitudes of a run together (e(h) is the mean of ‖X
 responses overlap, free amplitudes would follow the noise, and the shape would with them. The third
 is the prior of the shape, which matters where a voxel tells little.
 
-Amplitudes and shape are found by turns, each by linear least squares. Their normal equations come
-from the Gram matrix of the regressors, which all voxels share, so that a turn takes matrix products
-for many voxels and small systems for each. Anderson acceleration spares most turns; a step that
-makes the sum larger is taken back, and the plain one follows, which never does.
+For a given shape the best amplitudes are a linear problem, so that the sum is one of the shape
+alone, which Newton's method makes least (variable projection: Golub & Pereyra 1973, SIAM J Numer
+Anal 10, 413). Its slope and bend come from the Gram matrix of the regressors, which all voxels
+share: matrix products for many voxels, and a small system for each. A step that makes the sum
+larger is taken back and the plain one follows, from amplitudes to shape by least squares as in
+alternation, which never does; the next may go less far.
 """
 
 from __future__ import annotations
@@ -31,7 +33,6 @@ import torch
 
 from bids_encoder.responses.hrf_bases import ShapePrior
 from bids_encoder.responses.rank1_steps import (
-    Acceleration,
     Given,
     RunDesign,
     RunSystem,
@@ -39,8 +40,9 @@ from bids_encoder.responses.rank1_steps import (
 )
 from bids_encoder.threads import shared_cores
 
-TOLERANCE = 2e-4  # change of the coefficients, which are about 1, below which a voxel has arrived
+TOLERANCE = 5e-4  # of coefficients, which are about 1: a shorter step would lead to the end
 MOST_STEPS = 40
+_REACH = 10.0  # how many times further than the plain step one may go
 _BLOCK_BYTES = 400 * 10**6  # for what the blocks of voxels in work need
 _LARGEST_BLOCK = 1000  # voxels
 
@@ -81,7 +83,7 @@ def fit_rank1(
         The data of the same runs. Voxels with NaN in any of them are NaN in the results.
     prior : ShapePrior
     tolerance : float
-        Change of the coefficients (of length 1) below which a voxel has arrived.
+        How near the end, in coefficients of length 1, a voxel has arrived.
     device : str
         "cpu" or "cuda".
 
@@ -98,7 +100,8 @@ def fit_rank1(
     arrived = np.zeros(n_voxels, dtype=bool)
     n_threads = torch.get_num_threads() if device == "cpu" else 1
     row_bytes = 4 * n_functions * sum(part.n for part in parts)
-    row_bytes += 3 * 4 * max(part.n for part in parts) ** 2
+    most = max(part.n for part in parts)
+    row_bytes += 3 * 4 * most * (most + n_functions)
     size = max(1, min(_LARGEST_BLOCK, _BLOCK_BYTES // n_threads // row_bytes))
 
     def fit(first: int) -> None:
@@ -133,7 +136,7 @@ class _Found:
 def _search(
     parts: Sequence[RunSystem], crosses: list[torch.Tensor], shapes: ShapeSystem, tolerance: float
 ) -> _Found:
-    """Alternate until all voxels of a block have arrived; those that have take no more part."""
+    """Go on until all voxels of a block have arrived; those that have take no more part."""
     n_voxels = len(crosses[0])
     device = shapes.mean.device
     found = _Found(
@@ -144,14 +147,18 @@ def _search(
     active = torch.arange(n_voxels, device=device)
     shape = found.hrf.clone()
     best = torch.full((n_voxels,), -torch.inf, device=device)
-    plain = shape  # what plain alternation makes of the best shape so far
-    memory = Acceleration(shape)
+    reach = torch.full_like(best, _REACH)
+    plain = shape  # the way on from the best shape so far that is never worse
     for step in range(MOST_STEPS):
         givens = [part.given(shape, cross) for part, cross in zip(parts, crosses, strict=True)]
-        following = shapes.best(sum(one.right for one in givens), sum(one.left for one in givens))
         explained = sum(one.explained for one in givens) - shapes.penalty(shape)
         worse = explained < best - 1e-6 * best.abs()
-        done = ~worse & ((following - shape).norm(dim=1) < tolerance)
+        reach = torch.where(worse, (reach / 4).clamp_min(1), (reach * 2).clamp_max(_REACH))
+        right, left, slack = (
+            sum(getattr(one, name) for one in givens) for name in ("right", "left", "slack")
+        )
+        newton, following = shapes.ways_on(shape, right, left, slack, reach)
+        done = ~worse & ((newton - shape).norm(dim=1) < tolerance)
         last = step == MOST_STEPS - 1
         kept = torch.ones_like(done) if last else done
         if kept.any():
@@ -164,11 +171,12 @@ def _search(
                 everything[active[kept]] = final
         if kept.all():
             break
-        plain = torch.where(worse[:, None], plain, following)
         best = torch.maximum(explained, best)
-        shape = torch.where(worse[:, None], plain, memory.extrapolate(shape, following, worse))
+        shape = torch.where(worse[:, None], plain, newton)
+        plain = torch.where(worse[:, None], plain, following)
         if kept.any():
-            active, shape, plain, best = (t[~kept] for t in (active, shape, plain, best))
+            active, shape, plain, best, reach = (
+                t[~kept] for t in (active, shape, plain, best, reach)
+            )
             crosses = [cross[~kept] for cross in crosses]
-            memory.keep(~kept)
     return found

@@ -1,4 +1,4 @@
-"""The steps of the rank-1 model's search (see `rank1`): amplitudes, shape, acceleration."""
+"""The steps of the rank-1 model's search (see `rank1`): amplitudes, and ways on for the shape."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from bids_encoder.responses.hrf_bases import ShapePrior
 
 TOGETHER = 0.3  # how strongly amplitudes are held together, in units of a regressor's energy
 TOGETHER_SEPARATE = 1.0  # likewise where regressors are too many or overlap too much
-DEPTH = 3  # steps that the acceleration looks back on
 _LEAST = 1e-5  # ridge for the sake of float32, in units of a regressor's energy
 
 
@@ -43,6 +42,7 @@ class Given(NamedTuple):
     explained: torch.Tensor  # (v,) sum of squares
     right: torch.Tensor  # (v, B): of the normal equations of the shape, given the amplitudes
     left: torch.Tensor  # (v, B, B)
+    slack: torch.Tensor  # (v, B, B): by how much the sum bends less as amplitudes follow the shape
     amplitudes: torch.Tensor  # (v, K)
 
 
@@ -64,47 +64,50 @@ class ShapeSystem:
         away = shape.double() - self.mean
         return ((away @ self._precision) * away).sum(1).float()
 
-    def best(self, right: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
-        """The shapes (v, B) that fit best with the amplitudes as they are."""
-        left = left.double() + self._precision
-        right = right.double() + self._precision @ self.mean
-        rest = (right - left @ self._direction) @ self._across
+    def ways_on(
+        self,
+        shape: torch.Tensor,
+        right: torch.Tensor,
+        left: torch.Tensor,
+        slack: torch.Tensor,
+        reach: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Two better guesses than shapes (v, B).
+
+        In coordinates in which the plain step goes straight down, the sum bends by 1 - μ along
+        the eigenvectors of the slack where it would bend by 1 if the amplitudes stayed: a Newton
+        step is the plain one divided by 1 - μ. Where the bend is small or negative, which happens
+        far from the end, the step is `reach` times the plain one at most, and downhill.
+
+        Parameters
+        ----------
+        shape : tensor (v, B)
+        right, left, slack : tensors
+            Sums of what `Given` holds.
+        reach : tensor (v,)
+
+        Returns
+        -------
+        newton : tensor (v, B)
+        plain : tensor (v, B)
+            What fits best with the amplitudes as they are, which is never worse.
+        """
+        shape, left = shape.double(), left.double() + self._precision
+        slope = (left @ shape[..., None])[..., 0] - right.double() - self._precision @ self.mean
         root = torch.linalg.cholesky(self._across.T @ left @ self._across)
-        weights = torch.cholesky_solve(rest[..., None], root)[..., 0]
-        return (self._direction + weights @ self._across.T).float()
+        down = _solve(root, -(slope @ self._across)[..., None])
+        slack = self._across.T @ slack.double() @ self._across
+        slack = _solve(root, _solve(root, slack).mT)
+        mu, axes = torch.linalg.eigh((slack + slack.mT) / 2)
+        gain = (1 - mu).abs().reciprocal().minimum(reach.double()[:, None])
+        newton = axes @ (gain[..., None] * (axes.mT @ down))
+        steps = torch.linalg.solve_triangular(root.mT, torch.cat([newton, down], dim=2), upper=True)
+        newton, plain = (shape + steps[..., i] @ self._across.T for i in (0, 1))
+        return newton.float(), plain.float()
 
 
-class Acceleration:
-    """Anderson acceleration: where the last few steps point to (Walker & Ni 2011, type II)."""
-
-    def __init__(self, shape: torch.Tensor):
-        self._steps = shape.new_zeros(len(shape), DEPTH, shape.shape[1])  # changes of g(h) - h
-        self._ends = self._steps.clone()  # changes of g(h)
-        self._last: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._count = 0
-
-    def extrapolate(
-        self, shape: torch.Tensor, following: torch.Tensor, forget: torch.Tensor
-    ) -> torch.Tensor:
-        """From h and g(h) to a better guess than g(h); where `forget`, begin anew."""
-        step = following - shape
-        if self._last is not None:
-            place = self._count % DEPTH
-            self._steps[:, place] = step - self._last[0]
-            self._ends[:, place] = following - self._last[1]
-            self._steps[forget], self._ends[forget] = 0, 0
-            self._count += 1
-        self._last = step, following
-        gram = (self._steps @ self._steps.mT).double()
-        diagonal = gram.diagonal(dim1=1, dim2=2)
-        diagonal += 1e-6 * diagonal.sum(1, keepdim=True) + 1e-20
-        mix = torch.linalg.solve(gram, (self._steps @ step[..., None]).double()).float()
-        return following - (mix.mT @ self._ends)[:, 0]
-
-    def keep(self, kept: torch.Tensor) -> None:
-        """Go on with some of the voxels."""
-        self._steps, self._ends = self._steps[kept], self._ends[kept]
-        self._last = self._last[0][kept], self._last[1][kept]
+def _solve(root: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.solve_triangular(root, right, upper=False)
 
 
 class RunSystem:
@@ -134,6 +137,11 @@ class RunSystem:
         # One stimulus has no others to be held together with; float32 needs some ridge then.
         hold += _LEAST * own.mean(1)[:, None, None] * np.eye(self.n)
         self._pairs = tensor((pairs + hold).reshape(len(pairs), -1))  # (P, K²)
+        # Of the quadratic form G(h) = Σ h_b h_b' G_bb', what makes (∂G / ∂h_b) β from h and β.
+        which = np.empty((n_functions, n_functions), dtype=int)
+        which[first, second] = which[second, first] = np.arange(len(first))
+        change = (pairs + hold)[which] * (1 + np.eye(n_functions))[..., None, None]
+        self._change = tensor(change.transpose(2, 0, 3, 1).reshape(self.n * n_functions, -1))
         self._first, self._second = (torch.tensor(b, device=device) for b in (first, second))
         self._clean, self._nuisance = tensor(clean), tensor(design.nuisance)
 
@@ -153,13 +161,19 @@ class RunSystem:
         """The best amplitudes for shapes (v, B), and what they make of the normal equations."""
         gram = (self._products(shape) @ self._pairs).reshape(-1, self.n, self.n)
         of_shape = cross @ shape[..., None]
-        amplitudes = torch.cholesky_solve(of_shape, torch.linalg.cholesky(gram))
+        root = torch.linalg.cholesky(gram)
+        half = _solve(root, of_shape)
+        explained = half.square().sum((1, 2))
+        amplitudes = torch.linalg.solve_triangular(root.mT, half, upper=True)
         outer = (amplitudes * amplitudes.mT).flatten(1) @ self._pairs.T  # (v, P)
         left = outer.new_zeros(len(outer), shape.shape[1], shape.shape[1])
         left[:, self._first, self._second] += outer / 2
         left[:, self._second, self._first] += outer / 2
         right = (cross.mT @ amplitudes)[..., 0]
-        return Given((amplitudes * of_shape).sum((1, 2)), right, left, amplitudes[..., 0])
+        # How the normal equations of the amplitudes change with the shape (v, K, B).
+        change = (amplitudes * shape[:, None]).flatten(1) @ self._change
+        half = _solve(root, change.reshape(cross.shape) - cross)
+        return Given(explained, right, left, half.mT @ half, amplitudes[..., 0])
 
     def final(self, shape: torch.Tensor, cross: torch.Tensor, given: Given) -> torch.Tensor:
         """Amplitudes (v, K) as they go out: those given, or by separate regressions.

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import minimize
 from simulated_bold import simulate_runs
 
@@ -19,7 +20,7 @@ from bids_encoder.responses.events_design import (
 from bids_encoder.responses.hrf_bases import basis_regressors, make_basis
 from bids_encoder.responses.rank1 import RunDesign, fit_rank1
 from bids_encoder.responses.rank1_runs import rank1_design, rank1_responses
-from bids_encoder.responses.rank1_steps import TOGETHER
+from bids_encoder.responses.rank1_steps import TOGETHER, RunSystem
 
 TR = 2.0
 
@@ -124,6 +125,35 @@ def test_agrees_with_a_slow_solution(kind):
         np.testing.assert_allclose(fit.hrf[:, voxel], h, atol=1e-3 * np.linalg.norm(h))
         for ours, theirs in zip(fit.amplitudes, betas, strict=True):
             np.testing.assert_allclose(ours[:, voxel], theirs, atol=1e-3 * np.abs(theirs).max())
+
+
+def test_the_bend_of_the_sum_is_that_of_finite_differences():
+    runs = simulate_runs(np.repeat([4.0, 7.0], 10), n_runs=1, n_stimuli=20)
+    basis = make_basis("fourier", TR)
+    [design] = designs_of(runs, basis)
+    system = RunSystem(design, "cpu")
+    cross, _ = system.cross(runs[0].bold)
+    rng = np.random.default_rng(0)
+    shape = torch.tensor(basis.prior.mean + 0.05 * rng.standard_normal((20, 11))).float()
+
+    def slope(shape):
+        given = system.given(shape, cross)
+        return (given.left @ shape[..., None])[..., 0] - given.right
+
+    given = system.given(shape, cross)
+    along = torch.tensor(rng.standard_normal((20, 11))).float()
+    step = 0.01
+    expected = (slope(shape + step * along) - slope(shape - step * along)) / (2 * step)
+    found = ((given.left - given.slack) @ along[..., None])[..., 0]
+    np.testing.assert_allclose(found, expected, atol=0.01 * expected.abs().max())
+
+
+@pytest.mark.parametrize("kind", ["fourier", "fir", "spm3"])
+def test_the_search_comes_to_an_end_where_nothing_responds(kind):
+    runs = simulate_runs([5.0] * 300, n_runs=4, n_stimuli=30, signal=1e-3)
+    basis = make_basis(kind, TR)
+    fit = fit_rank1(designs_of(runs, basis), [run.bold for run in runs], basis.prior)
+    assert fit.arrived.mean() >= 0.99
 
 
 PEAKS = np.repeat([3.5, 5.0, 6.5, 8.0], 25)
