@@ -13,6 +13,7 @@ from bids_encoder import console, memory
 from bids_encoder.bids.derivatives import (
     Analysis,
     is_done,
+    is_torn,
     open_grid,
     read_values,
     start_analysis,
@@ -56,6 +57,8 @@ logger = logging.getLogger(__name__)
 
 _LAYER_MAPS = ("r2", "r", "penalty")
 _TEST_MAPS = ("test_r2", "test_r")
+_MAPS = ("mask", "boldref", "bestlayer", "slope")  # of all layers together
+_MAPS_OF_SOME = ("pc1", "noiseceiling")  # likewise, where the data have one
 
 
 def analyse(
@@ -104,7 +107,7 @@ def analyse(
     title = f"task {plan.task}"
     if (
         is_done(analysis, "scores")
-        and (not plan.runs_together or is_done(analysis, "hrfpeak"))
+        and _maps_are_done(plan, analysis, source.layers)
         and _models_are_done(settings, analysis, source.layers)
         and inference_is_done(settings.inference, analysis)
         and joint_is_done(settings.joint, analysis, source.layers)
@@ -156,6 +159,21 @@ def analyse(
     return (
         f"{title}: {len(scores)} layers, {np.isfinite(scores[0].r).sum()} voxels, "
         f"best r {np.nanmax(top, initial=-1):.2f}, {(top > 0.3).sum()} voxels above r = 0.3"
+    )
+
+
+def _maps_are_done(plan: Plan, analysis: Analysis, layers: Sequence[str]) -> bool:
+    """Whether all maps are there still: somebody may have removed or damaged one."""
+    always = (*_MAPS, *(["hrfpeak"] if plan.runs_together else []))
+    return (
+        all(is_done(analysis, kind) for kind in always)
+        and all(is_done(analysis, kind, layer=layer) for kind in _LAYER_MAPS for layer in layers)
+        and not any(is_torn(analysis, kind) for kind in _MAPS_OF_SOME)
+        and not any(
+            is_torn(analysis, kind, layer=layer)
+            for kind in (*_TEST_MAPS, "normalizedr2")
+            for layer in layers
+        )
     )
 
 

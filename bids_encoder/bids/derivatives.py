@@ -7,7 +7,6 @@ work can be skipped.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs, provenance
 from bids_encoder.bids.images import read_images
+from bids_encoder.bids.written import is_whole, sidecar_of
 from bids_encoder.grids.frame import grid_of
 from bids_encoder.grids.grid import Grid, Meaning
 from bids_encoder.grids.parts import HEMISPHERES
@@ -104,16 +104,19 @@ def start_analysis(
 
 def is_done(analysis: Analysis, kind: str, **names: str | None) -> bool:
     """Whether a file is there, whole, and made in the way that is asked for now."""
-    try:
-        sidecar = json.loads(analysis.sidecars(kind, **names)[-1].read_text("utf-8"))
-        sizes = _sizes(analysis, kind, names)
-    except (OSError, ValueError):
-        return False
-    return (
-        isinstance(sidecar, dict)
-        and sidecar.get("SettingsHash") == analysis.hash
-        and sidecar.get("FileSizes") == sizes
-    )
+    return _recorded(analysis, kind, names) == (True, True)
+
+
+def is_torn(analysis: Analysis, kind: str, **names: str | None) -> bool:
+    """Whether a file was made in the way that is asked for now, but is not there, or not whole."""
+    return _recorded(analysis, kind, names) == (True, False)
+
+
+def _recorded(analysis: Analysis, kind: str, names: Mapping[str, str | None]) -> tuple[bool, bool]:
+    """Whether its sidecar tells of this analysis, and whether a file is as the sidecar says."""
+    sidecar = sidecar_of(analysis.sidecars(kind, **names)[-1])
+    ours = sidecar.get("SettingsHash") == analysis.hash
+    return ours, is_whole(analysis.files(kind, **names), sidecar)
 
 
 def _sizes(analysis: Analysis, kind: str, names: Mapping[str, str | None]) -> dict[str, int]:

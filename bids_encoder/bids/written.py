@@ -98,7 +98,7 @@ class Written:
         side = sidecar_of(outputs.sidecars(self.root, kind, self.names)[-1])
         made_with = (side.get("Settings") or {}).get("models")
         ours = [self.sidecar.get("SettingsHash")]
-        return side if made_with == ours and _whole(self.files(kind), side) else None
+        return side if made_with == ours and is_whole(self.files(kind), side) else None
 
     def table(self) -> pandas.DataFrame:
         """Read its table of scores."""
@@ -119,7 +119,7 @@ class Written:
             side = sidecar_of(path)
             ours = self.files(kind, layer)
             same = side.get("SettingsHash") == self.sidecar.get("SettingsHash")
-            if not same or not _whole(ours, side):
+            if not same or not is_whole(ours, side):
                 return next(iter(ours.values()))
         return None
 
@@ -137,7 +137,7 @@ class Written:
                 atlas
                 and entities == ours
                 and made_of == self.sidecar.get("SettingsHash")
-                and _whole({".tsv": path}, side)
+                and is_whole({".tsv": path}, side)
             ):
                 found[atlas] = path
         return found
@@ -150,7 +150,7 @@ class Written:
             side = sidecar_of(outputs.sidecars(self.root, "regions", names)[-1])
             made_of = (sidecar_of(path).get("Settings") or {}).get("regions")
             same = (side.get("Settings") or {}).get("regions") == made_of
-            if same and _whole(outputs.data_files(self.root, "regions", names), side):
+            if same and is_whole(outputs.data_files(self.root, "regions", names), side):
                 table = outputs.output_path(self.root, "regions", names, ".tsv")
                 found[atlas] = read_table_names(table)
         return found
@@ -171,7 +171,7 @@ class Written:
             settings = side.get("Settings") or {}
             same = all(settings.get(k) == value for k, value in self.sidecar["Settings"].items())
             extension = path.name[path.name.index(".") :]
-            if entities == ours and same and _whole({extension: path}, side):
+            if entities == ours and same and is_whole({extension: path}, side):
                 found[atlas] = path
         return dict(sorted(found.items(), key=lambda item: item[0] or ""))
 
@@ -209,7 +209,7 @@ def sidecar_of(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _whole(files: Mapping[str, Path], sidecar: dict) -> bool:
+def is_whole(files: Mapping[str, Path], sidecar: dict) -> bool:
     """Have the files the sizes that their sidecar says?"""
     try:
         return all(

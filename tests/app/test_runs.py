@@ -538,6 +538,28 @@ def test_a_killed_run_is_taken_up_where_it_ended(tiny, app, tmp_path, no_page, m
     assert results_only(tmp_path / "out") == whole
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "stat-r_desc-features+middle_statmap.nii.gz",
+        "stat-slope_desc-features_statmap.nii.gz",
+        "desc-features+bestlayer_dseg.tsv",
+        "desc-analysis_mask.nii.gz",
+    ],
+)
+def test_a_map_that_was_removed_is_made_again(events, app, tmp_path, no_page, name):
+    tiny, out, _ = events
+    shutil.copytree(out / "sub-01", tmp_path / "out/sub-01")
+    shutil.copy(out / "dataset_description.json", tmp_path / "out")
+    results = Results(tmp_path / "out")
+    whole = results_only(tmp_path / "out/sub-01")
+    results.path(name).unlink()
+    base = ("--participant-label", "01", "--features", tiny.features)
+    end = app(tiny.bids, tmp_path / "out", "participant", *base)
+    assert end.code == 0, end.err
+    assert results_only(tmp_path / "out/sub-01") == whole
+
+
 def test_only_reports(tiny, app, tmp_path):
     base = (tiny.bids, tmp_path / "out", "participant", "--participant-label", "01")
     base += ("--features", tiny.features)

@@ -213,6 +213,16 @@ def test_done_means_whole_and_made_with_these_settings(raw, tmp_path, mask):
         assert not derivatives.is_done(one, "r", layer="a")
 
 
+def test_torn_means_made_with_these_settings_and_not_whole(raw, tmp_path, mask):
+    one = start(raw, tmp_path / "out")
+    assert not derivatives.is_torn(one, "noiseceiling")  # never made
+    path = derivatives.write_statmap(one, "noiseceiling", np.ones(8), VolumeGrid(mask))
+    assert not derivatives.is_torn(one, "noiseceiling")
+    path.unlink()
+    assert derivatives.is_torn(one, "noiseceiling")
+    assert not derivatives.is_torn(start(raw, tmp_path / "out", nested=True), "noiseceiling")
+
+
 def test_a_label_image_without_its_table_is_not_done(analysis, mask):
     derivatives.write_dseg(analysis, "bestlayer", np.ones(8, int), VolumeGrid(mask), ["a"])
     assert derivatives.is_done(analysis, "bestlayer")
