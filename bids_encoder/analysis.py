@@ -207,11 +207,11 @@ def _responses(settings: Settings, plan: Plan, device: str) -> tuple[Grid, Measu
             "halves_of": sampled_stimuli(settings.neural_code, list(plan.stimuli)),
             "on_progress": bar,
         }
+        meshes = load_meshes(plan.surfaces.measured) if plan.surfaces else None
         if plan.precomputed:
-            grid = betas_grid(plan.runs, plan.infos)
+            grid = betas_grid(plan.runs, plan.infos, meshes)
             measured = measure_betas(plan.runs, plan.presentations, grid, **how)
         else:
-            meshes = load_meshes(plan.surfaces.measured) if plan.surfaces else None
             grid = common_grid(plan.runs, plan.infos, meshes)
             measured = measure(
                 plan.runs,

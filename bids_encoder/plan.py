@@ -109,7 +109,7 @@ class Plan:
         files = [path for run in self.runs for path in run.images]
         kinds = ("events", "mask", "confounds")
         files += [getattr(run, kind) for kind in kinds for run in self.runs]
-        files += [image for run in self.runs if run.betas for image in run.betas.images]
+        files += [image for run in self.runs if run.betas for image in run.betas.files]
         if self.surfaces is not None and self.surfaces.own:
             files += self.surfaces.files
         return list(dict.fromkeys(file for file in files if file is not None))

@@ -172,8 +172,8 @@ class Betas:
 
     betas: str | None = option(
         None, metavar="PATH", changes_results=False,
-        help="NIfTI or HDF5 files with one map a trial or stimulus (GLMsingle, nilearn, fitlins), "
-        "such as glm/sub-{subject}/ses-{session}_betas.nii.gz",
+        help="NIfTI, HDF5, GIFTI or CIFTI files with one map a trial or stimulus (GLMsingle, "
+        "nilearn, fitlins), such as glm/sub-{subject}/ses-{session}_betas.nii.gz",
     )  # fmt: skip
     betas_table: str | None = option(
         None, metavar="PATH", changes_results=False,

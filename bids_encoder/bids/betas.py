@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bids_encoder.bids.annex import require_content
@@ -17,15 +17,17 @@ from bids_encoder.bids.filters import Matcher
 from bids_encoder.bids.links import refuse_links_out
 from bids_encoder.bids.names import BidsFile, natural, parse_name, same_number
 from bids_encoder.bids.patterns import check_pattern, fill, find_matches, pattern_folder
-from bids_encoder.bids.preprocessed import BESIDE
-from bids_encoder.bids.records import Dataset
+from bids_encoder.bids.preprocessed import BESIDE, by_hemisphere
+from bids_encoder.bids.records import CIFTI, CIFTI_MAPS, GIFTI, Dataset
 from bids_encoder.bids.selection import IMAGES, Selection, files_of, matching
-from bids_encoder.bids.spaces import choose_space
+from bids_encoder.bids.spaces import choose_space, form_of
 from bids_encoder.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 
 logger = logging.getLogger(__name__)
 
 HDF5 = (".hdf5", ".h5", ".mat")
+_SURFACES = (f".func{GIFTI}", f".shape{GIFTI}", GIFTI, CIFTI, CIFTI_MAPS)
+_SIDES = {"lh": "L", "left": "L", "rh": "R", "right": "R"}  # as others call hemispheres
 _REFUSED = (".npy", ".npz", ".pkl", ".pickle")
 
 
@@ -52,6 +54,7 @@ class BetaFile:
     Attributes
     ----------
     images : tuple of Path
+        On surfaces those of the first hemisphere.
     contrasts : tuple of str
         What the names call each image; empty where one file holds all maps.
     entities : dict of str to str
@@ -62,6 +65,8 @@ class BetaFile:
         Says which voxels they have.
     key : str or None
         Name of the numbers in an HDF5 file.
+    hemispheres : dict of str to tuple of Path
+        GIFTI: the images of each, "L", "R", in the order of `contrasts`.
     """
 
     images: tuple[Path, ...]
@@ -70,6 +75,7 @@ class BetaFile:
     table: Path | None
     mask: Path | None
     key: str | None = None
+    hemispheres: dict[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def wants_betas(options: BetasOptions, filters: Mapping[str, Mapping] | None) -> bool:
@@ -127,6 +133,7 @@ def find_beta_files(
     require_content([file.path for file in files], "file of betas")
     if any("space" in file.entities for file in files):
         files = choose_space(files, selection.space)
+    _check_one_form(files)
     return [_make(group, dataset, selection, options) for group in _together(files)]
 
 
@@ -168,14 +175,23 @@ def _by_pattern(pattern: str, selection: Selection, n_participants: int) -> list
             "without sub-, ses-, run-",
         )
     named = [parse_name(match.path) for match in matches]
-    return [
+    found = [
         BidsFile(file.path, {**file.entities, **match.labels}, file.suffix, file.extension)
         for file, match in zip(named, matches, strict=True)
     ]
+    return [_with_side(file) for file in found]
+
+
+def _with_side(file: BidsFile) -> BidsFile:
+    """The same file, whose hemisphere is called L or R."""
+    side = file.entities.get("hemi")
+    if side is None:
+        return file
+    return replace(file, entities={**file.entities, "hemi": _SIDES.get(side.lower(), side)})
 
 
 def _among_derivatives(dataset: Dataset, selection: Selection) -> list[BidsFile]:
-    query = {"extension": [*IMAGES, *HDF5], **selection.query("betas")}
+    query = {"extension": [*IMAGES, *HDF5, *_SURFACES], **selection.query("betas")}
     for derivative in dataset.derivatives:
         matcher = Matcher(derivative.layout)
         files = [
@@ -197,7 +213,7 @@ def _among_derivatives(dataset: Dataset, selection: Selection) -> list[BidsFile]
 
 def _check_kind(path: Path) -> None:
     name = path.name.lower()
-    if name.endswith((*IMAGES, *HDF5)):
+    if name.endswith((*IMAGES, *HDF5, *_SURFACES)):
         return
     pickled = name.endswith(_REFUSED)
     raise DataError(
@@ -206,36 +222,94 @@ def _check_kind(path: Path) -> None:
         found="NumPy's or Python's pickles, which can run code when they are opened"
         if pickled
         else f"a name that ends in {path.suffix or 'nothing'}",
-        expected="NIfTI (.nii, .nii.gz) or HDF5 (.hdf5, .h5, MATLAB's .mat of version 7.3)",
+        expected="NIfTI (.nii, .nii.gz), HDF5 (.hdf5, .h5, MATLAB's .mat of version 7.3), GIFTI "
+        "(.gii) or CIFTI (.dscalar.nii, .dtseries.nii)",
         remedy="let GLMsingle write HDF5 (wanthdf5=1), or save the betas as NIfTI"
         if pickled
         else "give a narrower path, or convert the file",
     )
 
 
+def _check_one_form(files: Sequence[BidsFile]) -> None:
+    first = files[0]
+    for file in files:
+        if form_of(file) != form_of(first):
+            raise DataError(
+                "The betas are images of different kinds.",
+                file=file.path,
+                found=form_of(file),
+                expected=f"{form_of(first)}, as {first.path.name}",
+                remedy="give a narrower path or filter",
+            )
+
+
 def _together(files: Sequence[BidsFile]) -> list[list[BidsFile]]:
-    """Maps of one contrast each that differ in nothing else belong together."""
+    """Maps of one contrast or hemisphere each that differ in nothing else belong together."""
     groups: dict[object, list[BidsFile]] = {}
     for file in files:
-        rest = frozenset((k, v) for k, v in file.entities.items() if k != "contrast")
-        key = (file.path.parent, rest) if "contrast" in file.entities else file.path
+        apart = {"contrast", *(["hemi"] if form_of(file) == "GIFTI" else [])}
+        rest = frozenset((k, v) for k, v in file.entities.items() if k not in apart)
+        key = (file.path.parent, rest) if apart & file.entities.keys() else file.path
         groups.setdefault(key, []).append(file)
     return list(groups.values())
+
+
+def _of_hemispheres(
+    files: Sequence[BidsFile], selection: Selection, options: BetasOptions
+) -> dict[str, list[BidsFile]]:
+    """The files of each hemisphere, with the same contrasts in the same order.
+
+    Raises
+    ------
+    DataError, MissingInputError
+        A hemisphere is not there, or lacks a contrast; or has several files.
+    """
+    written = options.betas is not None and "{hemi}" not in options.betas
+    asked = written and any(f"hemi-{side}" in options.betas for side in "LR")
+    asked |= bool({"hemi", "hemisphere"} & selection.query("betas").keys())
+    sides = by_hemisphere(files, "betas", one_is_enough=asked)
+    contrasts = {
+        side: [file.entities.get("contrast") for file in mine] for side, mine in sides.items()
+    }
+    for side, mine in sides.items():
+        if len(set(contrasts[side])) < len(mine):
+            raise DataError(
+                "Several files hold betas of one hemisphere.",
+                file=mine[1].path,
+                found=f"also {mine[0].path.name}",
+                expected="one file for each hemisphere (or one image for each contrast)",
+                remedy="give a narrower path or filter",
+            )
+    first, *others = sides
+    for side in others:
+        if lacking := set(contrasts[first]) ^ set(contrasts[side]):
+            raise MissingInputError(
+                "A contrast has the betas of one hemisphere only.",
+                file=sides[side][0].path.parent,
+                found=f"contrast-{sorted(map(str, lacking))[0]} of one hemisphere",
+                expected=f"files of hemi-{first} and hemi-{side} for each contrast",
+                remedy="add the files, or leave the contrast out",
+            )
+        sides[side].sort(key=lambda file: contrasts[first].index(file.entities.get("contrast")))
+    return sides
 
 
 def _make(
     files: Sequence[BidsFile], dataset: Dataset, selection: Selection, options: BetasOptions
 ) -> BetaFile:
+    sides = {}
+    if form_of(files[0]) == "GIFTI":
+        sides = _of_hemispheres(files, selection, options)
+        files = next(iter(sides.values()))
     first = files[0]
-    entities = {name: label for name, label in first.entities.items() if name != "contrast"}
+    apart = ("contrast", *(["hemi"] if sides else []))
+    entities = {name: label for name, label in first.entities.items() if name not in apart}
     if selection.space is not None:
         entities.setdefault("space", selection.space.split(":")[0])
-    beside = first.path.with_name(
-        first.path.name.removesuffix(first.extension).replace(
-            f"contrast-{first.entities.get('contrast')}_", ""
-        )
-        + ".tsv"
-    )
+    stem = first.path.name.removesuffix(first.extension)
+    for name in apart:
+        stem = stem.replace(f"{name}-{first.entities.get(name)}_", "")
+    beside = first.path.with_name(f"{stem}.tsv")
     if options.table is not None:
         beside = fill(options.table, entities, "--betas-table")
         if not beside.is_file():
@@ -245,7 +319,17 @@ def _make(
                 place="--betas-table",
                 remedy="correct the path",
             )
-    if options.mask is not None:
+    if form_of(first) != "volume":
+        if options.mask is not None:
+            raise UsageError(
+                "Masks of betas on surfaces are not read.",
+                place="--betas-mask",
+                found=options.mask,
+                expected="betas that are NaN, or the same in all maps, where they are not to count",
+                remedy="leave the option out",
+            )
+        mask = None
+    elif options.mask is not None:
         mask = fill(options.mask, entities, "--betas-mask")
     else:
         mask = _brain_mask(dataset, selection, entities)
@@ -258,6 +342,7 @@ def _make(
         beside if beside.is_file() else None,
         mask,
         options.key,
+        {side: tuple(file.path for file in mine) for side, mine in sides.items()},
     )
 
 

@@ -21,6 +21,7 @@ PLACEHOLDERS = {
     "task": "task",
     "run": "run",
     "space": "space",
+    "hemi": "hemi",
     "contrast": "contrast",
 }
 _PLACE = re.compile(r"\{([^{}]*)\}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bids_encoder.bids.filters import Matcher
@@ -127,7 +127,9 @@ def choose_preprocessed(
         derivative = home[candidates[0].path]
         candidates = [one for one in candidates if home[one.path] is derivative]
         if candidates[0].extension.endswith(GIFTI):
-            sides = _hemispheres(candidates, selection)
+            asked = bool({"hemi", "hemisphere"} & selection.query("bold").keys())
+            both = by_hemisphere(candidates, one_is_enough=asked)
+            sides = {side: first_of(files) for side, files in both.items()}
             file = next(iter(sides.values()))
         else:
             sides, file = {}, first_of(candidates)
@@ -137,10 +139,29 @@ def choose_preprocessed(
     return chosen
 
 
-def _hemispheres(files: list[BidsFile], selection: Selection) -> dict[str, BidsFile]:
-    """The files of one run on surfaces, by hemisphere."""
+def by_hemisphere(
+    files: Sequence[BidsFile], kind: str = "bold", *, one_is_enough: bool = False
+) -> dict[str, list[BidsFile]]:
+    """GIFTI files by hemisphere: "L", "R".
+
+    Parameters
+    ----------
+    files : sequence of BidsFile
+        Of one run.
+    kind : str
+        What a BIDS filter file calls them.
+    one_is_enough : bool
+        One hemisphere was asked for.
+
+    Raises
+    ------
+    DataError
+        A name does not say which hemisphere it is.
+    MissingInputError
+        There is one hemisphere only.
+    """
     sides = {
-        side: first_of(mine)
+        side: mine
         for side in ("L", "R")
         if (mine := [file for file in files if file.entities.get("hemi") == side])
     }
@@ -151,19 +172,16 @@ def _hemispheres(files: list[BidsFile], selection: Selection) -> dict[str, BidsF
             expected="hemi-L or hemi-R in its name",
             remedy="rename it, or leave it out with --bids-filter-file",
         )
-    asked = {"hemi", "hemisphere"} & selection.query("bold").keys()
-    if len(sides) < 2 and not asked:
-        [there] = sides.values()
-        missing = "R" if "L" in sides else "L"
+    if len(sides) < 2 and not one_is_enough:
+        [(side, [there, *_])] = sides.items()
+        missing = "R" if side == "L" else "L"
         raise MissingInputError(
             "A run on surfaces has one hemisphere only.",
-            file=there.path.with_name(
-                there.path.name.replace(f"hemi-{there.entities['hemi']}", f"hemi-{missing}")
-            ),
+            file=there.path.with_name(there.path.name.replace(f"hemi-{side}", f"hemi-{missing}")),
             found=there.path.name,
             expected="one file for each hemisphere",
             remedy="add the file, or analyse one hemisphere of all runs with a --bids-filter-file: "
-            f'{{"bold": {{"hemi": "{there.entities["hemi"]}"}}}}',
+            f'{{"{kind}": {{"hemi": "{side}"}}}}',
         )
     return sides
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ from bids_encoder.bids.links import refuse_links_out
 from bids_encoder.bids.names import join_entities
 
 GIFTI, CIFTI = ".gii", ".dtseries.nii"
+CIFTI_MAPS = ".dscalar.nii"
+
+
+def is_cifti(path: Path) -> bool:
+    """Whether a file is called CIFTI: a dense series, or dense maps."""
+    return path.name.endswith((CIFTI, CIFTI_MAPS))
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,22 @@ class Dataset:
 class Betas:
     """Responses that were estimated elsewhere: maps in files."""
 
-    images: tuple[Path, ...]  # one with all maps, or one a map
+    images: tuple[Path, ...]  # one with all maps, or one a map; on surfaces of one hemisphere
     maps: tuple[int, ...]  # which of the maps are of this run, one a presentation
     table: Path  # what says what they show
     n_rows: int  # how many maps there should be in all
     key: str | None = None  # name of the numbers in an HDF5 file
+    hemispheres: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # GIFTI: "L", "R"
+
+    @property
+    def on_surfaces(self) -> bool:
+        """Whether they are GIFTI or CIFTI."""
+        return bool(self.hemispheres) or is_cifti(self.images[0])
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of its images."""
+        return tuple(chain.from_iterable(self.hemispheres.values())) or self.images
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,7 @@ class Run:
         """What its images are: "gifti", "cifti"; None: NIfTI volumes."""
         if self.hemispheres:
             return "gifti"
-        return "cifti" if self.bold.name.endswith(CIFTI) else None
+        return "cifti" if is_cifti(self.bold) else None
 
     @property
     def session(self) -> str | None:

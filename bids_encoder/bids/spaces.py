@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from bids_encoder.bids.names import BidsFile, natural
-from bids_encoder.bids.records import CIFTI, GIFTI
+from bids_encoder.bids.records import CIFTI, CIFTI_MAPS, GIFTI
 from bids_encoder.errors import NothingSelectedError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def choose_space(files: Sequence[BidsFile], space: str | None) -> list[BidsFile]
     there = sorted({_space(file) for file in files}, key=natural)
     if not label:
         # Surfaces are taken where they are asked for, or where there is nothing else.
-        files = [file for file in files if _form(file) == "volume"] or files
+        files = [file for file in files if form_of(file) == "volume"] or files
         there = sorted({_space(file) for file in files}, key=natural)
         label = _preferred(files, there)
     elif label not in there and label in NATIVE and "native" in there:
@@ -76,13 +76,13 @@ def _choose_resolution(files, space, modifiers) -> list[BidsFile]:
                 remedy="take one of those",
             )
         files = kept
-    forms = {_form(file) for file in files}
+    forms = {form_of(file) for file in files}
     if len(forms) > 1:
         # A CIFTI file has what GIFTI files have, and the subcortical structures.
         form = next(one for one in _FORMS if one in forms)
         others = ", ".join(sorted(forms - {form}))
         logger.info("Taking %s images in %s (there are also: %s).", form, _space(files[0]), others)
-        files = [file for file in files if _form(file) == form]
+        files = [file for file in files if form_of(file) == form]
     for entity, word in (("res", "resolution"), ("den", "density")):
         there = sorted({file.entities.get(entity, "") for file in files}, key=natural)
         if len(there) > 1:
@@ -107,10 +107,11 @@ def _preferred(files, there) -> str:
     return next((label for label in PREFERRED if label in full), (named or full)[0])
 
 
-def _form(file: BidsFile) -> str:
+def form_of(file: BidsFile) -> str:
+    """What kind of image a file is: "volume", "GIFTI" or "CIFTI"."""
     if file.extension.endswith(GIFTI):
         return "GIFTI"
-    return "CIFTI" if file.extension == CIFTI else "volume"
+    return "CIFTI" if file.extension in (CIFTI, CIFTI_MAPS) else "volume"
 
 
 def _space(file: BidsFile) -> str:

@@ -305,6 +305,8 @@ def _run(file: BetaFile, entities: dict[str, str], trials: Sequence[_Trial], n_r
         confounds=None,
         space=file.entities.get("space"),
         resolution=file.entities.get("res"),
+        density=file.entities.get("den"),
+        hemispheres={side: images[0] for side, images in file.hemispheres.items()},
         preprocessed=True,
         betas=Betas(
             file.images,
@@ -312,5 +314,6 @@ def _run(file: BetaFile, entities: dict[str, str], trials: Sequence[_Trial], n_r
             trials[0].table,
             n_rows,
             file.key,
+            file.hemispheres,
         ),
     )

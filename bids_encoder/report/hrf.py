@@ -36,7 +36,7 @@ def hrf_figures(maps: Maps) -> list[tuple]:
             f"Estimated from all runs together, one for each of the {written.places}. Left: when "
             "they peak after an impulse. Right: median response and the middle two thirds at each "
             f"time. Blue: {maps.rule}; grey: the others, where little or nothing responds and the "
-            "estimate stays near an ordinary response.",
+            "estimate says nothing.",
         )
     ]
     if maps.view is not None:

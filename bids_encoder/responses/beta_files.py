@@ -18,6 +18,7 @@ import numpy as np
 from bids_encoder.bids.betas import HDF5
 from bids_encoder.errors import DataError
 from bids_encoder.features.external import is_own_dataset
+from bids_encoder.grids.parts import PartsGrid
 from bids_encoder.responses.images import check_length, check_numbers, open_image, volumes
 
 KEY = "betasmd"  # GLMsingle's name
@@ -34,11 +35,13 @@ class Layout:
         Of one map: (x, y, z), or (voxels,).
     n_maps : int
     affine : (4, 4) array or None
-        None for HDF5, which does not say where voxels lie.
+        None for HDF5, which does not say where voxels lie, and for surfaces.
     matlab : bool
         Axes in reverse, voxels in Fortran order.
     key : str
         Name of the dataset in an HDF5 file.
+    frame : PartsGrid or None
+        All places of a map on surfaces.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +49,7 @@ class Layout:
     affine: np.ndarray | None
     matlab: bool = False
     key: str = ""
+    frame: PartsGrid | None = None
 
 
 def is_hdf5(path: Path) -> bool:

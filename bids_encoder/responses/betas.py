@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,18 +11,28 @@ import nibabel as nib
 import numpy as np
 
 from bids_encoder.errors import BidsEncoderError, DataError
+from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.mesh import Mesh
+from bids_encoder.grids.parts import with_meshes
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.responses.assemble import EventRun, event_matrix
 from bids_encoder.responses.beta_files import Layout, describe_maps, load_maps, usable_voxels
+from bids_encoder.responses.beta_surfaces import (
+    describe_surface_maps,
+    load_surface_maps,
+    usable_places,
+)
 from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.grids import check_frames
 from bids_encoder.responses.images import open_image
-from bids_encoder.responses.masks import check_grids, common_mask, read_mask
+from bids_encoder.responses.masks import common_mask, read_mask
 from bids_encoder.responses.measure import Measured
 from bids_encoder.responses.repeats import split_halves
 
 if TYPE_CHECKING:
     from bids_encoder.bids.dataset import Run
     from bids_encoder.bids.events import Presentation
+    from bids_encoder.bids.records import Betas
 
 log = logging.getLogger(__name__)
 
@@ -56,53 +66,90 @@ def describe_betas(runs: Sequence[Run], like: Sequence[Path] = ()) -> list[BoldI
     for run in runs:
         images = run.betas.images
         if images not in layouts:
-            layouts[images] = describe_maps(images, run.betas.key)
+            layouts[images] = _describe(run.betas)
             _check_rows(run, layouts[images])
-        shape, affine = _grid(run, layouts[images], like)
-        infos.append(BoldInfo(images[0], shape, affine, len(run.betas.maps), None))
+        layout, n_maps = layouts[images], len(run.betas.maps)
+        if layout.frame is not None:
+            infos.append(BoldInfo(images[0], layout.shape, None, n_maps, None, frame=layout.frame))
+            continue
+        shape, affine = _grid(run, layout, like)
+        infos.append(BoldInfo(images[0], shape, affine, n_maps, None))
     return infos
 
 
-def betas_grid(runs: Sequence[Run], infos: Sequence[BoldInfo]) -> VolumeGrid:
-    """The voxels that all files have: those of the masks given, else what is finite and varies.
+def _describe(betas: Betas) -> Layout:
+    if betas.on_surfaces:
+        return describe_surface_maps(betas)
+    return describe_maps(betas.images, betas.key)
+
+
+def betas_grid(
+    runs: Sequence[Run], infos: Sequence[BoldInfo], meshes: Mapping[str, Mesh] | None = None
+) -> Grid:
+    """The places that all files have: those of the masks given, else what is finite and varies.
+
+    Parameters
+    ----------
+    runs, infos : sequences, one entry a run
+    meshes : mapping of str to Mesh, optional
+        Geometry of the hemispheres, "L" and "R", where the betas lie on surfaces.
 
     Raises
     ------
     DataError
-        The files lie on different grids, or no voxel is left.
+        The files lie on different grids or meshes, or no place is left.
     """
-    check_grids(infos)
+    check_frames(infos)
+    frame = infos[0].frame
     if any(run.mask is not None for run in runs):
         return VolumeGrid(common_mask(runs, infos))
-    inside = np.ones(infos[0].shape, dtype=bool)
+    places, inside = "voxels" if frame is None else "vertices", np.ones(infos[0].shape, dtype=bool)
     used: dict[tuple[Path, ...], list[int]] = {}
     for run in runs:
         used.setdefault(run.betas.images, []).extend(run.betas.maps)
+    betas_of = {run.betas.images: run.betas for run in runs}
     for images, maps in used.items():
-        usable = usable_voxels(images, describe_maps(images, runs[0].betas.key), maps)
+        usable = _usable(betas_of[images], frame, maps)
         inside &= usable
         if not inside.any():
             raise DataError(
-                "No voxel of the betas can be used.",
+                f"The betas have no {places} that can be used.",
                 file=images[0],
-                found=f"{usable.sum()} voxels that are finite in all maps and differ between them, "
-                "none of them also in the files before",
-                expected="voxels that all files have",
-                remedy="leave this file out, or name the voxels with --betas-mask",
+                found=f"{usable.sum()} {places} that are finite in all maps and differ between "
+                "them, none of them also in the files before",
+                expected=f"{places} that all files have",
+                remedy="leave this file out"
+                + (", or name the voxels with --betas-mask" if frame is None else ""),
             )
     log.info(
-        "No mask of the betas was given: taken are the %d voxels (%.0f %% of the image) that are "
-        "finite in all maps and differ between them.",
+        "%s are the %d %s (%.0f %%) that are finite in all maps and differ between them.",
+        "No mask of the betas was given: taken" if frame is None else "Taken",
         inside.sum(),
+        places,
         100 * inside.mean(),
     )
+    if frame is not None:
+        return with_meshes(frame.restricted(inside), meshes or {})
     return VolumeGrid(nib.Nifti1Image(inside.astype(np.uint8), infos[0].affine))
+
+
+def _usable(betas: Betas, frame: Grid | None, maps: Sequence[int]) -> np.ndarray:
+    if frame is not None:
+        return usable_places(betas, frame, maps)
+    return usable_voxels(betas.images, _describe(betas), maps)
+
+
+def _load(betas: Betas, grid: Grid) -> np.ndarray:
+    """All maps of a file, (n, V) float32."""
+    if betas.on_surfaces:
+        return load_surface_maps(betas, grid)
+    return load_maps(betas.images, _describe(betas), grid.inside)
 
 
 def measure_betas(
     runs: Sequence[Run],
     presentations: Sequence[Sequence[Presentation]],
-    grid: VolumeGrid,
+    grid: Grid,
     *,
     standardize: str = "session",
     halves_of: Collection[str] = (),
@@ -117,7 +164,7 @@ def measure_betas(
         With ``betas``.
     presentations : sequence of sequences of Presentation
         One a map of the run.
-    grid : VolumeGrid
+    grid : Grid
     standardize, halves_of, squares_of, on_progress
         As for :func:`bids_encoder.responses.measure.measure`.
 
@@ -131,9 +178,7 @@ def measure_betas(
     loaded: tuple[Path, ...] = ()
     for number, (run, shown) in enumerate(zip(runs, presentations, strict=True), start=1):
         if run.betas.images != loaded:
-            maps = load_maps(
-                run.betas.images, describe_maps(run.betas.images, run.betas.key), grid.inside
-            )
+            maps = _load(run.betas, grid)
             loaded = run.betas.images
         values = maps[list(run.betas.maps)]
         _clean(values, run, shown)

@@ -19,7 +19,7 @@ from bids_encoder.responses.bold import BoldInfo, check_repetition_time, mark_un
 from bids_encoder.responses.gifti import maps, summarize
 
 # Arrays that are no measurements over time, whatever their number.
-_NO_SERIES = ("POINTSET", "TRIANGLE", "LABEL", "VECTOR", "NORMALS")
+GEOMETRY = ("POINTSET", "TRIANGLE", "LABEL", "VECTOR", "NORMALS")
 _ANOTHER = "leave this run out, or name the right image with --bids-filter-file"
 
 
@@ -43,7 +43,7 @@ def describe_gifti(files: Mapping[str, Path], repetition_time: float | None) -> 
     """
     found = {side: summarize(path) for side, path in files.items()}
     for side, one in found.items():
-        kinds = [intent for intent in one.intents if intent.endswith(_NO_SERIES)]
+        kinds = [intent for intent in one.intents if intent.endswith(GEOMETRY)]
         if kinds or one.n_maps < 2 or len(set(one.shapes)) > 1:
             raise DataError(
                 "This is not a series of BOLD volumes on a surface.",
@@ -88,8 +88,8 @@ def describe_cifti(path: Path, repetition_time: float | None) -> BoldInfo:
         It is not CIFTI, cut short, or of another kind; or the repetition time is missing,
         impossible, or not that of its series axis.
     """
-    image = _open_cifti(path)
-    series, frame = _axes(image, path)
+    image = open_cifti(path)
+    series, frame = _series_axes(image, path)
     return BoldInfo(
         path=path,
         shape=(frame.n_values,),
@@ -104,12 +104,12 @@ def describe_cifti(path: Path, repetition_time: float | None) -> BoldInfo:
 
 def varying_gifti(files: Mapping[str, Path]) -> np.ndarray:
     """Vertices of a run that are finite and change over time, (N,) bool, left first."""
-    return np.concatenate([_varies(maps(path)) for path in files.values()])
+    return np.concatenate([varies(maps(path)) for path in files.values()])
 
 
 def varying_cifti(path: Path) -> np.ndarray:
     """Grayordinates of a run that are finite and change over time, (N,) bool."""
-    return _varies(_series(path))
+    return varies(cifti_values(path))
 
 
 def load_gifti(files: Mapping[str, Path], grid: SurfaceGrid) -> np.ndarray:
@@ -120,15 +120,15 @@ def load_gifti(files: Mapping[str, Path], grid: SurfaceGrid) -> np.ndarray:
 
 def load_cifti(path: Path, grid: CiftiGrid) -> np.ndarray:
     """Read a run where the grid lies: (T, V) float32; see :func:`bold.load_bold`."""
-    return mark_unusable(_series(path)[:, grid.inside], path, "grayordinates")
+    return mark_unusable(cifti_values(path)[:, grid.inside], path, "grayordinates")
 
 
-def _varies(series: np.ndarray) -> np.ndarray:
+def varies(series: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         return np.isfinite(series).all(axis=0) & (series.max(axis=0) > series.min(axis=0))
 
 
-def _open_cifti(path: Path) -> nibabel.Cifti2Image:
+def open_cifti(path: Path) -> nibabel.Cifti2Image:
     require_content([path], "CIFTI file")
     if not path.is_file():
         raise MissingInputError(
@@ -153,11 +153,22 @@ def _open_cifti(path: Path) -> nibabel.Cifti2Image:
     return image
 
 
-def _axes(image: nibabel.Cifti2Image, path: Path) -> tuple[SeriesAxis, CiftiGrid]:
+def cifti_axes(image: nibabel.Cifti2Image, path: Path) -> list:
+    """What the rows and columns of a CIFTI file are.
+
+    Raises
+    ------
+    DataError
+        Its header is damaged.
+    """
     try:
-        axes = [image.header.get_axis(k) for k in range(image.ndim)]
+        return [image.header.get_axis(k) for k in range(image.ndim)]
     except BROKEN as error:
         raise _damaged(path, error) from error
+
+
+def _series_axes(image: nibabel.Cifti2Image, path: Path) -> tuple[SeriesAxis, CiftiGrid]:
+    axes = cifti_axes(image, path)
     kinds = tuple(type(axis) for axis in axes)
     if kinds != (SeriesAxis, BrainModelAxis) or len(axes[0]) < 2:
         names = " × ".join(f"{len(a)} {type(a).__name__.removesuffix('Axis')}" for a in axes)
@@ -172,9 +183,9 @@ def _axes(image: nibabel.Cifti2Image, path: Path) -> tuple[SeriesAxis, CiftiGrid
     return axes[0], CiftiGrid.of(axes[1])
 
 
-def _series(path: Path) -> np.ndarray:
+def cifti_values(path: Path) -> np.ndarray:
     try:
-        return np.asarray(_open_cifti(path).dataobj, dtype=np.float32)
+        return np.asarray(open_cifti(path).dataobj, dtype=np.float32)
     except BROKEN as error:
         raise _damaged(path, error) from error
 

@@ -7,7 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_dataset import Finished, Tiny, run_app, write_tiny
+from tiny_betas import shown_in, trial_maps
+from tiny_dataset import SESSIONS, Finished, Tiny, run_app, write_tiny
+
+from bids_encoder.bids.dataset import open_dataset
+from bids_encoder.planning import make_plans
+from bids_encoder.responses.betas import betas_grid, measure_betas
+from bids_encoder.settings import from_tables
 
 
 def pytest_collection_modifyitems(config, items):
@@ -73,3 +79,37 @@ def events(pristine, tmp_path_factory) -> tuple[Tiny, Path, Finished]:
     ]
     assert [end.code for end in ends] == [0, 0]
     return pristine, out, ends[0]
+
+
+@pytest.fixture(scope="session")
+def bare(pristine, tmp_path_factory):
+    """The dataset without any BOLD: events and pictures."""
+    folder = tmp_path_factory.mktemp("bare")
+    shutil.copytree(
+        pristine.folder, folder / "data", ignore=shutil.ignore_patterns("*bold.nii.gz", "prep")
+    )
+    return type(pristine)(folder / "data")
+
+
+@pytest.fixture
+def measured(bare):
+    """``measured(bids, **options)``: runs and responses of sub-01, as the app would have them."""
+
+    def measure(tiny=bare, derivatives=(), filters=None, test_set=None, space=(), **betas):
+        selection = {"derivatives": derivatives, "bids_filter_file": filters, "space": space}
+        settings = from_tables(
+            tiny.bids, tiny.folder / "out", "participant",
+            {"selection": selection, "betas": betas, "encoding": {"test_set": test_set}},
+        )  # fmt: skip
+        dataset = open_dataset(tiny.bids, participants=["01"], derivatives=derivatives)
+        [plan] = make_plans(settings, dataset, "01")
+        grid = betas_grid(plan.runs, plan.infos)
+        everything = list(plan.stimuli)
+        return plan, measure_betas(plan.runs, plan.presentations, grid, halves_of=everything)
+
+    return measure
+
+
+@pytest.fixture
+def sessions_maps(bare):
+    return {s: trial_maps(shown_in(bare, s), int(s)) for s in SESSIONS}

@@ -10,109 +10,29 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+from tiny_betas import (
+    FUNC,
+    assert_are,
+    expected_responses,
+    refused,
+    save,
+    shown_in,
+    trial_maps,
+    write_table,
+)
 from tiny_dataset import (
     AFFINE,
     LAYERS,
-    N_FEATURES,
     SESSIONS,
     SHAPE,
     TASK,
     brain,
-    layer_values,
-    picture_names,
     truth,
     write_json,
 )
 
-from bids_encoder.bids.dataset import open_dataset
 from bids_encoder.cli import main
-from bids_encoder.errors import BidsEncoderError, DataError, MissingInputError, UsageError
-from bids_encoder.planning import make_plans
-from bids_encoder.responses.betas import betas_grid, measure_betas
-from bids_encoder.settings import from_tables
-
-FUNC = "sub-01_ses-{session}_task-" + TASK
-
-
-def shown_in(tiny, session: str) -> list[str]:
-    """Pictures of a run, in the order of its events."""
-    return [line.split("\t")[2] for line in tiny.events(session).read_text().split("\n")[1:-1]]
-
-
-def trial_maps(names: list[str], seed: int = 0) -> np.ndarray:
-    """Responses to pictures with noise, SHAPE + (n,); 0 outside of the brain."""
-    random = np.random.default_rng(seed)
-    readout = np.random.default_rng(8)
-    rows = [picture_names().index(name) for name in names]
-    maps = random.standard_normal((*SHAPE, len(names)))
-    for number, layer in ((1, "early"), (3, "late")):
-        voxels = truth() == number
-        weights = readout.standard_normal((N_FEATURES, voxels.sum()))
-        maps[voxels] += 2 * (layer_values()[layer][rows] @ weights).T
-    return (maps * brain()[..., None]).astype(np.float32)
-
-
-def save(path: Path, data: np.ndarray, affine=AFFINE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(data, affine), path)
-    return path
-
-
-def write_table(path: Path, names: list[str], **columns) -> None:
-    rows = zip(names, *columns.values(), strict=True)
-    lines = ["\t".join(["stim_file", *columns]), *("\t".join(row) for row in rows)]
-    path.write_text("\n".join(lines) + "\n")
-
-
-@pytest.fixture(scope="module")
-def bare(pristine, tmp_path_factory):
-    """The dataset without any BOLD: events and pictures."""
-    folder = tmp_path_factory.mktemp("bare")
-    shutil.copytree(
-        pristine.folder, folder / "data", ignore=shutil.ignore_patterns("*bold.nii.gz", "prep")
-    )
-    return type(pristine)(folder / "data")
-
-
-@pytest.fixture
-def measured(bare):
-    """``measured(bids, **options)``: runs and responses of sub-01, as the app would have them."""
-
-    def measure(tiny=bare, derivatives=(), filters=None, test_set=None, space=(), **betas):
-        selection = {"derivatives": derivatives, "bids_filter_file": filters, "space": space}
-        settings = from_tables(
-            tiny.bids, tiny.folder / "out", "participant",
-            {"selection": selection, "betas": betas, "encoding": {"test_set": test_set}},
-        )  # fmt: skip
-        dataset = open_dataset(tiny.bids, participants=["01"], derivatives=derivatives)
-        [plan] = make_plans(settings, dataset, "01")
-        grid = betas_grid(plan.runs, plan.infos)
-        everything = list(plan.stimuli)
-        return plan, measure_betas(plan.runs, plan.presentations, grid, halves_of=everything)
-
-    return measure
-
-
-def expected_responses(tiny, maps_of) -> dict[str, np.ndarray]:
-    """By picture: maps z-scored within the session."""
-    found = {}
-    for session in SESSIONS:
-        maps = maps_of[session][brain()]
-        scores = (maps - maps.mean(1, keepdims=True)) / maps.std(1, keepdims=True)
-        found |= dict(zip(shown_in(tiny, session), scores.T, strict=True))
-    return found
-
-
-def assert_are(measured, expected: dict[str, np.ndarray]) -> None:
-    responses = measured.responses
-    assert set(responses.stimuli) == set(expected)
-    for name, values in zip(responses.stimuli, responses.values, strict=True):
-        np.testing.assert_allclose(values, expected[name], atol=1e-4)
-
-
-@pytest.fixture
-def sessions_maps(bare):
-    return {s: trial_maps(shown_in(bare, s), int(s)) for s in SESSIONS}
+from bids_encoder.errors import DataError, MissingInputError, UsageError
 
 
 def write_matlab(path: Path, data: np.ndarray) -> None:
@@ -301,14 +221,6 @@ def files(bare, sessions_maps, tmp_path):
 
 def first_of(pattern) -> Path:
     return Path(str(pattern).format(subject="01", session="1"))
-
-
-def refused(measure, kind, *words, **options):
-    with pytest.raises(BidsEncoderError) as error:
-        measure(**options)
-    assert type(error.value) is kind, error.value
-    for word in (*words, "remedy:") if kind is not UsageError else words:
-        assert str(word) in str(error.value), error.value
 
 
 def test_a_table_with_other_than_one_row_a_map(bare, measured, files):

@@ -1,0 +1,132 @@
+"""Maps of precomputed responses on surfaces, in GIFTI and CIFTI files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nibabel.cifti2 import BrainModelAxis, ScalarAxis, SeriesAxis
+
+from bids_encoder.errors import DataError
+from bids_encoder.grids.cifti import CiftiGrid
+from bids_encoder.grids.parts import PartsGrid
+from bids_encoder.grids.surface import SurfaceGrid
+from bids_encoder.responses.beta_files import Layout
+from bids_encoder.responses.gifti import maps, summarize
+from bids_encoder.responses.surfaces import GEOMETRY, cifti_axes, cifti_values, open_cifti, varies
+
+if TYPE_CHECKING:
+    from bids_encoder.bids.records import Betas
+
+_REMEDY = "give a narrower path or filter, or convert the file"
+
+
+def describe_surface_maps(betas: Betas) -> Layout:
+    """What the headers of the files say; no array is decoded.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        A file is not there, not of its kind, on another mesh than the first, or holds
+        something else than maps; or the hemispheres have different numbers of maps.
+    """
+    if betas.hemispheres:
+        return _describe_gifti(betas.hemispheres)
+    layouts = [_describe_cifti(path, single=len(betas.images) > 1) for path in betas.images]
+    for path, layout in zip(betas.images, layouts, strict=True):
+        _check_frame(path, layout.frame, layouts[0].frame, betas.images[0])
+    return Layout(
+        layouts[0].shape, sum(one.n_maps for one in layouts), None, frame=layouts[0].frame
+    )
+
+
+def load_surface_maps(betas: Betas, grid: PartsGrid) -> np.ndarray:
+    """Read the places of a grid: (n, V) float32.
+
+    Raises
+    ------
+    DataError
+        A file is damaged.
+    """
+    if isinstance(grid, CiftiGrid):
+        return np.concatenate([cifti_values(path)[:, grid.inside] for path in betas.images])
+    sides = [
+        np.concatenate([maps(path)[:, sheet.vertices] for path in betas.hemispheres[side]])
+        for side, (sheet, _) in grid.sheets.items()
+    ]
+    return np.concatenate(sides, axis=1)
+
+
+def usable_places(betas: Betas, frame: PartsGrid, used: Collection[int]) -> np.ndarray:
+    """Places that are finite in the maps that are used and differ between some: (N,) bool."""
+    return varies(load_surface_maps(betas, frame)[sorted(used)])
+
+
+def _describe_gifti(hemispheres: Mapping[str, Sequence[Path]]) -> Layout:
+    inside, n_maps = {}, {}
+    for side, paths in hemispheres.items():
+        found = [summarize(path) for path in paths]
+        for path, one in zip(paths, found, strict=True):
+            geometry = any(intent.endswith(GEOMETRY) for intent in one.intents)
+            if geometry or len(set(one.shapes)) > 1 or (len(paths) > 1 and one.n_maps != 1):
+                raise _no_maps(path, "data arrays", str(one), single=len(paths) > 1)
+            if one.n_vertices != found[0].n_vertices:
+                raise _another_mesh(
+                    path, f"{one.n_vertices} vertices", f"{found[0].n_vertices} vertices", paths[0]
+                )
+        inside[side] = np.ones(found[0].n_vertices, bool)
+        n_maps[side] = sum(one.n_maps for one in found)
+    first = next(iter(n_maps))
+    for side, number in n_maps.items():
+        if number != n_maps[first]:
+            raise DataError(
+                "The hemispheres have different numbers of betas.",
+                file=hemispheres[side][0],
+                place="data arrays",
+                found=f"{number} maps",
+                expected=f"{n_maps[first]}, as {hemispheres[first][0].name} has",
+                remedy="write both hemispheres again from the same model",
+            )
+    frame = SurfaceGrid.of(inside)
+    return Layout((frame.n_values,), n_maps[first], None, frame=frame)
+
+
+def _describe_cifti(path: Path, *, single: bool) -> Layout:
+    axes = cifti_axes(open_cifti(path), path)
+    kinds = tuple(type(axis) for axis in axes)
+    if kinds not in ((ScalarAxis, BrainModelAxis), (SeriesAxis, BrainModelAxis)) or (
+        single and len(axes[0]) != 1
+    ):
+        names = " × ".join(f"{len(a)} {type(a).__name__.removesuffix('Axis')}" for a in axes)
+        raise _no_maps(path, "axes", names, single=single)
+    frame = CiftiGrid.of(axes[1])
+    return Layout((frame.n_values,), len(axes[0]), None, frame=frame)
+
+
+def _check_frame(path: Path, frame: PartsGrid, expected: PartsGrid, first: Path) -> None:
+    if not frame.same_frame(expected):
+        raise _another_mesh(path, frame.frame_in_words(), expected.frame_in_words(), first)
+
+
+def _another_mesh(path: Path, found: str, expected: str, first: Path) -> DataError:
+    return DataError(
+        "The images of the betas lie on different meshes.",
+        file=path,
+        place="number of vertices",
+        found=found,
+        expected=f"{expected}, as in {first}",
+        remedy="estimate all of them in one space",
+    )
+
+
+def _no_maps(path: Path, place: str, found: str, *, single: bool) -> DataError:
+    return DataError(
+        "This file does not hold maps of responses.",
+        file=path,
+        place=place,
+        found=found,
+        expected="one map" if single else "one map for each trial, all equally long",
+        remedy=_REMEDY,
+    )
