@@ -21,6 +21,7 @@ from bids_encoder.bids.derivatives import (
     write_statmap,
     write_weights,
 )
+from bids_encoder.bids.written import places_in_words
 from bids_encoder.encoding.folds import MAX_FOLDS, Fold, make_folds
 from bids_encoder.encoding.ridge import Fit, predict
 from bids_encoder.encoding.scores import correlation, r2_score
@@ -138,7 +139,8 @@ def analyse(
     if measured.shapes is not None:
         _write_shapes(analysis, measured.shapes, grid)
     scores = _fit_layers(settings, executor, analysis, store, samples, responses, held, folds)
-    warn_of_edges(scores)
+    places = places_in_words(grid.form)
+    warn_of_edges(scores, places)
     write_noise_ceiling(analysis, responses.take(held) if held.any() else responses, scores)
     write_inference(
         settings.inference, analysis, plan, store, samples.take(~held), training, folds, scores,
@@ -157,8 +159,8 @@ def analyse(
     write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
     top = np.fmax.reduce([s.r for s in scores])
     return (
-        f"{title}: {len(scores)} layers, {np.isfinite(scores[0].r).sum()} voxels, "
-        f"best r {np.nanmax(top, initial=-1):.2f}, {(top > 0.3).sum()} voxels above r = 0.3"
+        f"{title}: {len(scores)} layers, {np.isfinite(scores[0].r).sum()} {places}, "
+        f"best r {np.nanmax(top, initial=-1):.2f}, {(top > 0.3).sum()} {places} above r = 0.3"
     )
 
 
@@ -226,10 +228,14 @@ def _responses(settings: Settings, plan: Plan, device: str) -> tuple[Grid, Measu
                 device=device,
                 **how,
             )
-        n, voxels = measured.responses.values.shape
+        n, n_values = measured.responses.values.shape
         rows = "stimuli" if plan.design.kind == "events" else "volumes"
         names = measured.responses.group_names
-        words += [f"{n} {rows}", f"{voxels} voxels", f"{len(names)} groups: {listed(names)}"]
+        words += [
+            f"{n} {rows}",
+            f"{n_values} {places_in_words(grid.form)}",
+            f"{len(names)} groups: {listed(names)}",
+        ]
     return grid, measured
 
 
@@ -317,7 +323,7 @@ def _fit_layers(
                 chosen, analysis, store, samples, responses, held, layer, found, kernel
             )
         words += [
-            f"{len(store.layers)} layers × {n_voxels} voxels",
+            f"{len(store.layers)} layers × {n_voxels} {places_in_words(responses.grid.form)}",
             f"{np.count_nonzero(~held)} samples in {len(folds)} folds",
             *([f"{np.count_nonzero(held)} test samples"] if held.any() else []),
         ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, is_done, read_values, write_statmap
+from bids_encoder.bids.written import places_in_words
 from bids_encoder.encoding.ceiling import SMALLEST_CEILING, ceiling_from_means, normalise
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.null import (
@@ -87,7 +88,8 @@ def write_inference(
         q = false_discovery_rate(p)
         passed = int(np.count_nonzero(q <= chosen.fdr))
         words += [
-            f"{passed} voxels at a false discovery rate of {chosen.fdr:g}",
+            f"{passed} {places_in_words(responses.grid.form)} at a false discovery rate of "
+            f"{chosen.fdr:g}",
             f"{chosen.n_permutations} permutations",
         ]
     extra = {
@@ -147,8 +149,9 @@ def write_noise_ceiling(
         )
     reliable = np.count_nonzero(ceiling >= SMALLEST_CEILING)
     logger.info(
-        f"{extra['RepeatedStimuli']} stimuli were repeated: {reliable} voxels have a noise "
-        f"ceiling of at least {SMALLEST_CEILING:g}"
+        f"{extra['RepeatedStimuli']} stimuli were repeated: {reliable} "
+        f"{places_in_words(responses.grid.form)} have a noise ceiling of at least "
+        f"{SMALLEST_CEILING:g}"
     )
 
 

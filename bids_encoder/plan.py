@@ -17,6 +17,7 @@ from bids_encoder import console, memory
 from bids_encoder.bids.dataset import Run
 from bids_encoder.bids.events import Presentation
 from bids_encoder.bids.meshes import SurfaceFiles
+from bids_encoder.bids.written import places_in_words
 from bids_encoder.encoding.memory import make_plan as make_fit_plan
 from bids_encoder.encoding.ridge import PENALTIES
 from bids_encoder.regions import RegionFiles
@@ -30,7 +31,6 @@ from bids_encoder.stimuli.segments import Segment
 from bids_encoder.testset import TestSet
 
 # What a place is called that has a value.
-PLACES = {None: "voxels", "gifti": "vertices", "cifti": "points"}
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Plan:
         groups = self.grouping.names
         rows = [
             *self._measured(),
-            (PLACES[self.runs[0].form],
+            (places_in_words(self.runs[0].form),
              str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
             ("stimuli", f"{self._contents()}, shown {shown} time{'s' * (shown != 1)}"),
             ("design", f"{self.design.kind}: {self.design.reason}"),

@@ -85,8 +85,15 @@ class LayerScores:
     test_r: np.ndarray | None = None
 
 
-def warn_of_edges(scores: Sequence[LayerScores]) -> None:
-    """Warn where the grid of penalties was too narrow for many predicted voxels."""
+def warn_of_edges(scores: Sequence[LayerScores], places: str = "voxels") -> None:
+    """Warn where the grid of penalties was too narrow for many predicted voxels.
+
+    Parameters
+    ----------
+    scores : sequence of LayerScores
+    places : str
+        What the places are called that have a score.
+    """
     for score in scores:
         fitted = np.isfinite(score.penalty)
         predicted = fitted & (score.r2 > 0)
@@ -94,7 +101,7 @@ def warn_of_edges(scores: Sequence[LayerScores]) -> None:
         if predicted.any() and low > 0.05 * np.count_nonzero(predicted):
             logger.warning(
                 f"layer {score.layer}: the best penalty of {low} of "
-                f"{np.count_nonzero(predicted)} predicted voxels is the smallest of the grid; "
+                f"{np.count_nonzero(predicted)} predicted {places} is the smallest of the grid; "
                 "a smaller one might predict them better"
             )
 

@@ -111,6 +111,8 @@ def test_maps_are_drawn_on_the_inflated_surface(finished):
 
 def test_medial_wall_and_meshes_are_mentioned(finished):
     assert "324 vertices" in finished[1]["fsnative"] and "medial wall" in finished[1]["fsnative"]
+    assert "3 layers × 160 vertices" in finished[1]["fsnative"]
+    assert "voxels" not in finished[1]["fsnative"]
     assert "meshes   prep: meshes of sub-01" in finished[1]["fsLR"]
 
 
