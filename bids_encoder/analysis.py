@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_encoder import console, memory
+from bids_encoder import console
 from bids_encoder.bids.derivatives import (
     Analysis,
     is_done,
@@ -22,11 +22,12 @@ from bids_encoder.bids.derivatives import (
     write_weights,
 )
 from bids_encoder.bids.written import places_in_words
+from bids_encoder.data import Data
 from bids_encoder.encoding.folds import MAX_FOLDS, Fold, make_folds
 from bids_encoder.encoding.ridge import Fit, predict
 from bids_encoder.encoding.scores import correlation, r2_score
 from bids_encoder.executors.problem import Executor, Problem, kernel_of
-from bids_encoder.features.samples import Samples, continuous_samples
+from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.grid import Grid
 from bids_encoder.inference import (
@@ -36,16 +37,12 @@ from bids_encoder.inference import (
     write_noise_ceiling,
 )
 from bids_encoder.joint import joint_is_done, write_joint
-from bids_encoder.plan import Plan, listed
+from bids_encoder.plan import Plan
 from bids_encoder.regions import load_regions
 from bids_encoder.responses.assemble import Responses
-from bids_encoder.responses.betas import betas_grid, measure_betas
-from bids_encoder.responses.grids import common_grid
-from bids_encoder.responses.measure import Measured, measure
-from bids_encoder.responses.meshes import load_meshes
 from bids_encoder.responses.rank1_runs import Shapes
 from bids_encoder.settings import Settings, result_settings
-from bids_encoder.similarity import sampled_stimuli, tables_are_done, write_neural_code
+from bids_encoder.similarity import tables_are_done, write_neural_code
 from bids_encoder.source import Source
 from bids_encoder.summary import (
     LayerScores,
@@ -65,9 +62,8 @@ _MAPS_OF_SOME = ("pc1", "noiseceiling")  # likewise, where the data have one
 def analyse(
     settings: Settings,
     datasets: Mapping[str, Path],
-    plan: Plan,
+    data: Data,
     source: Source,
-    device: str,
     executor: Executor,
     warnings: Sequence[str],
 ) -> str:
@@ -78,10 +74,9 @@ def analyse(
     settings : Settings
     datasets : mapping of str to Path
         As :func:`bids_encoder.bids.description.init_dataset` returns them.
-    plan : Plan
+    data : Data
+        Of the plan; nothing is measured where all is done.
     source : Source
-    device : str
-        "cpu" or "cuda".
     executor : Executor
         Who computes features and fits.
     warnings : sequence of str
@@ -92,6 +87,7 @@ def analyse(
     str
         What came out, in a few words.
     """
+    plan = data.plan
     analysis = start_analysis(
         datasets,
         {**plan.names, "network": source.name},
@@ -120,13 +116,10 @@ def analyse(
             write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
             return f"{title}: done before"
     # The BOLD first: it takes minutes, and features may take hours, before a fault comes out.
-    grid, measured = _responses(settings, plan, device)
-    responses = measured.responses
+    grid, measured, responses = data.grid, data.measured, data.responses
     regions = load_regions(plan.regions, grid)
     store = _features(settings, executor, plan, source)
-    samples = _samples(settings, plan, responses)
-    held = _held_out(plan, responses)
-    training = responses.take(~held)
+    training, samples = data.training
     folds = make_folds(
         training.groups,
         max_folds=settings.encoding.n_folds or MAX_FOLDS,
@@ -138,20 +131,22 @@ def analyse(
     write_statmap(analysis, "boldref", measured.mean_bold, grid)
     if measured.shapes is not None:
         _write_shapes(analysis, measured.shapes, grid)
-    scores = _fit_layers(settings, executor, analysis, store, samples, responses, held, folds)
+    scores = _fit_layers(settings, executor, analysis, store, data, folds)
     places = places_in_words(grid.form)
     warn_of_edges(scores, places)
-    write_noise_ceiling(analysis, responses.take(held) if held.any() else responses, scores)
+    write_noise_ceiling(
+        analysis, responses.take(data.held) if data.held.any() else responses, scores
+    )
     write_inference(
-        settings.inference, analysis, plan, store, samples.take(~held), training, folds, scores,
+        settings.inference, analysis, plan, store, samples, training, folds, scores,
         nested=settings.encoding.nested,
-        mem_bytes=spare_memory(settings, training),
-        device=device,
+        mem_bytes=data.spare_memory,
+        device=data.device,
     )  # fmt: skip
     write_joint(
-        settings.joint, analysis, store, samples.take(~held), training, folds,
-        mem_bytes=spare_memory(settings, training),
-        device=device,
+        settings.joint, analysis, store, samples, training, folds,
+        mem_bytes=data.spare_memory,
+        device=data.device,
     )  # fmt: skip
     write_neural_code(settings.neural_code, analysis, plan, store, measured, scores, regions)
     passed = passed_voxels(settings.inference, analysis, responses.grid)
@@ -200,45 +195,6 @@ def _features(settings: Settings, executor: Executor, plan: Plan, source: Source
     return store
 
 
-def _responses(settings: Settings, plan: Plan, device: str) -> tuple[Grid, Measured]:
-    chosen = settings.responses
-    with console.stage("responses") as words, console.progress("responses", "runs") as bar:
-        how = {
-            "standardize": chosen.standardize,
-            "squares_of": None if plan.test_set is None else plan.test_set.stimuli,
-            "halves_of": sampled_stimuli(settings.neural_code, list(plan.stimuli)),
-            "on_progress": bar,
-        }
-        meshes = load_meshes(plan.surfaces.measured) if plan.surfaces else None
-        if plan.precomputed:
-            grid = betas_grid(plan.runs, plan.infos, meshes)
-            measured = measure_betas(plan.runs, plan.presentations, grid, **how)
-        else:
-            grid = common_grid(plan.runs, plan.infos, meshes)
-            measured = measure(
-                plan.runs,
-                plan.infos,
-                plan.presentations,
-                grid,
-                kind=plan.design.kind,
-                hrf=chosen.hrf,
-                high_pass=chosen.high_pass,
-                cleanings=plan.cleanings,
-                mem_bytes=plan.together_bytes(grid.n_values, _budget(settings)),
-                device=device,
-                **how,
-            )
-        n, n_values = measured.responses.values.shape
-        rows = "stimuli" if plan.design.kind == "events" else "volumes"
-        names = measured.responses.group_names
-        words += [
-            f"{n} {rows}",
-            f"{n_values} {places_in_words(grid.form)}",
-            f"{len(names)} groups: {listed(names)}",
-        ]
-    return grid, measured
-
-
 def _write_shapes(analysis: Analysis, shapes: Shapes, grid: Grid) -> None:
     """Write the haemodynamic response of each voxel, and when it peaks."""
     curves = shapes.basis.curves.astype(np.float32)
@@ -256,49 +212,19 @@ def _write_shapes(analysis: Analysis, shapes: Shapes, grid: Grid) -> None:
     write_statmap(analysis, "hrfpeak", shapes.peak, grid)
 
 
-def _samples(settings: Settings, plan: Plan, responses: Responses) -> Samples:
-    if responses.stimuli is not None:
-        return Samples(responses.stimuli)
-    return continuous_samples(
-        plan.screen,
-        [info.n_volumes for info in plan.infos],
-        [info.repetition_time for info in plan.infos],
-        [run.start_time for run in plan.runs],
-        settings.responses.delays,
-    ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
-
-
-def _held_out(plan: Plan, responses: Responses) -> np.ndarray:
-    """Which rows are a test set, (n,) bool."""
-    if plan.test_set is None:
-        return np.zeros(len(responses.values), dtype=bool)
-    return plan.test_set.rows(
-        responses.stimuli, plan.runs, [cleaning.n_kept for cleaning in plan.cleanings]
-    )
-
-
-def training_data(settings: Settings, plan: Plan, device: str) -> tuple[Responses, Samples]:
-    """What the models of a plan learn from, measured again."""
-    _, measured = _responses(settings, plan, device)
-    responses = measured.responses
-    training = ~_held_out(plan, responses)
-    return responses.take(training), _samples(settings, plan, responses).take(training)
-
-
 def _fit_layers(
     settings: Settings,
     executor: Executor,
     analysis: Analysis,
     store: FeatureStore,
-    samples: Samples,
-    responses: Responses,
-    held: np.ndarray,
+    data: Data,
     folds: tuple[Fold, ...],
 ) -> list[LayerScores]:
     """Fit layer after layer; a layer whose files are there already is read back.
 
-    Rows that are held out, (n,) bool, are a test set: predicted by the models of the others.
+    Rows that are held out are a test set: predicted by the models of the others.
     """
+    samples, responses, held = data.samples, data.responses, data.held
     n_voxels = responses.values.shape[1]
     chosen = settings.encoding
     problem = Problem(
@@ -315,7 +241,7 @@ def _fit_layers(
         total = len(missing) * n_voxels
         fits = executor.fit(
             problem, missing, kernel,
-            mem_bytes=spare_memory(settings, responses),
+            mem_bytes=data.spare_memory,
             on_progress=lambda share: bar(round(share * total), total),
         )  # fmt: skip
         for layer, found in zip(missing, fits, strict=True):
@@ -328,15 +254,6 @@ def _fit_layers(
             *([f"{np.count_nonzero(held)} test samples"] if held.any() else []),
         ]
     return list(scores.values())
-
-
-def spare_memory(settings: Settings, responses: Responses) -> int:
-    """Bytes that a fit may work in."""
-    return memory.fit_budget(*responses.values.shape, _budget(settings))
-
-
-def _budget(settings: Settings) -> int:
-    return memory.budget(settings.resources.mem, settings.resources.nprocs)
 
 
 def _read_back(settings, analysis, layer, grid, *, tested) -> LayerScores | None:

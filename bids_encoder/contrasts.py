@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder import console
-from bids_encoder.analysis import spare_memory, training_data
 from bids_encoder.bids.derivatives import Analysis, is_done, start_analysis
 from bids_encoder.contrast_results import (
     ALL,
@@ -137,7 +136,7 @@ class _Work:
 
     @cached_property
     def training(self) -> tuple[Responses, Samples]:
-        return training_data(self.lab.settings, self.lab.plan, self.lab.device)
+        return self.lab.data.training
 
     def _refuse_trained(self, store: FeatureStore) -> None:
         """Without BOLD nothing can be fitted again: no picture may have trained the models."""
@@ -181,7 +180,7 @@ class _Work:
             responses,
             part.train,
             settings.encoding.n_folds or MAX_FOLDS,
-            spare_memory(settings, responses),
+            self.lab.data.spare_memory,
             self.lab.device,
         )
 

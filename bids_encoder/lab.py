@@ -12,6 +12,7 @@ from bids_encoder.bids import outputs
 from bids_encoder.bids.derivatives import Analysis, start_analysis
 from bids_encoder.bids.meshes import find_again
 from bids_encoder.bids.written import places_in_words, sidecar_of
+from bids_encoder.data import Data
 from bids_encoder.errors import UsageError
 from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.features.extract import extract
@@ -39,7 +40,7 @@ class Lab:
     device : str
         "cpu" or "cuda".
     saved : SavedModels
-    plan : Plan or None
+    data : Data or None
         Of the analysis whose models these are; None with ``--reuse-models``.
     """
 
@@ -48,7 +49,12 @@ class Lab:
     source: Source
     device: str
     saved: SavedModels
-    plan: Plan | None = None
+    data: Data | None = None
+
+    @property
+    def plan(self) -> Plan | None:
+        """Of the analysis whose models these are; None with ``--reuse-models``."""
+        return self.data and self.data.plan
 
     @property
     def places(self) -> str:

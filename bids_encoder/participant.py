@@ -23,6 +23,7 @@ from bids_encoder.bids.description import add_descriptions, init_dataset
 from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.bids.written import find_analyses
 from bids_encoder.config_file import to_toml
+from bids_encoder.data import Data
 from bids_encoder.executors.batch import check_cluster, executor_of
 from bids_encoder.experiments import check_experiments, check_layers, check_plan, run_experiments
 from bids_encoder.features.external import require_file
@@ -116,13 +117,12 @@ def run_participant(settings: Settings, participant: str) -> str:
             for plan in plans:
                 del warnings[known:]  # those of the plan before
                 named = {**plan.names, "network": source.name}
-                summaries.append(
-                    analyse(settings, datasets, plan, source, device, executor, warnings)
-                )
+                data = Data(settings, plan, device)
+                summaries.append(analyse(settings, datasets, data, source, executor, warnings))
                 write_stimuli_figure(settings.output_dir, named, plan.stimuli)
                 if settings.synthesis.synthesize:
                     saved = models_of(settings, named, source)
-                    lab = Lab(settings, datasets, source, device, saved, plan)
+                    lab = Lab(settings, datasets, source, device, saved, data)
                     summaries += run_experiments(lab)
     _report(settings, participant)
     return "; ".join(summaries)

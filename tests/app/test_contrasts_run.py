@@ -30,7 +30,6 @@ from tiny_dataset import (
     write_features,
 )
 
-from bids_encoder import contrasts as experiment
 from bids_encoder.synthesis.refit import Refit
 
 OPTIONS = ("--participant-label", "01", "--n-permutations", 0, "--no-neural-code")
@@ -141,7 +140,7 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(done, monkeypatch):
     arguments = (tiny.bids, out, "participant", *OPTIONS, "--features", tiny.features)
     monkeypatch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "training_data", None)
+        patch.setattr("bids_encoder.data.measure", None)
         again = run_app(*arguments, "--synthesize", tiny.folder / "contrasts.json")
     assert again.code == 0 and "3 contrasts done before" in again.said
     assert tree(out / "sub-01" / "func") == before

@@ -1,0 +1,134 @@
+"""What the models of a plan learn from: responses, and the samples that they are predicted from."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from bids_encoder import console, memory
+from bids_encoder.bids.written import places_in_words
+from bids_encoder.features.samples import Samples, continuous_samples
+from bids_encoder.grids.grid import Grid
+from bids_encoder.plan import Plan, listed
+from bids_encoder.responses.assemble import Responses
+from bids_encoder.responses.betas import betas_grid, measure_betas
+from bids_encoder.responses.grids import common_grid
+from bids_encoder.responses.measure import Measured, measure
+from bids_encoder.responses.meshes import load_meshes
+from bids_encoder.settings import Settings
+from bids_encoder.similarity import sampled_stimuli
+
+
+class Data:
+    """The data of one plan, measured once: when they are needed first.
+
+    Parameters
+    ----------
+    settings : Settings
+    plan : Plan
+    device : str
+        "cpu" or "cuda".
+    """
+
+    def __init__(self, settings: Settings, plan: Plan, device: str):
+        self.settings = settings
+        self.plan = plan
+        self.device = device
+
+    @property
+    def grid(self) -> Grid:
+        """Where the responses lie."""
+        return self._measured[0]
+
+    @property
+    def measured(self) -> Measured:
+        """Responses to all stimuli, and what else was found on the way."""
+        return self._measured[1]
+
+    @property
+    def responses(self) -> Responses:
+        """Responses to all stimuli, or at all times."""
+        return self.measured.responses
+
+    @cached_property
+    def samples(self) -> Samples:
+        """What was on the screen, a row for each of the responses."""
+        plan, stimuli = self.plan, self.responses.stimuli
+        if stimuli is not None:
+            return Samples(stimuli)
+        return continuous_samples(
+            plan.screen,
+            [info.n_volumes for info in plan.infos],
+            [info.repetition_time for info in plan.infos],
+            [run.start_time for run in plan.runs],
+            self.settings.responses.delays,
+        ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
+
+    @cached_property
+    def held(self) -> np.ndarray:
+        """Which rows are a test set, (n,) bool."""
+        plan = self.plan
+        if plan.test_set is None:
+            return np.zeros(len(self.responses.values), dtype=bool)
+        return plan.test_set.rows(
+            self.responses.stimuli, plan.runs, [cleaning.n_kept for cleaning in plan.cleanings]
+        )
+
+    @cached_property
+    def training(self) -> tuple[Responses, Samples]:
+        """The rows that models learn from."""
+        return self.responses.take(~self.held), self.samples.take(~self.held)
+
+    @property
+    def budget(self) -> int:
+        """Bytes that may be used in all."""
+        resources = self.settings.resources
+        return memory.budget(resources.mem, resources.nprocs)
+
+    @property
+    def spare_memory(self) -> int:
+        """Bytes that a fit may work in."""
+        return memory.fit_budget(*self.responses.values.shape, self.budget)
+
+    @cached_property
+    def _measured(self) -> tuple[Grid, Measured]:
+        with console.stage("responses") as words, console.progress("responses", "runs") as bar:
+            grid, measured = self._measure(bar)
+            n, n_values = measured.responses.values.shape
+            rows = "stimuli" if self.plan.design.kind == "events" else "volumes"
+            names = measured.responses.group_names
+            words += [
+                f"{n} {rows}",
+                f"{n_values} {places_in_words(grid.form)}",
+                f"{len(names)} groups: {listed(names)}",
+            ]
+        return grid, measured
+
+    def _measure(self, on_progress) -> tuple[Grid, Measured]:
+        plan, chosen = self.plan, self.settings.responses
+        how = {
+            "standardize": chosen.standardize,
+            "squares_of": None if plan.test_set is None else plan.test_set.stimuli,
+            "halves_of": sampled_stimuli(self.settings.neural_code, list(plan.stimuli)),
+            "on_progress": on_progress,
+        }
+        meshes = load_meshes(plan.surfaces.measured) if plan.surfaces else None
+        if plan.precomputed:
+            grid = betas_grid(plan.runs, plan.infos, meshes)
+            return grid, measure_betas(plan.runs, plan.presentations, grid, **how)
+        grid = common_grid(plan.runs, plan.infos, meshes)
+        measured = measure(
+            plan.runs,
+            plan.infos,
+            plan.presentations,
+            grid,
+            kind=plan.design.kind,
+            hrf=chosen.hrf,
+            high_pass=chosen.high_pass,
+            cleanings=plan.cleanings,
+            mem_bytes=plan.together_bytes(grid.n_values, self.budget),
+            device=self.device,
+            **how,
+        )
+        return grid, measured
