@@ -78,6 +78,11 @@ def test_no_picture_trains_the_model_that_predicts_it(done):
     assert set().union(*halves) == set(PICTURES)
 
 
+def test_responses_are_measured_once(done):
+    *_, end = done
+    assert len([line for line in end.err.splitlines() if line.startswith("responses ")]) == 1
+
+
 @pytest.mark.parametrize("contrast", ["every", "some", "new"])
 def test_a_synthesized_contrast_is_the_true_one(done, contrast):
     _, out, *_ = done
