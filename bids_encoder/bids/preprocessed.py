@@ -175,9 +175,11 @@ def by_hemisphere(
     if len(sides) < 2 and not one_is_enough:
         [(side, [there, *_])] = sides.items()
         missing = "R" if side == "L" else "L"
+        lacking = there.path.name.replace(f"hemi-{side}", f"hemi-{missing}")
         raise MissingInputError(
             "A run on surfaces has one hemisphere only.",
-            file=there.path.with_name(there.path.name.replace(f"hemi-{side}", f"hemi-{missing}")),
+            # Other names than those of BIDS do not say what the missing file is called.
+            file=there.path.with_name(lacking) if lacking != there.path.name else there.path.parent,
             found=there.path.name,
             expected="one file for each hemisphere",
             remedy="add the file, or analyse one hemisphere of all runs with a --bids-filter-file: "

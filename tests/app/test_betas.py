@@ -27,6 +27,7 @@ from tiny_dataset import (
     SHAPE,
     TASK,
     brain,
+    describe_derivative,
     truth,
     write_json,
 )
@@ -125,11 +126,7 @@ def test_single_trials_are_averaged_and_their_repeats_known(bare, measured, tmp_
 def test_one_image_a_contrast_among_derivatives(bare, measured, sessions_maps, tmp_path, named):
     """As nilearn's save_glm_to_bids and fitlins write them, found by a BIDS filter file."""
     root = tmp_path / "nilearn"
-    write_json(
-        root / "dataset_description.json",
-        {"Name": "glm", "BIDSVersion": "1.10.0", "DatasetType": "derivative",
-         "GeneratedBy": [{"Name": "nilearn"}]},
-    )  # fmt: skip
+    describe_derivative(root, "nilearn")
     for session, maps in sessions_maps.items():
         folder = root / f"sub-01/ses-{session}/func"
         start = FUNC.format(session=session)

@@ -18,7 +18,7 @@ from tiny_betas import (
     shown_in,
     write_table,
 )
-from tiny_dataset import SESSIONS, TASK, brain, truth, write_json
+from tiny_dataset import SESSIONS, TASK, brain, describe_derivative, truth, write_json
 from tiny_meshes import sphere, write_gifti, write_mesh
 from tiny_surfaces import HALF, N, on_vertices, write_cifti
 
@@ -100,11 +100,7 @@ def test_cifti(bare, measured, sessions_maps, tmp_path, form):
 def test_one_file_a_contrast_among_derivatives(bare, measured, sessions_maps, tmp_path, form):
     """As nilearn's save_glm_to_bids writes them for surfaces: hemi- and contrast- in the name."""
     root = tmp_path / "nilearn"
-    write_json(
-        root / "dataset_description.json",
-        {"Name": "glm", "BIDSVersion": "1.10.0", "DatasetType": "derivative",
-         "GeneratedBy": [{"Name": "nilearn"}]},
-    )  # fmt: skip
+    describe_derivative(root, "nilearn")
     for session, maps in sessions_maps.items():
         folder = root / f"sub-01/ses-{session}/func"
         for name, values in zip(shown_in(bare, session), rows(maps), strict=True):
@@ -146,11 +142,7 @@ def test_from_end_to_end(bare, sessions_maps, pairs, pattern, tmp_path, app, no_
     for session, maps in sessions_maps.items():
         save(tmp_path / f"v/sub-01_ses-{session}_task-look_betas.nii.gz", maps)
     prep = tmp_path / "prep"
-    write_json(
-        prep / "dataset_description.json",
-        {"Name": "p", "BIDSVersion": "1.10.0", "DatasetType": "derivative",
-         "GeneratedBy": [{"Name": "fMRIPrep"}]},
-    )  # fmt: skip
+    describe_derivative(prep, "fMRIPrep")
     for side in "LR":
         for kind in ("midthickness", "inflated"):
             write_mesh(prep / f"sub-01/anat/sub-01_hemi-{side}_{kind}.surf.gii", sphere())
@@ -188,6 +180,14 @@ def test_a_hemisphere_that_is_missing(measured, pairs, pattern):
     path = pairs / NAME.format(session="1", hemi="hemi-R_")
     path.unlink()
     refused(measured, MissingInputError, path, "one hemisphere only", betas=pattern)
+
+
+def test_a_hemisphere_of_freesurfer_that_is_missing(measured, sessions_maps, tmp_path):
+    write_gifti(tmp_path / "01/lh.b.gii", on_vertices(rows(sessions_maps["1"]))["L"])
+    refused(
+        measured, MissingInputError, f"{tmp_path / '01'}\n", "one hemisphere only", "lh.b.gii",
+        betas=str(tmp_path / "{subject}/{hemi}.b.gii"),
+    )  # fmt: skip
 
 
 def test_a_contrast_of_one_hemisphere(bare, measured, sessions_maps, tmp_path):

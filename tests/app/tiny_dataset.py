@@ -200,6 +200,13 @@ def write_json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content))
 
 
+def describe_derivative(folder: Path, maker: str) -> None:
+    """Make a folder a derivatives dataset of some program."""
+    made_by = {"GeneratedBy": [{"Name": maker}], "DatasetType": "derivative"}
+    about = {"Name": folder.name, "BIDSVersion": "1.10.0", **made_by}
+    write_json(folder / "dataset_description.json", about)
+
+
 def write_tiny(folder: Path, *, continuous: bool = False) -> Tiny:
     """Two participants, two sessions of one run each, 40 pictures; features and derivatives.
 
@@ -219,11 +226,7 @@ def write_tiny(folder: Path, *, continuous: bool = False) -> Tiny:
     write_json(tiny.bids / f"task-{TASK}_bold.json", {"TaskName": TASK, **timing})
     write_pictures(tiny.bids / "stimuli", names)
     write_features(tiny.features, names, layer_values())
-    made_by = {"GeneratedBy": [{"Name": "fMRIPrep"}], "DatasetType": "derivative"}
-    write_json(
-        tiny.preprocessed / "dataset_description.json",
-        {"Name": "prep", "BIDSVersion": "1.10.0", **made_by},
-    )
+    describe_derivative(tiny.preprocessed, "fMRIPrep")
     for participant in PARTICIPANTS[: 1 if continuous else None]:
         random = np.random.default_rng(int(participant))
         order = random.permutation(len(names)).reshape(len(SESSIONS), -1)
