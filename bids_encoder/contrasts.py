@@ -28,7 +28,6 @@ from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
-from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.contrast_glm import Design, RunContrast, measure_contrasts
 from bids_encoder.settings import Settings
 from bids_encoder.source import Source
@@ -134,10 +133,6 @@ class _Work:
             self._refuse_trained(store)
         return store
 
-    @cached_property
-    def training(self) -> tuple[Responses, Samples]:
-        return self.lab.data.training
-
     def _refuse_trained(self, store: FeatureStore) -> None:
         """Without BOLD nothing can be fitted again: no picture may have trained the models."""
         first = next(iter(self.lab.saved.models.values()))
@@ -151,7 +146,7 @@ class _Work:
     def parts(self, one: ContrastPictures) -> tuple[Part, ...]:
         if self.trained.isdisjoint(one.ids):
             return (Part(one.pictures, np.ones(0, dtype=bool)),)
-        responses, samples = self.training
+        responses, samples = self.lab.data.training
         return make_parts(one.pictures, samples, responses.groups, one.contrast.name)
 
     def synthesize(self, one: ContrastPictures, parts: Sequence[Part]) -> Synthesized:
@@ -173,7 +168,7 @@ class _Work:
         """The models of the analysis, where they have not seen the pictures; else others."""
         if part.train.all():
             return self.lab.saved
-        responses, samples = self.training
+        responses, samples = self.lab.data.training
         settings = self.lab.settings
         return Refit(
             samples,

@@ -203,7 +203,9 @@ def read_fingerprints(path: Path) -> pandas.DataFrame:
 def sidecar_of(path: Path) -> dict:
     """The sidecar of a file, empty where there is none that can be read."""
     try:
-        content = json.loads(path.with_name(f"{path.name.partition('.')[0]}.json").read_text())
+        content = json.loads(
+            path.with_name(f"{path.name.partition('.')[0]}.json").read_text("utf-8")
+        )
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -66,12 +66,15 @@ class Batches:
     extractor : Extractor
     size : int
         Pictures at a time; halved when a GPU's memory does not hold them.
+    ahead : int
+        How many pictures should be prepared in advance, so that no thread waits for some.
     """
 
     def __init__(self, pool: Executor, extractors: Sequence[Extractor], size: int):
         self.extractor = extractors[0]
         self.size = size
         self._pool, self._at_once = pool, len(extractors)
+        self.ahead = size * (self._at_once + 1)
         self._idle: SimpleQueue[Extractor] = SimpleQueue()
         for one in extractors:
             self._idle.put(one)

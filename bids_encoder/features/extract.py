@@ -81,7 +81,7 @@ def extract(
     layout = extractor.layout
     folder = Path(cache_dir) / "features" / layout.key
     write_layout(folder, layout)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         digests = dict(zip(stimuli, pool.map(_digest, stimuli.values()), strict=True))
         by_content = {digests[name]: stimulus for name, stimulus in stimuli.items()}
         wanted = {
@@ -211,7 +211,7 @@ def _pixels(picture: Path | Drawn | None) -> np.ndarray:
 def _picture_features(
     pool: ThreadPoolExecutor, run: Batches, wanted: Sequence[tuple[str, Path | Drawn | None]]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    pictures = _read_ahead(pool, wanted, run.extractor, 2 * run.size)
+    pictures = _read_ahead(pool, wanted, run.extractor, run.ahead)
     for digests, rows in run.compute(_picture_batches(run, pictures)):
         yield from zip(digests, rows.cpu().numpy(), strict=True)
 

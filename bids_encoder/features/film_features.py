@@ -67,7 +67,7 @@ def film_features(
         films.setdefault((one.film, one.fps), {})[name] = one
     means = [_Means(wanted) for wanted in films.values()]
     context = run.extractor.context
-    with _Ahead(_rows(pool, run.extractor, films), 2 * (run.size + context)) as rows:
+    with _Ahead(_rows(pool, run.extractor, films), run.ahead + 2 * context) as rows:
         for computed, values in run.compute(_batches(run, rows)):
             numbers = [row.film for row in computed]
             for number in dict.fromkeys(numbers):
