@@ -8,9 +8,10 @@ pixels, five sessions of BOLD with masks and confounds as fMRIPrep writes them. 
 from its command line, in a process of its own, with AlexNet and random weights (they cost the same
 as trained ones), no region atlas, and whatever options follow `--`. Its functions are timed from
 outside; the time of a stage is exclusive of the stages inside it. The ratio is the whole run over
-what no program could leave out: the network's forward passes, the kernels, and the ridge fits. Set
-OMP_NUM_THREADS to the number of idle cores. On a busy machine the processor's time says more than
-the clock's.
+what no program could leave out: the network's forward passes, the kernels, and the ridge fits. The
+former are timed once more when all is done, one batch after the other on all cores, since the
+program has several in work at once. Set OMP_NUM_THREADS to the number of idle cores. On a busy
+machine the processor's time says more than the clock's.
 """
 
 from __future__ import annotations
@@ -38,31 +39,31 @@ SESSIONS, PICTURES, VOXELS = 5, 1750, 25_000
 PICTURES_PER_RUN, SECONDS_BETWEEN, TR = 70, 4, 1.0
 SPACE = "T1w"
 
-# (stage, module, function): a function is replaced where it is used.
+# (stage, module, function): a function is replaced where it is used. None of them runs in
+# several threads at once.
 TIMED = [
     ("dataset", "participant", "_read"),
     ("network", "participant", "open_source"),
     ("report", "participant", "write_report"),
-    ("features, the rest", "analysis", "_features"),
-    ("forward passes", "features.extract", "activations"),
-    ("reduction of activations", "features.extract", "reduce_activations"),
+    ("features", "analysis", "_features"),
     ("writing features", "features.extract", "write_entry"),
     ("reading features", "features.cache", "CachedFeatures.load"),
     ("kernels", "features.kernels", "linear_kernel"),
     ("reading kernels", "features.kernels", "_read"),
-    ("ridge", "analysis", "fit"),
+    ("ridge", "executors.local", "fit"),
     ("ridge of the p-values", "encoding.null", "fit"),
     ("p-values, the rest", "analysis", "write_inference"),
     ("joint model", "analysis", "write_joint"),
-    ("reading BOLD", "responses.measure", "load_bold"),
-    ("responses", "analysis", "_responses"),
+    ("reading BOLD", "responses.grids", "load_bold"),
+    ("responses", "data", "Data._measure"),
     ("writing", "analysis", "write_statmap"),
     ("writing", "analysis", "write_weights"),
     ("writing", "analysis", "write_summary"),
     ("writing", "inference", "write_statmap"),
     ("similarity", "analysis", "write_neural_code"),
 ]
-BARE = ("forward passes", "kernels", "ridge", "ridge of the p-values")
+FORWARD = "forward passes alone"  # timed apart, one batch after the other
+BARE = (FORWARD, "kernels", "ridge", "ridge of the p-values")
 
 
 def write_dataset(folder: Path, scale: float, seed: int = 0) -> None:
@@ -194,11 +195,7 @@ def measure_here(folder: Path, options: list[str]) -> None:
         importlib.import_module("bids_encoder.parallel")
         importlib.import_module("bids_encoder.participant")
     for stage, module, name in TIMED:
-        owner = importlib.import_module(f"bids_encoder.{module}")
-        *classes, name = name.split(".")
-        for one in classes:
-            owner = getattr(owner, one)
-        clock.time(stage, owner, name)
+        clock.time(stage, *find(module, name))
     code = cli.main(
         [
             str(folder / "raw"), str(folder / "out"), "participant", "-w", str(folder / "work"),
@@ -206,7 +203,37 @@ def measure_here(folder: Path, options: list[str]) -> None:
         ]
     )  # fmt: skip
     clock.book()
-    print(json.dumps({"code": code, "wall": clock.wall, "cpu": clock.cpu, "peak": clock.peak}))
+    n_pictures = len(list((folder / "raw" / "stimuli").rglob("*.png")))
+    found = {"code": code, "wall": clock.wall, "cpu": clock.cpu, "peak": clock.peak}
+    print(json.dumps(found | {"forward": forward_passes(n_pictures)}))
+
+
+def find(module: str, name: str) -> tuple[object, str]:
+    """The module or class that has a function, and its name there."""
+    owner = importlib.import_module(f"bids_encoder.{module}")
+    *classes, name = name.split(".")
+    for one in classes:
+        owner = getattr(owner, one)
+    getattr(owner, name)
+    return owner, name
+
+
+def forward_passes(n_pictures: int) -> tuple[float, float]:
+    """Seconds by the clock and of the processor that nothing but the network takes."""
+    import torch
+
+    from bids_encoder.features.batches import batch_size
+    from bids_encoder.features.extractors import extractor_of
+    from bids_encoder.networks.network import activations
+    from bids_encoder.networks.registry import load_network
+
+    network = load_network("alexnet", untrained=True)
+    size = batch_size(extractor_of(network))
+    batch = torch.randn(size, 3, network.input_size, network.input_size)
+    start = time.perf_counter(), time.process_time()
+    for _ in range(-(-n_pictures // size)):
+        activations(network, batch, lambda output, tap: output)
+    return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
 def report(found: dict) -> None:
@@ -219,7 +246,12 @@ def report(found: dict) -> None:
         print(f"{stage:<26}{seconds}{share:9.1%}{peak[stage] / 1e9:15.2f} GB")
     total = sum(peak.values()) / 1e9
     print(f"{'all':<26}{sum(wall.values()):8.1f} s{sum(cpu.values()):11.1f} s{total:24.2f} GB")
-    ratios = [sum(t.values()) / sum(t.get(s, 0) for s in BARE) for t in (wall, cpu)]
+    alone = dict(zip(("wall", "cpu"), found["forward"], strict=True))
+    print(f"{FORWARD:<26}{alone['wall']:8.1f} s{alone['cpu']:11.1f} s")
+    ratios = [
+        sum(t.values()) / (alone[kind] + sum(t.get(s, 0) for s in BARE))
+        for kind, t in (("wall", wall), ("cpu", cpu))
+    ]
     print(
         "whole run / (forward passes + kernels + ridge): {:.2f} by the clock, {:.2f} by the "
         "processor".format(*ratios)
