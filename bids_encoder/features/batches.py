@@ -133,13 +133,19 @@ class Batches:
         rows = []
         start = 0
         while start < len(tensors) - around:
-            batch = torch.stack(list(tensors[start : start + self.size + around]))
+            size = self.size
+            part = list(tensors[start : start + size + around])
+            n = len(part) - around
+            if not around:
+                # The last bits of a product depend on its shape: what is computed together with
+                # a picture must not, so that a run that was stopped goes on as if it had not been.
+                part += part[-1:] * (size - n)
             try:
-                rows.append(extractor.compute(batch))
+                rows.append(extractor.compute(torch.stack(part))[:n])
             except torch.OutOfMemoryError:
                 self._halve()
                 continue
-            start += len(batch) - around
+            start += n
         return torch.cat(rows)
 
     def _halve(self) -> None:

@@ -21,6 +21,7 @@ from bids_encoder.features.reduction import plan_reduction, reduce_activations
 from bids_encoder.networks.layers import resolve_taps
 from bids_encoder.networks.network import Network, activations
 from bids_encoder.networks.preprocess import Preprocess
+from bids_encoder.networks.registry import load_network
 from bids_encoder.networks.weights import checksum
 from bids_encoder.stimuli.images import BLANK, read_image
 
@@ -80,6 +81,17 @@ def test_features_are_those_of_each_picture(network, pictures, tmp_path, batch_s
         assert features.layer == layer and features.stimuli == store.stimuli
         assert features.values.dtype == np.float32
         np.testing.assert_allclose(features.values, [e[layer] for e in expected], atol=1e-6)
+
+
+def test_features_do_not_depend_on_what_is_computed_with_them(pictures, tmp_path):
+    network = load_network("alexnet", untrained=True)  # full layers: products of all pictures
+    some = {name: pictures[name] for name in ("a.png", "b.png", "d.png", "e.png", "f.png")}
+    together = extract(network, some, cache_dir=tmp_path / "all")
+    for name, path in some.items():
+        alone = extract(network, {name: path}, cache_dir=tmp_path / "alone" / name)
+        for layer in ("conv1", "fc6", "fc7"):
+            expected = together.load(layer, [name]).values
+            np.testing.assert_array_equal(alone.load(layer).values, expected)
 
 
 def test_some_stimuli_in_another_order(network, pictures, tmp_path):
@@ -246,7 +258,7 @@ def test_batch_is_halved_when_memory_runs_out(network, pictures, tmp_path, monke
     monkeypatch.setattr(extractors, "activations", small_memory)
     monkeypatch.setattr(batches, "_MOST_AT_ONCE", 1)  # as on a GPU
     store = extract(network, pictures, cache_dir=tmp_path / "2", batch_size=5)
-    assert sizes == [5, 2, 2, 1, 2]  # halved once, and kept
+    assert sizes == [5, 2, 2, 2, 2]  # halved once, and kept; the last of five has company
     assert "2 pictures at a time" in caplog.text
     np.testing.assert_allclose(store.load("conv2").values, expected, atol=1e-6)
 

@@ -66,7 +66,8 @@ def test_means_over_stretches(film, tmp_path, batch_size):
 def test_frames_are_computed_once_however_often_they_are_sampled(film, tmp_path):
     extractor = Levels()
     wanted = segments(film, (0, 40), (20, 60), (59, 60), fps=60.0)
-    store = extract(extractor, wanted, cache_dir=tmp_path, batch_size=4)
+    # Of 15 frames, so that no batch is filled up.
+    store = extract(extractor, wanted, cache_dir=tmp_path, batch_size=5)
     assert sorted(extractor.computed) == LEVELS[:15]  # 4 samples each
     expected = [np.mean(np.repeat(LEVELS, 4)[a:b]) for a, b in ((0, 40), (20, 60), (59, 60))]
     np.testing.assert_allclose(store.load("level").values[:, 0], expected, rtol=1e-6)
@@ -82,7 +83,10 @@ def test_what_is_kept_is_not_computed_again(film, tmp_path):
     extract(Levels(), segments(film, (0, 10), (20, 30)), cache_dir=tmp_path)
     extractor, seen = Levels(), []
     wanted = segments(film, (0, 10), (10, 20), (20, 30))
-    extract(extractor, wanted, cache_dir=tmp_path, on_progress=lambda *a: seen.append(a))
+    extract(
+        extractor, wanted, cache_dir=tmp_path, batch_size=5,
+        on_progress=lambda *a: seen.append(a),
+    )  # fmt: skip
     assert sorted(extractor.computed) == LEVELS[10:20]
     assert seen == [(2, 3), (3, 3)]
 
