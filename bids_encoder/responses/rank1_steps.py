@@ -53,7 +53,7 @@ class ShapeSystem:
         def tensor(array: np.ndarray) -> torch.Tensor:
             return torch.tensor(array, dtype=torch.float64, device=device)
 
-        self.mean, self._direction = tensor(prior.mean), tensor(prior.direction)
+        self.mean = tensor(prior.mean)
         self._precision = tensor(prior.precision)
         # Orthonormal columns, all orthogonal to the direction.
         whole = np.linalg.svd(prior.direction[None])[2]
