@@ -53,7 +53,7 @@ from bids_encoder.summary import (
 
 logger = logging.getLogger(__name__)
 
-_LAYER_MAPS = ("r2", "r", "penalty")
+_LAYER_MAPS = ("r2", "r", "penalty")  # that a fit makes
 _TEST_MAPS = ("test_r2", "test_r")
 _MAPS = ("mask", "boldref", "bestlayer", "slope")  # of all layers together
 _MAPS_OF_SOME = ("pc1", "noiseceiling")  # likewise, where the data have one
@@ -161,10 +161,14 @@ def analyse(
 
 def _maps_are_done(plan: Plan, analysis: Analysis, layers: Sequence[str]) -> bool:
     """Whether all maps are there still: somebody may have removed or damaged one."""
-    always = (*_MAPS, *(["hrfpeak"] if plan.runs_together else []))
+    always = (*_MAPS, *(["hrf", "hrfpeak"] if plan.runs_together else []))
     return (
         all(is_done(analysis, kind) for kind in always)
-        and all(is_done(analysis, kind, layer=layer) for kind in _LAYER_MAPS for layer in layers)
+        and all(
+            is_done(analysis, kind, layer=layer)
+            for kind in (*_LAYER_MAPS, "fingerprint_map")
+            for layer in layers
+        )
         and not any(is_torn(analysis, kind) for kind in _MAPS_OF_SOME)
         and not any(
             is_torn(analysis, kind, layer=layer)

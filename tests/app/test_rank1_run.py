@@ -38,6 +38,9 @@ def test_peak_maps_are_written_and_right(tiny, app, tmp_path):
     (out / f"{STEM}_stat-hrfpeak_desc-analysis_statmap.json").unlink()
     assert "all is there already" not in app(*base).said
     assert (out / f"{STEM}_stat-hrfpeak_desc-analysis_statmap.json").exists()
+    (out / f"{STEM}_desc-analysis_hrf.h5").unlink()
+    assert app(*base).code == 0
+    assert (out / f"{STEM}_desc-analysis_hrf.h5").exists()
 
 
 def test_the_plan_counts_the_memory_of_all_runs(tiny, app, tmp_path):

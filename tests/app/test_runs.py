@@ -542,6 +542,7 @@ def test_a_killed_run_is_taken_up_where_it_ended(tiny, app, tmp_path, no_page, m
     "name",
     [
         "stat-r_desc-features+middle_statmap.nii.gz",
+        "stat-fingerprint_desc-features+early_statmap.nii.gz",
         "stat-slope_desc-features_statmap.nii.gz",
         "desc-features+bestlayer_dseg.tsv",
         "desc-analysis_mask.nii.gz",
