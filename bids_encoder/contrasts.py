@@ -22,9 +22,10 @@ from bids_encoder.contrast_results import (
     write_contrast,
     write_measured,
 )
+from bids_encoder.data import held_out, samples_of
 from bids_encoder.encoding.folds import MAX_FOLDS
 from bids_encoder.errors import UsageError
-from bids_encoder.features.samples import Samples, continuous_samples
+from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
@@ -277,23 +278,11 @@ def _say_how_measured(
 def _samples(settings: Settings, plan: Plan) -> tuple[Samples, np.ndarray]:
     """What the rows that models learn from will show, from tables alone, and their groups."""
     groups = plan.grouping.groups
+    names = None
     if plan.design.kind == "events":
         names = tuple(dict.fromkeys(p.stimulus for run in plan.presentations for p in run))
-        samples = Samples(names)
-    else:
-        names = None
-        samples = continuous_samples(
-            plan.screen,
-            [info.n_volumes for info in plan.infos],
-            [info.repetition_time for info in plan.infos],
-            [run.start_time for run in plan.runs],
-            settings.responses.delays,
-        ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
-    if plan.test_set is None:
-        return samples, groups
-    n_rows = [cleaning.n_kept for cleaning in plan.cleanings]
-    training = ~plan.test_set.rows(names, plan.runs, n_rows)
-    return samples.take(training), groups[training]
+    training = ~held_out(plan, names, len(groups))
+    return samples_of(settings, plan, names).take(training), groups[training]
 
 
 def _begin(lab: Lab, one: ContrastPictures, files: Mapping[str, Path]) -> Analysis:

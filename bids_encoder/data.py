@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,27 @@ from bids_encoder.responses.measure import Measured, measure
 from bids_encoder.responses.meshes import load_meshes
 from bids_encoder.settings import Settings
 from bids_encoder.similarity import sampled_stimuli
+
+
+def samples_of(settings: Settings, plan: Plan, stimuli: Sequence[str] | None) -> Samples:
+    """What was on the screen, a row for each response: to the stimuli, or (None) at all times."""
+    if stimuli is not None:
+        return Samples(tuple(stimuli))
+    return continuous_samples(
+        plan.screen,
+        [info.n_volumes for info in plan.infos],
+        [info.repetition_time for info in plan.infos],
+        [run.start_time for run in plan.runs],
+        settings.responses.delays,
+    ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
+
+
+def held_out(plan: Plan, stimuli: Sequence[str] | None, n_rows: int) -> np.ndarray:
+    """Which rows are a test set, (n,) bool; `stimuli` as for `samples_of`."""
+    if plan.test_set is None:
+        return np.zeros(n_rows, dtype=bool)
+    n_kept = [cleaning.n_kept for cleaning in plan.cleanings]
+    return plan.test_set.rows(stimuli, plan.runs, n_kept)
 
 
 class Data:
@@ -54,26 +76,12 @@ class Data:
     @cached_property
     def samples(self) -> Samples:
         """What was on the screen, a row for each of the responses."""
-        plan, stimuli = self.plan, self.responses.stimuli
-        if stimuli is not None:
-            return Samples(stimuli)
-        return continuous_samples(
-            plan.screen,
-            [info.n_volumes for info in plan.infos],
-            [info.repetition_time for info in plan.infos],
-            [run.start_time for run in plan.runs],
-            self.settings.responses.delays,
-        ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
+        return samples_of(self.settings, self.plan, self.responses.stimuli)
 
     @cached_property
     def held(self) -> np.ndarray:
         """Which rows are a test set, (n,) bool."""
-        plan = self.plan
-        if plan.test_set is None:
-            return np.zeros(len(self.responses.values), dtype=bool)
-        return plan.test_set.rows(
-            self.responses.stimuli, plan.runs, [cleaning.n_kept for cleaning in plan.cleanings]
-        )
+        return held_out(self.plan, self.responses.stimuli, len(self.responses.values))
 
     @cached_property
     def training(self) -> tuple[Responses, Samples]:

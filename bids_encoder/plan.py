@@ -30,8 +30,6 @@ from bids_encoder.stimuli.films import Film
 from bids_encoder.stimuli.segments import Segment
 from bids_encoder.testset import TestSet
 
-# What a place is called that has a value.
-
 
 @dataclass(frozen=True)
 class Plan:

@@ -97,6 +97,8 @@ def extract(
         deque(pool.map(lambda item: _check(item[1]), pictures), maxlen=0)
         report = on_progress or (lambda done, total: None)
         report(done, total)
+        if not wanted:  # no threads, no replicas of the network
+            return CachedFeatures(folder, layout, digests)
         segments = {d: one for d, one in wanted.items() if isinstance(one, Segment)}
         with batches_of(extractor, batch_size) as run:
             found = _picture_features(pool, run, pictures)

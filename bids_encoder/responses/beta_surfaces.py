@@ -15,12 +15,17 @@ from bids_encoder.grids.parts import PartsGrid
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.responses.beta_files import Layout
 from bids_encoder.responses.gifti import maps, summarize
-from bids_encoder.responses.surfaces import GEOMETRY, cifti_axes, cifti_values, open_cifti, varies
+from bids_encoder.responses.surfaces import (
+    GEOMETRY,
+    axes_in_words,
+    cifti_axes,
+    cifti_values,
+    open_cifti,
+    varies,
+)
 
 if TYPE_CHECKING:
     from bids_encoder.bids.records import Betas
-
-_REMEDY = "give a narrower path or filter, or convert the file"
 
 
 def describe_surface_maps(betas: Betas) -> Layout:
@@ -99,8 +104,7 @@ def _describe_cifti(path: Path, *, single: bool) -> Layout:
     if kinds not in ((ScalarAxis, BrainModelAxis), (SeriesAxis, BrainModelAxis)) or (
         single and len(axes[0]) != 1
     ):
-        names = " × ".join(f"{len(a)} {type(a).__name__.removesuffix('Axis')}" for a in axes)
-        raise _no_maps(path, "axes", names, single=single)
+        raise _no_maps(path, "axes", axes_in_words(axes), single=single)
     frame = CiftiGrid.of(axes[1])
     return Layout((frame.n_values,), len(axes[0]), None, frame=frame)
 
@@ -128,5 +132,5 @@ def _no_maps(path: Path, place: str, found: str, *, single: bool) -> DataError:
         place=place,
         found=found,
         expected="one map" if single else "one map for each trial, all equally long",
-        remedy=_REMEDY,
+        remedy="give a narrower path or filter, or convert the file",
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import nibabel as nib
 import numpy as np
 
+from bids_encoder.bids.written import places_in_words
 from bids_encoder.errors import BidsEncoderError, DataError
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
@@ -103,7 +104,7 @@ def betas_grid(
     frame = infos[0].frame
     if any(run.mask is not None for run in runs):
         return VolumeGrid(common_mask(runs, infos))
-    places, inside = "voxels" if frame is None else "vertices", np.ones(infos[0].shape, dtype=bool)
+    places, inside = places_in_words(runs[0].form), np.ones(infos[0].shape, dtype=bool)
     used: dict[tuple[Path, ...], list[int]] = {}
     for run in runs:
         used.setdefault(run.betas.images, []).extend(run.betas.maps)

@@ -172,8 +172,8 @@ class RunSystem:
         right = (cross.mT @ amplitudes)[..., 0]
         # How the normal equations of the amplitudes change with the shape (v, K, B).
         change = (amplitudes * shape[:, None]).flatten(1) @ self._change
-        half = _solve(root, change.reshape(cross.shape) - cross)
-        return Given(explained, right, left, half.mT @ half, amplitudes[..., 0])
+        following = _solve(root, change.reshape(cross.shape) - cross)
+        return Given(explained, right, left, following.mT @ following, amplitudes[..., 0])
 
     def final(self, shape: torch.Tensor, cross: torch.Tensor, given: Given) -> torch.Tensor:
         """Amplitudes (v, K) as they go out: those given, or by separate regressions.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nibabel
@@ -167,16 +167,20 @@ def cifti_axes(image: nibabel.Cifti2Image, path: Path) -> list:
         raise _damaged(path, error) from error
 
 
+def axes_in_words(axes: Sequence) -> str:
+    """What `cifti_axes` found, for messages."""
+    return " × ".join(f"{len(axis)} {type(axis).__name__.removesuffix('Axis')}" for axis in axes)
+
+
 def _series_axes(image: nibabel.Cifti2Image, path: Path) -> tuple[SeriesAxis, CiftiGrid]:
     axes = cifti_axes(image, path)
     kinds = tuple(type(axis) for axis in axes)
     if kinds != (SeriesAxis, BrainModelAxis) or len(axes[0]) < 2:
-        names = " × ".join(f"{len(a)} {type(a).__name__.removesuffix('Axis')}" for a in axes)
         raise DataError(
             "This CIFTI file is not a dense series of BOLD.",
             file=path,
             place="axes",
-            found=names,
+            found=axes_in_words(axes),
             expected="at least two volumes (Series) × grayordinates (BrainModel)",
             remedy=_ANOTHER,
         )
