@@ -52,11 +52,10 @@ def simulate(seed: int, options: argparse.Namespace, rho: float, block: int) -> 
         kernels,
         responses[:, chosen],
         folds,
-        score=options.score,
         n_permutations=options.permutations,
         block=block,
         seed=seed,
-    )
+    ).highest(options.score)
     return p_values(np.max([getattr(f, options.score) for f in fits], axis=0), null)
 
 

@@ -83,7 +83,7 @@ def write_inference(
             mem_bytes=mem_bytes,
             device=device,
             seed=chosen.permutation_seed,
-        )
+        ).highest()
         p = p_values(highest, null)
         q = false_discovery_rate(p)
         passed = int(np.count_nonzero(q <= chosen.fdr))

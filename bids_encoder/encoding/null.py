@@ -21,6 +21,7 @@ continuous designs, whose noise is autocorrelated, whole blocks of neighbouring 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +32,32 @@ from bids_encoder.encoding.ridge import PENALTIES, fit
 
 N_VOXELS = 14
 N_PERMUTATIONS = 100_000
+
+
+@dataclass(frozen=True)
+class Null:
+    """Scores of L layers for B permutations, in the order in which they were drawn.
+
+    Attributes
+    ----------
+    r2, r : (L, B) float32
+        As in `Fit`, of permuted responses. A column is one permutation of one voxel's responses,
+        the same for all layers, so that whatever is made of a voxel's scores over layers (the
+        highest, its place, a slope) has its null here.
+    voxel : (B,) int
+        Whose responses were permuted: the column of `responses`.
+    """
+
+    r2: np.ndarray
+    r: np.ndarray
+    voxel: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.voxel)
+
+    def highest(self, score: str = "r2") -> np.ndarray:
+        """T = max over layers of the score ("r2" or "r"), (B,)."""
+        return getattr(self, score).max(axis=0)
 
 
 def spread_voxels(valid: np.ndarray, count: int = N_VOXELS) -> np.ndarray:
@@ -83,7 +110,6 @@ def null_distribution(
     responses: np.ndarray,
     folds: Sequence[Fold],
     *,
-    score: str = "r2",
     n_permutations: int = N_PERMUTATIONS,
     block: int = 1,
     penalties: np.ndarray = PENALTIES,
@@ -91,8 +117,8 @@ def null_distribution(
     mem_bytes: int | None = None,
     device: str = "cpu",
     seed: int = 0,
-) -> np.ndarray:
-    """Values of T = max over layers of the score of permuted responses.
+) -> Null:
+    """Scores of permuted responses, of every layer.
 
     Parameters
     ----------
@@ -101,7 +127,6 @@ def null_distribution(
     responses : (n, v) array
         The responses of a few voxels (see `spread_voxels`), finite and not constant.
     folds : sequence of Fold
-    score : "r2" or "r"
     n_permutations : int
         In all: they are shared out among the voxels.
     block : int
@@ -113,46 +138,38 @@ def null_distribution(
 
     Returns
     -------
-    (n_permutations,) float32 array
-        In rising order.
+    Null
     """
     n, n_voxels = responses.shape
     rng = np.random.default_rng(seed)
     memory = mem_bytes or DEFAULT_MEMORY
+    voxel = np.arange(n_permutations) % n_voxels
     # Orders, permuted responses and the fit's own copies: about 32 bytes a value. Whole tiles, or
     # the random numbers, and the last bits of the fits, would depend on the memory.
     batch = max(memory // (64 * n) // TILE, 1) * TILE
-    found = []
+    found = np.empty((2, len(kernels), n_permutations), dtype=np.float32)
     for first in range(0, n_permutations, batch):
+        columns = slice(first, first + batch)
         parts = []
         for start in range(first, min(first + batch, n_permutations), TILE):
-            numbers = np.arange(start, min(start + TILE, n_permutations))
-            orders = permutations(folds, len(numbers), block=block, rng=rng)
-            parts.append(responses[orders, numbers[None] % n_voxels])
+            some = voxel[start : min(start + TILE, first + batch)]
+            orders = permutations(folds, len(some), block=block, rng=rng)
+            parts.append(responses[orders, some])
         permuted = np.concatenate(parts, axis=1)
-        found.append(
-            np.max(
-                [
-                    getattr(
-                        fit(
-                            None,
-                            permuted,
-                            folds,
-                            kernel=kernel,
-                            penalties=penalties,
-                            nested=nested,
-                            keep_weights=False,
-                            mem_bytes=memory // 2,
-                            device=device,
-                        ),
-                        score,
-                    )
-                    for kernel in kernels
-                ],
-                axis=0,
+        for layer, kernel in enumerate(kernels):
+            fitted = fit(
+                None,
+                permuted,
+                folds,
+                kernel=kernel,
+                penalties=penalties,
+                nested=nested,
+                keep_weights=False,
+                mem_bytes=memory // 2,
+                device=device,
             )
-        )
-    return np.sort(np.concatenate(found))
+            found[:, layer, columns] = fitted.r2, fitted.r
+    return Null(r2=found[0], r=found[1], voxel=voxel)
 
 
 def p_values(statistic: np.ndarray, null: np.ndarray) -> np.ndarray:
@@ -163,9 +180,8 @@ def p_values(statistic: np.ndarray, null: np.ndarray) -> np.ndarray:
     statistic : (V,) array
         NaN gives NaN.
     null : (B,) array
-        In rising order.
     """
-    statistic = np.asarray(statistic)
+    statistic, null = np.asarray(statistic), np.sort(null)
     above = len(null) - np.searchsorted(null, statistic, side="left")
     return np.where(np.isnan(statistic), np.nan, (1 + above) / (1 + len(null)))
 

@@ -87,8 +87,8 @@ def test_p_values_of_noise_are_uniform(score):
     for seed in range(4):
         kernels, responses = make_noise(seed, 300)
         null = null_distribution(
-            kernels, responses[:, :14], FOLDS, score=score, n_permutations=1500, seed=seed
-        )
+            kernels, responses[:, :14], FOLDS, n_permutations=1500, seed=seed
+        ).highest(score)
         assert len(null) == 1500
         p = p_values(statistic(kernels, responses, score), null)
         assert false_discovery_rate(p).min() > 0.01
@@ -104,7 +104,7 @@ def test_signal_passes():
     _, responses = make_noise(0, 300)
     responses[:, :30] += features @ rng.standard_normal((20, 30)) / 2
     kernels = [linear_kernel(features), linear_kernel(rng.standard_normal((60, 100)))]
-    null = null_distribution(kernels, responses[:, ::20], FOLDS, n_permutations=3000)
+    null = null_distribution(kernels, responses[:, ::20], FOLDS, n_permutations=3000).highest()
     passed = false_discovery_rate(p_values(statistic(kernels, responses, "r2"), null)) <= 0.01
     assert passed[:30].mean() > 0.8
     assert passed[30:].mean() < 0.02
@@ -113,7 +113,8 @@ def test_signal_passes():
 def test_the_seed_decides():
     kernels, responses = make_noise(0, 5)
     one, same, other = (
-        null_distribution(kernels, responses, FOLDS, n_permutations=50, seed=s) for s in (1, 1, 2)
+        null_distribution(kernels, responses, FOLDS, n_permutations=50, seed=s).r2
+        for s in (1, 1, 2)
     )
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
@@ -127,6 +128,19 @@ def test_memory_does_not_change_a_bit(monkeypatch):
         null_distribution(kernels, responses, FOLDS, n_permutations=250, mem_bytes=m)
         for m in (1, None)
     )
-    assert little.shape == (250,)
-    assert (np.diff(little) >= 0).all()
-    assert little.tobytes() == much.tobytes()
+    assert little.r2.shape == little.r.shape == (2, 250)
+    assert little.r2.tobytes() == much.r2.tobytes()
+    assert little.r.tobytes() == much.r.tobytes()
+
+
+def test_the_null_keeps_every_layer_and_whose_responses_were_permuted():
+    kernels, responses = make_noise(0, 5)
+    null = null_distribution(kernels, responses, FOLDS, n_permutations=12, seed=3)
+    assert len(null) == 12
+    np.testing.assert_array_equal(null.voxel, np.arange(12) % 5)
+    orders = permutations(FOLDS, 12, rng=np.random.default_rng(3))
+    fits = [fit(None, responses[orders, null.voxel], FOLDS, kernel=k) for k in kernels]
+    for layer, expected in enumerate(fits):
+        np.testing.assert_allclose(null.r2[layer], expected.r2, atol=1e-6)
+        np.testing.assert_allclose(null.r[layer], expected.r, atol=1e-6)
+    np.testing.assert_array_equal(null.highest("r"), null.r.max(0))
