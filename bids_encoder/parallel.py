@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import threading
 import time
 import traceback
-from collections.abc import Iterator
-from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, connection, get_context, parent_process
 
 from bids_encoder import console
 from bids_encoder.errors import BidsEncoderError, ParticipantError
@@ -20,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells have it
 TERMINATED = 128 + signal.SIGTERM
+GRACE = 5.0  # seconds that a worker has to clean up when its parent is gone
 
 
 class Terminated(KeyboardInterrupt):
@@ -81,7 +85,7 @@ def _participants(settings: Settings, labels: list[str]) -> Iterator[Outcome]:
 
     several = settings.resources.nprocs > 1 and settings.cluster.executor != "local"
     if several and len(labels) > 1:
-        yield from _in_pool(settings, labels, is_last)
+        yield from _in_processes(settings, labels, is_last)
         return
     settings = replace(settings, resources=replace(settings.resources, nprocs=1))
     for number, label in enumerate(labels, start=1):
@@ -92,42 +96,92 @@ def _participants(settings: Settings, labels: list[str]) -> Iterator[Outcome]:
             return
 
 
-def _in_pool(settings: Settings, labels: list[str], is_last) -> Iterator[Outcome]:
-    # Spawned, not forked: forked children deadlock in the numerical libraries' threads.
+def _in_processes(settings: Settings, labels: list[str], is_last) -> Iterator[Outcome]:
+    """Several participants at once, each in a process that takes nobody with it when it dies.
+
+    A participant whose process was killed, most likely for want of memory, is begun anew when
+    the others are through and the machine is its own; killed once more, it has failed.
+    """
     n_processes = min(settings.resources.nprocs, len(labels))
     # Memory is shared out among as many as there really are.
     settings = replace(settings, resources=replace(settings.resources, nprocs=n_processes))
-    pool = ProcessPoolExecutor(
-        n_processes,
-        mp_context=get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(settings.flow.verbose,),
-    )
-    futures = {pool.submit(_attempt_in_pool, settings, label): f"sub-{label}" for label in labels}
-    try:
-        for future in as_completed(futures):
-            name = futures[future]
-            try:
-                outcome = future.result()
-            except CancelledError:
-                outcome = Outcome(name, None)
-            except BrokenProcessPool:
-                outcome = Outcome(
-                    name,
-                    ParticipantError.exit_code,
-                    "its process was killed, most likely for want of memory: "
-                    "use a smaller --nprocs or --mem",
-                )
+    killed: list[str] = []
+    stopped = False
+    for label, outcome in _wave(settings, labels, n_processes, is_last):
+        if outcome is None:
+            killed.append(label)
+            logger.warning(
+                f"sub-{label}: its process was killed, most likely for want of memory; the others "
+                "go on, and it is begun anew after them, alone"
+            )
+        else:
+            stopped |= is_last(outcome)
             yield outcome
-            if is_last(outcome):
-                for other in futures:
-                    other.cancel()
+    again = [] if stopped else killed
+    for label, outcome in _wave(settings, again, 1, is_last):
+        yield outcome or _was_killed(label, "twice, the second time alone")
+    for label in killed[len(again) :]:
+        yield _was_killed(label, "")
+
+
+def _was_killed(label: str, how_often: str) -> Outcome:
+    return Outcome(
+        f"sub-{label}",
+        ParticipantError.exit_code,
+        f"its process was killed {how_often}".strip() + ", most likely for want of memory: "
+        "use a smaller --nprocs or --mem",
+    )
+
+
+def _wave(
+    settings: Settings, labels: Sequence[str], n_processes: int, is_last
+) -> Iterator[tuple[str, Outcome | None]]:
+    """Try each participant once; None where its process was killed."""
+    waiting = deque(labels)
+    free = [_process(settings) for _ in range(min(n_processes, len(labels)))]
+    running: dict[Future, tuple[ProcessPoolExecutor, str]] = {}
+    try:
+        while waiting or running:
+            while waiting and free:
+                pool, label = free.pop(), waiting.popleft()
+                try:
+                    future = pool.submit(_attempt_in_process, settings, label)
+                except BrokenProcessPool:  # killed while it had nothing to do
+                    pool.shutdown()
+                    free.append(_process(settings))
+                    waiting.appendleft(label)
+                    continue
+                running[future] = (pool, label)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                pool, label = running.pop(future)
+                try:
+                    outcome = future.result()
+                except BrokenProcessPool:
+                    pool.shutdown()
+                    pool, outcome = _process(settings), None
+                free.append(pool)
+                yield label, outcome
+                if outcome is not None and is_last(outcome):
+                    yield from ((other, Outcome(f"sub-{other}", None)) for other in waiting)
+                    waiting.clear()
     except BaseException:  # Ctrl-C, or a signal to this process alone
         for process in active_children():
             process.terminate()
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        for pool in (*free, *(pool for pool, _ in running.values())):
+            pool.shutdown(cancel_futures=True)
+
+
+def _process(settings: Settings) -> ProcessPoolExecutor:
+    """One process, which begins when it is given work."""
+    # Spawned, not forked: forked children deadlock in the numerical libraries' threads.
+    return ProcessPoolExecutor(
+        1,
+        mp_context=get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(settings.flow.verbose,),
+    )
 
 
 def _start_worker(verbose: int) -> None:
@@ -135,9 +189,18 @@ def _start_worker(verbose: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.start_logging(verbose)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _attempt_in_pool(settings: Settings, label: str) -> Outcome:
+def _end_with_parent() -> None:
+    """Wait until the parent is no more, killed perhaps, and end this process then."""
+    connection.wait([parent_process().sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)  # so that half-written files are taken away
+    time.sleep(GRACE)
+    os._exit(TERMINATED)
+
+
+def _attempt_in_process(settings: Settings, label: str) -> Outcome:
     console.start_logging(settings.flow.verbose, prefix=f"[sub-{label}]")
     return _attempt(settings, label, prefix="")
 
