@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -12,6 +14,7 @@ from typing import Any
 
 import bids_encoder
 from bids_encoder.errors import MissingInputError, UsageError
+from bids_encoder.executors.batch_cluster import batch_cluster, secured
 from bids_encoder.executors.local import Local
 from bids_encoder.executors.problem import Executor
 from bids_encoder.settings import SECTIONS, Settings
@@ -62,8 +65,16 @@ def check_cluster(settings: Settings) -> None:
             remedy="give --executor slurm (or sge, pbs, lsf)",
         )
     if chosen.executor in BATCH_SYSTEMS:
-        _cluster_class(chosen.executor)
         read_options(chosen.executor, chosen.executor_options)
+        command = shlex.split(_cluster_class(chosen.executor).job_cls.submit_command)[0]
+        if shutil.which(command) is None:
+            raise MissingInputError(
+                "The batch system's command for new jobs is not on this machine.",
+                place=f"--executor {chosen.executor}",
+                found=f"no {command} on the PATH",
+                remedy="start the program where jobs can be submitted from (in a container, that "
+                "command must be inside it), or leave --executor out",
+            )
     elif chosen.executor == "dask":
         _require("distributed", chosen.executor)
 
@@ -86,27 +97,18 @@ def started(settings: Settings) -> Iterator[Settings]:
     if chosen.executor == "dask":
         yield settings
         return
-    threads = _threads(settings)
-    options = job_options(settings, threads)
-    try:
-        cluster = _cluster_class(chosen.executor)(**options)
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        raise UsageError(
-            f"The cluster cannot be started through {chosen.executor}.",
-            place="--executor-options",
-            found=str(error),
-        ) from error
-    with cluster:
-        # Adaptive, so that jobs that end or are killed are replaced.
-        cluster.adapt(minimum_jobs=chosen.n_workers, maximum_jobs=chosen.n_workers)
-        logger.info(
-            f"{chosen.executor}: {chosen.n_workers} jobs with {options['cores']} cores and "
-            f"{options['memory']} each are asked for"
-        )
-        address = cluster.scheduler_address
+    options = job_options(settings, _threads(settings))
+    logger.info(
+        f"{chosen.executor}: {chosen.n_workers} jobs with {options['cores']} cores and "
+        f"{options['memory']} each are asked for"
+    )
+    kind, work_dir = _cluster_class(chosen.executor), Path(settings.resources.work_dir)
+    with batch_cluster(kind, options, chosen.n_workers, work_dir) as scheduler_file:
         yield replace(
             settings,
-            cluster=replace(chosen, executor="dask", dask_scheduler=address, executor_options=()),
+            cluster=replace(
+                chosen, executor="dask", dask_scheduler=str(scheduler_file), executor_options=()
+            ),
         )
 
 
@@ -145,7 +147,12 @@ def _connect(address: str) -> Any:
 
     try:
         if Path(address).is_file():
-            return Client(scheduler_file=address, timeout=CONNECT, set_as_default=False)
+            # A scheduler of ours has its certificate beside; others are as Dask's configuration
+            # says (distributed.comm.tls).
+            security = secured(Path(address).parent)
+            return Client(
+                scheduler_file=address, timeout=CONNECT, set_as_default=False, security=security
+            )
         return Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:  # a TimeoutError is an OSError
         raise UsageError(
@@ -187,8 +194,9 @@ def job_options(settings: Settings, threads: int) -> dict[str, Any]:
         "export OMP_WAIT_POLICY=PASSIVE",
         *(f"export {name}_NUM_THREADS={threads}" for name in ("OMP", "OPENBLAS", "MKL")),
     ]
-    # Each in its own place: several drivers may run on one machine.
-    options["scheduler_options"] = {"dashboard_address": ":0"}
+    # Each in its own place: several drivers may run on one machine. The pages that Dask shows of
+    # itself have no lock on the door: nobody on another machine sees them.
+    options["scheduler_options"] = {"dashboard_address": "127.0.0.1:0"}
     return options
 
 
