@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from bids_encoder import __version__, settings
 from bids_encoder.config_file import read_toml
 from bids_encoder.environment import prepare
-from bids_encoder.errors import BidsEncoderError, MissingInputError, UsageError
+from bids_encoder.errors import BidsEncoderError, MissingInputError, UsageError, file_trouble
 from bids_encoder.settings import SECTIONS, Settings
 
 EPILOG = """\
@@ -135,7 +135,19 @@ def default_work_dir(output_dir: Path) -> Path:
 
 
 def _check_folders(chosen: Settings) -> None:
-    """Refuse folders in which results would get mixed up with the dataset."""
+    """Refuse folders in which results would get mixed up with the dataset.
+
+    And names that are no text (bytes that are not UTF-8): neither tables nor pages can hold them.
+    """
+    for place, value in _texts(chosen):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise UsageError(
+                "A name is not written in UTF-8.",
+                place=place,
+                found=os.fsencode(value),
+                expected="letters that can be written into tables and pages",
+                remedy="rename the file or folder",
+            )
     bids_dir, output_dir, work_dir = (
         Path(os.path.realpath(folder))
         for folder in (chosen.bids_dir, chosen.output_dir, chosen.resources.work_dir)
@@ -146,11 +158,23 @@ def _check_folders(chosen: Settings) -> None:
             file=chosen.bids_dir,
             remedy="give the folder that holds dataset_description.json",
         )
-    if output_dir == bids_dir:
+    derivatives = bids_dir / "derivatives"
+    if output_dir.is_relative_to(bids_dir) and not output_dir.is_relative_to(derivatives):
         raise UsageError(
-            "The output folder is the dataset itself.",
+            "The output folder is the dataset itself."
+            if output_dir == bids_dir
+            else "The output folder lies inside the dataset.",
             file=chosen.output_dir,
+            expected=f"a folder in {chosen.bids_dir / 'derivatives'}, or outside of the dataset",
             remedy=f"use for instance {chosen.bids_dir / 'derivatives' / 'bids_encoder'}",
+        )
+    index = chosen.selection.bids_database_dir
+    if index is not None and Path(os.path.realpath(index)).is_relative_to(bids_dir):
+        raise UsageError(
+            "The folder for the dataset's index lies inside the dataset.",
+            file=index,
+            place="--bids-database-dir",
+            remedy="nothing is written into datasets: use a folder elsewhere",
         )
     inside = work_dir == bids_dir or bids_dir in work_dir.parents
     # What lies in the output folder is the output folder's, wherever that is.
@@ -162,13 +186,34 @@ def _check_folders(chosen: Settings) -> None:
         )
 
 
+def _texts(chosen: Settings) -> Iterator[tuple[str, str]]:
+    """All texts and paths among the settings, and where each was given."""
+    yield "BIDS_DIR", str(chosen.bids_dir)
+    yield "OUTPUT_DIR", str(chosen.output_dir)
+    for section in SECTIONS:
+        for name, value in vars(getattr(chosen, section)).items():
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, (str, Path)):
+                    yield f"--{name.replace('_', '-')}", str(item)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     try:
-        chosen = parse(sys.argv[1:] if arguments is None else arguments)
+        return _main(sys.argv[1:] if arguments is None else arguments)
     except BidsEncoderError as error:
         print(f"bids-encoder: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        named = file_trouble(error, ())
+        if named is None:
+            raise
+        print(f"bids-encoder: {named}", file=sys.stderr)
+        return named.exit_code
+
+
+def _main(arguments: Sequence[str]) -> int:
+    chosen = parse(arguments)
     resources = chosen.resources
     if resources.omp_nthreads is None and resources.nprocs > 1:
         set_threads(max(1, (os.cpu_count() or 1) // resources.nprocs))

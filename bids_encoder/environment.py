@@ -43,7 +43,7 @@ def prepare(work_dir: Path) -> None:
     if os.path.isdir(home):
         known = Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache"))
         for variable, name in _KEPT.items():
-            if (known / name).is_dir():
+            if os.path.isdir(known / name):  # not Path's: it raises where nobody may enter
                 os.environ.setdefault(variable, str(known / name))
     place = _private_folder(work_dir)
     if place is None:

@@ -6,6 +6,8 @@ and the remedy, so that nobody has to read a traceback to mend a dataset.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -106,3 +108,39 @@ class OutputError(BidsEncoderError):
 
     exit_code = 73
     everybody = True
+
+
+def file_trouble(error: OSError, ours: Iterable[Path]) -> BidsEncoderError | None:
+    """Put what the system says of a file (rights, disks, servers) into a sentence.
+
+    Parameters
+    ----------
+    error : OSError
+    ours : iterable of Path
+        The folders that we write to.
+
+    Returns
+    -------
+    OutputError, MissingInputError or None
+        None where the system names no file: then it is no trouble of a file.
+    """
+    if not isinstance(error.filename, (str, bytes, os.PathLike)) or error.errno is None:
+        return None
+    file = Path(os.path.abspath(os.fsdecode(error.filename)))
+    if os.path.isdir(file.parent) and not os.access(file.parent, os.X_OK):
+        file = file.parent  # what it is that may not be entered
+    found = os.strerror(error.errno)
+    if any(file.is_relative_to(os.path.abspath(folder)) for folder in ours):
+        return OutputError(
+            "A file or folder of the output, or of the work folder, cannot be used.",
+            file=file,
+            found=found,
+            remedy="give yourself the right to read and write there (a run of somebody else may "
+            "have made it for that person alone), or choose another folder",
+        )
+    return MissingInputError(
+        "A file or folder cannot be read.",
+        file=file,
+        found=found,
+        remedy="give yourself the right to read it; look whether its disk is there",
+    )

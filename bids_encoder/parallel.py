@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import active_children, connection, get_context, parent_process
+from pathlib import Path
 
 from bids_encoder import console
-from bids_encoder.errors import BidsEncoderError, ParticipantError
+from bids_encoder.errors import BidsEncoderError, ParticipantError, file_trouble
 from bids_encoder.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,12 @@ def run(settings: Settings) -> int:
     except BidsEncoderError as error:
         logger.error(str(error))
         return error.exit_code
+    except OSError as error:
+        named = file_trouble(error, _ours(settings))
+        if named is None:
+            raise
+        logger.error(str(named))
+        return named.exit_code
     except KeyboardInterrupt as end:
         logger.error("Interrupted. What is finished is kept; the same command goes on from there.")
         return TERMINATED if isinstance(end, Terminated) else INTERRUPTED
@@ -145,7 +153,8 @@ def _wave(
             while waiting and free:
                 pool, label = free.pop(), waiting.popleft()
                 try:
-                    future = pool.submit(_attempt_in_process, settings, label)
+                    with _without_interrupts():
+                        future = pool.submit(_attempt_in_process, settings, label)
                 except BrokenProcessPool:  # killed while it had nothing to do
                     pool.shutdown()
                     free.append(_process(settings))
@@ -171,6 +180,16 @@ def _wave(
     finally:
         for pool in (*free, *(pool for pool, _ in running.values())):
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold back Ctrl-C; processes that begin meanwhile leave it to this one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _process(settings: Settings) -> ProcessPoolExecutor:
@@ -226,10 +245,21 @@ def _attempt(settings: Settings, label: str | None, prefix: str | None = None) -
     except MemoryError:
         code, summary = ParticipantError.exit_code, "out of memory: give a smaller --mem"
         logger.error(f"{prefix}{summary}")
-    except Exception as error:  # our own bug: say so, and keep what is needed to mend it
-        code, summary = BidsEncoderError.exit_code, f"a bug of this program: {error!r}"
-        logger.error(f"{prefix}{summary}\n{_kept_traceback(settings, name)}")
+    except Exception as error:
+        named = file_trouble(error, _ours(settings)) if isinstance(error, OSError) else None
+        if named is not None:
+            logger.error(f"{prefix}{named}")
+            logger.debug("Where it was met:", exc_info=True)
+            code, summary, ends_all = named.exit_code, named.problem, named.everybody
+        else:  # our own bug: say so, and keep what is needed to mend it
+            code, summary = BidsEncoderError.exit_code, f"a bug of this program: {error!r}"
+            logger.error(f"{prefix}{summary}\n{_kept_traceback(settings, name)}")
     return Outcome(name, code, summary, time.monotonic() - start, ends_all)
+
+
+def _ours(settings: Settings) -> tuple[Path, Path]:
+    """The folders that we write to."""
+    return settings.output_dir, settings.resources.work_dir
 
 
 def _kept_traceback(settings: Settings, name: str) -> str:

@@ -8,6 +8,7 @@ came with the dataset.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import posixpath
 import re
@@ -127,6 +128,13 @@ class StimulusFolder:
                 if self.given
                 else "say where the stimuli are with --stim-dir PATH, "
                 f"or fetch them with: datalad get {self.path}",
+            )
+        if not os.access(self.path, os.R_OK | os.X_OK):
+            raise MissingInputError(
+                "The folder with the stimuli may not be read.",
+                file=self.path,
+                found=os.strerror(errno.EACCES),
+                remedy="give yourself the right to read it",
             )
 
     def find(self, mention: Mention) -> str | None:

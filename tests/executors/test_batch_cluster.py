@@ -90,9 +90,11 @@ def own_address() -> str:
 def test_jobs_that_are_refused_end_with_a_sentence(slurm, tmp_path):
     """An account that does not exist, as Slurm says it; nothing is left in the work folder."""
     slurm(REFUSES)
-    with pytest.raises(UsageError, match="Invalid account") as refused:
-        with batch.started(settings(tmp_path, "account=nobody")):
-            pytest.fail("it was not refused")
+    with (
+        pytest.raises(UsageError, match="Invalid account") as refused,
+        batch.started(settings(tmp_path, "account=nobody")),
+    ):
+        pytest.fail("it was not refused")
     assert len(str(refused.value).splitlines()) == 4
     assert not list((tmp_path / "work").glob("cluster-*"))
 
@@ -100,9 +102,11 @@ def test_jobs_that_are_refused_end_with_a_sentence(slurm, tmp_path):
 def test_an_answer_that_does_not_come_is_not_waited_for(slurm, tmp_path, monkeypatch):
     slurm("exec sleep 600")
     monkeypatch.setattr("bids_encoder.executors.batch_cluster.SUBMIT", 1.0)
-    with pytest.raises(UsageError, match="no answer to the first job within 1 s"):
-        with batch.started(settings(tmp_path)):
-            pytest.fail("it was not noticed")
+    with (
+        pytest.raises(UsageError, match="no answer to the first job within 1 s"),
+        batch.started(settings(tmp_path)),
+    ):
+        pytest.fail("it was not noticed")
 
 
 def test_a_machine_without_the_command(tmp_path, monkeypatch):
@@ -113,14 +117,18 @@ def test_a_machine_without_the_command(tmp_path, monkeypatch):
 
 def test_an_interface_that_is_not_there(slurm, tmp_path):
     slurm(RUNS)
-    with pytest.raises(UsageError, match="none9"):
-        with batch.started(settings(tmp_path, "interface=none9")):
-            pytest.fail("it was not noticed")
+    with (
+        pytest.raises(UsageError, match="none9"),
+        batch.started(settings(tmp_path, "interface=none9")),
+    ):
+        pytest.fail("it was not noticed")
 
 
 def test_a_work_folder_that_job_scripts_cannot_carry(slurm, tmp_path):
     slurm(RUNS)
     chosen = replace(settings(tmp_path), resources=Resources(work_dir=tmp_path / "my $work"))
-    with pytest.raises(UsageError, match="name that job scripts cannot carry"):
-        with batch.started(chosen):
-            pytest.fail("it was not noticed")
+    with (
+        pytest.raises(UsageError, match="name that job scripts cannot carry"),
+        batch.started(chosen),
+    ):
+        pytest.fail("it was not noticed")

@@ -1,0 +1,33 @@
+"""Where commands begin: nothing is imported before Ctrl-C is taken care of."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+
+def main() -> int:
+    """Run ``bids-encoder``; returns its exit code."""
+    return _run("bids_encoder.cli")
+
+
+def fetch() -> int:
+    """Run ``bids-encoder-fetch``; returns its exit code."""
+    return _run("bids_encoder.fetch")
+
+
+def neural_code() -> int:
+    """Run ``bids-encoder-neural-code``; returns its exit code."""
+    return _run("bids_encoder.simulations")
+
+
+def _run(module: str) -> int:
+    try:
+        return import_module(module).main()
+    except KeyboardInterrupt:
+        print("Interrupted before the work began.", file=sys.stderr)
+        return 130  # as shells have it
+
+
+if __name__ == "__main__":  # the processes of --nprocs import this file again
+    sys.exit(main())
