@@ -16,8 +16,19 @@ ID_COLUMNS = ("stimulus_id", "stim_id")
 FILE_COLUMNS = ("filename", "stim_file", "file_name", "file")
 
 
-def read_catalogue(folders: Iterable[Path], tolerated: Tolerated) -> dict[str, str]:
-    """File name of each stimulus id, from the first folder that has a catalogue.
+def find_catalogue(folders: Iterable[Path]) -> Path | None:
+    """The catalogue of the first folder that has one."""
+    return next((p for f in folders if os.path.lexists(p := f / "stimuli.tsv")), None)
+
+
+def read_catalogue(path: Path | None, tolerated: Tolerated) -> dict[str, str]:
+    """File name of each stimulus id.
+
+    Parameters
+    ----------
+    path : Path or None
+        As :func:`find_catalogue` returns it.
+    tolerated : Tolerated
 
     Returns
     -------
@@ -30,7 +41,6 @@ def read_catalogue(folders: Iterable[Path], tolerated: Tolerated) -> dict[str, s
     DataError
         The catalogue is broken, has no column of ids, or one id twice with two files.
     """
-    path = next((p for f in folders if os.path.lexists(p := f / "stimuli.tsv")), None)
     if path is None:
         return {}
     table = read_table(path, tolerated)

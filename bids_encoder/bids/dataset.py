@@ -235,10 +235,11 @@ def _files_of(dataset: Dataset, runs: Sequence[Run]) -> Iterator[Path]:
     listing: Listing = {}
     roots = [dataset.root, *(derivative.root for derivative in dataset.derivatives)]
     for run in runs:
-        yield from filter(None, (*run.images, run.events, run.mask, run.confounds))
-        for root in roots:
-            if root in run.bold.parents:
-                yield from sidecars_of(run.bold, root, listing=listing)
+        for path in filter(None, (*run.images, run.events, run.mask, run.confounds)):
+            yield path
+            for root in roots:
+                if root in path.parents:
+                    yield from sidecars_of(path, root, listing=listing)
 
 
 def locate_derivatives(bids_dir: str | Path, derivatives: Iterable[str | Path]) -> dict[str, Path]:

@@ -89,7 +89,7 @@ def find_region_files(dataset: Dataset, participant: str, runs: Sequence[Run]) -
             files = [
                 file
                 for file in files_of(derivative.layout, participant, query)
-                if _is_region(file, derivative, listing)
+                if _is_region(file, dataset, derivative, listing)
             ]
             here = [file for file in files if _fits(file, runs)]
             elsewhere |= {_space(file) or "each run's own" for file in files if file not in here}
@@ -109,14 +109,17 @@ def find_region_files(dataset: Dataset, participant: str, runs: Sequence[Run]) -
     return [files[0] for files in found.values()]
 
 
-def _is_region(file: BidsFile, derivative: Derivative, listing: Listing) -> bool:
+def _is_region(file: BidsFile, dataset: Dataset, derivative: Derivative, listing: Listing) -> bool:
     if file.suffix == "dseg":
         return bool(atlas_of(file)) or _table(file, derivative, listing) is not None
     if file.entities.keys().isdisjoint({"label", "desc"}):
         return False
     if {file.entities.get("label"), file.entities.get("desc")} & _NO_REGIONS:
         return False
-    return inherited_metadata(file.path, derivative.root, listing=listing).get("Type") != "Brain"
+    about = inherited_metadata(
+        file.path, derivative.root, listing=listing, check=dataset.refuse_links_out
+    )
+    return about.get("Type") != "Brain"
 
 
 def _space(file: BidsFile) -> str | None:

@@ -177,9 +177,15 @@ def _make_run(
     slice_time_ref: float | None,
 ) -> Run:
     raw, file, derivative, hemispheres = source
-    raw_metadata = inherited_metadata(raw.path, dataset.root, listing=listing)
+    raw_metadata = inherited_metadata(
+        raw.path, dataset.root, listing=listing, check=dataset.refuse_links_out
+    )
     metadata = (
-        inherited_metadata(file.path, derivative.root, listing=listing) if derivative else None
+        inherited_metadata(
+            file.path, derivative.root, listing=listing, check=dataset.refuse_links_out
+        )
+        if derivative
+        else None
     )
     seconds = None if metadata is None else repetition_time(metadata, file.path)
     if seconds is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bids_encoder.bids.annex import require_content
@@ -83,7 +83,11 @@ def read_json(path: str | Path) -> dict:
 
 
 def inherited_metadata(
-    path: str | Path, root: str | Path, *, listing: Listing | None = None
+    path: str | Path,
+    root: str | Path,
+    *,
+    listing: Listing | None = None,
+    check: Callable[[Sequence[Path]], None] | None = None,
 ) -> dict:
     """All metadata that apply to a data file, the nearest sidecar winning.
 
@@ -95,9 +99,14 @@ def inherited_metadata(
         The dataset that it belongs to: the search ends there.
     listing : dict, optional
         Folder listings to be reused (and added to) from call to call.
+    check : function of paths, optional
+        Raises where a sidecar must not be read (`Dataset.refuse_links_out`).
     """
     metadata: dict = {}
-    for sidecar in sidecars_of(path, root, listing=listing):
+    sidecars = sidecars_of(path, root, listing=listing)
+    if check is not None:
+        check(sidecars)
+    for sidecar in sidecars:
         metadata.update(read_json(sidecar))
     return metadata
 

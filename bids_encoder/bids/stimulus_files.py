@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_encoder.bids.annex import get_command, lacks_content
-from bids_encoder.bids.catalogue import ID_COLUMNS, read_catalogue
+from bids_encoder.bids.catalogue import ID_COLUMNS, find_catalogue, read_catalogue
 from bids_encoder.bids.links import leads_out
 from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, MissingInputError
@@ -156,7 +156,7 @@ class StimulusFolder:
         else:
             found = self._search(relative, mention)
         if found is not None:
-            self._refuse_foreign_links(found, mention)
+            self._refuse_foreign_link(self.path / found, mention)
             self._note(name, relative, found, mention)
         elif name.startswith("/") and not (self.path / relative.split("/")[0]).exists():
             raise self._outside(mention, "an absolute path")
@@ -265,7 +265,10 @@ class StimulusFolder:
     def _catalogued(self, mention: Mention) -> str:
         """File name of a stimulus id, from ``stimuli.tsv`` or by its beginning (BEP044)."""
         if self._catalogue is None:
-            self._catalogue = read_catalogue([self.path, self.root / "stimuli"], self._tolerated)
+            path = find_catalogue([self.path, self.root / "stimuli"])
+            if path is not None:
+                self._refuse_foreign_link(path, mention)
+            self._catalogue = read_catalogue(path, self._tolerated)
         if mention.name in self._catalogue:
             return self._catalogue[mention.name]
         # Files of stim-face01 are named stim-face01_image.png and the like.
@@ -278,17 +281,16 @@ class StimulusFolder:
         ]
         return stems[0] if len(stems) == 1 else mention.name
 
-    def _refuse_foreign_links(self, found: str, mention: Mention) -> None:
+    def _refuse_foreign_link(self, path: Path, mention: Mention) -> None:
         """A link that came with the dataset must not lead out of the dataset."""
-        path = self.path / found
-        ours = self.path == self.root or self.root in self.path.parents
-        if not ours:
+        if self.root not in path.parents:
             return
         real = leads_out(path, [self.root])
         if real is None:
             return
         raise DataError(
-            "The file of a stimulus is a link that leads out of the dataset.",
+            "The file of a stimulus, or the catalogue of them, is a link that leads out of the "
+            "dataset.",
             file=mention.file,
             place=mention.place,
             found=f"{path} -> {real}",
