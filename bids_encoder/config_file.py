@@ -120,7 +120,7 @@ def _checked(path: Path, section: str, key: str, value: Any, item: dataclasses.F
         expected = ", ".join(choices)
     except UnfitError as error:
         problem, expected = "The configuration file has a value that cannot be.", error
-    except ValueError:
+    except (ValueError, OverflowError):  # of a whole number that no float can hold
         pass
     raise DataError(
         problem, file=path, place=f"[{section}] {key}", found=repr(value), expected=expected

@@ -6,7 +6,12 @@ and the remedy, so that nobody has to read a traceback to mend a dataset.
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Sequence
 from pathlib import Path
+
+_LONGEST_PART = 1000  # characters: what a table or header holds may be endless
 
 
 class BidsEncoderError(Exception):
@@ -48,7 +53,9 @@ class BidsEncoderError(Exception):
             "remedy": remedy,
         }
         lines = [problem] + [
-            f"  {name + ':':<10}{value}" for name, value in parts.items() if value is not None
+            f"  {name + ':':<10}{shortened(value)}"
+            for name, value in parts.items()
+            if value is not None
         ]
         super().__init__("\n".join(lines))
         self.problem = problem
@@ -57,6 +64,14 @@ class BidsEncoderError(Exception):
     def __reduce__(self):
         # BaseException pickles its arguments only; errors cross process borders.
         return _rebuild, (type(self), self.problem, self.parts)
+
+
+def shortened(value: object) -> str:
+    """A part of a message, without the middle of what nobody would read."""
+    text = str(value)
+    if len(text) <= _LONGEST_PART:
+        return text
+    return f"{text[: _LONGEST_PART // 2]} … {text[-_LONGEST_PART // 4 :]}"
 
 
 def _rebuild(kind, problem, parts):
@@ -106,3 +121,60 @@ class OutputError(BidsEncoderError):
 
     exit_code = 73
     everybody = True
+
+
+class MemoryLimitError(BidsEncoderError):
+    """The work does not fit into the memory that it may use."""
+
+    exit_code = 2
+
+
+def out_of_memory(error: MemoryError, limit: float | None) -> ParticipantError:
+    """The error for memory that the system has refused.
+
+    Parameters
+    ----------
+    error : MemoryError
+    limit : float or None
+        GB that the user allows.
+    """
+    return ParticipantError(
+        "The system has no memory left for this work.",
+        place="--mem",
+        found=str(error) or "no more memory",
+        expected="room for what the plan has announced (line memory)"
+        + (f", of {limit:g} GB" if limit else ""),
+        remedy="end other programs, use a smaller --nprocs, name fewer --layers, or give a "
+        "--mem that is free on this machine",
+    )
+
+
+def of_the_system(error: OSError, written: Sequence[str | Path] = ()) -> BidsEncoderError | None:
+    """The error for a file that the system will not open; None where it names no file.
+
+    Readers and writers have messages of their own; this is for what they did not foresee.
+
+    Parameters
+    ----------
+    error : OSError
+    written : sequence of path
+        Folders below which files are written, not read.
+    """
+    if error.filename is None or not isinstance(error.filename, (str, bytes, os.PathLike)):
+        return None
+    path = Path(os.fsdecode(error.filename))
+    if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        kind = ParticipantError
+    elif any(Path(folder) in (path, *path.parents) for folder in written):
+        kind = OutputError
+    else:
+        kind = MissingInputError
+    return kind(
+        "The system does not let this file be written."
+        if kind is OutputError
+        else "The system does not let this file be read.",
+        file=path,
+        found=error.strerror or type(error).__name__,
+        expected="a file or folder that can be reached",
+        remedy="correct the name or the rights of it, or of the folders above it",
+    )

@@ -34,6 +34,7 @@ import h5py
 import numpy as np
 
 from bids_encoder.errors import DataError, MissingInputError, UsageError
+from bids_encoder.features.hdf5 import check_stored
 from bids_encoder.features.store import Features
 from bids_encoder.networks.weights import file_digest
 
@@ -170,6 +171,7 @@ def _stimulus_rows(file: h5py.File, path: Path, stimuli: Sequence[str]) -> dict[
             expected="n strings",
             remedy=format_hint,
         )
+    check_stored(dataset, path)
     ids = [_text(value) for value in dataset[:]]
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
@@ -258,6 +260,7 @@ def _check_layer(
             expected="float32",
             remedy="write the numbers as float32",
         )
+    check_stored(dataset, path)
     ids = {row: name for name, row in rows.items()}
     for start, block in _blocks(dataset):
         for row in np.flatnonzero(~np.isfinite(block).all(axis=1)) + start:
@@ -307,8 +310,9 @@ def _identity(path: Path, layers: tuple[str, ...], rows: dict[str, int]) -> str:
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key by which "conv2" stands before "conv10"."""
     return [
-        (1, int(part), "") if part.isdecimal() else (0, 0, part)
-        for part in re.split(r"(\d+)", name)
+        # The number of digits, then the digits: the order of the numbers, however long they are.
+        (1, len(part.lstrip("0")), part.lstrip("0")) if part.isdigit() else (0, 0, part)
+        for part in re.split(r"([0-9]+)", name)
     ]
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from bids_encoder.bids.betas import HDF5
 from bids_encoder.errors import DataError
 from bids_encoder.features.external import is_own_dataset
+from bids_encoder.features.hdf5 import check_stored
 from bids_encoder.grids.parts import PartsGrid
 from bids_encoder.responses.images import check_length, check_numbers, open_image, volumes
 
@@ -272,4 +273,5 @@ def _choose(file: h5py.File, path: Path, key: str | None) -> str:
             expected="numbers of shape (x, y, z, trials) or (voxels, trials)",
             remedy="say what the betas are called with --betas-key NAME",
         )
+    check_stored(dataset, path)
     return wanted

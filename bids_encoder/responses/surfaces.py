@@ -16,7 +16,7 @@ from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.responses.bold import BoldInfo, check_repetition_time, mark_unusable
-from bids_encoder.responses.gifti import maps, summarize
+from bids_encoder.responses.gifti import MOST_VERTICES, maps, summarize
 
 # Arrays that are no measurements over time, whatever their number.
 GEOMETRY = ("POINTSET", "TRIANGLE", "LABEL", "VECTOR", "NORMALS")
@@ -162,9 +162,19 @@ def cifti_axes(image: nibabel.Cifti2Image, path: Path) -> list:
         Its header is damaged.
     """
     try:
-        return [image.header.get_axis(k) for k in range(image.ndim)]
-    except BROKEN as error:
+        axes = [image.header.get_axis(k) for k in range(image.ndim)]
+        claimed = tuple(map(len, axes)) != image.shape
+        sizes = [
+            n for axis in axes if isinstance(axis, BrainModelAxis) for n in axis.nvertices.values()
+        ]
+    except (*BROKEN, MemoryError, OverflowError) as error:
         raise _damaged(path, error) from error
+    if claimed or max(sizes, default=0) > MOST_VERTICES:
+        sizes = (
+            f"{max(sizes, default=0):,} vertices, axes of {' × '.join(str(len(a)) for a in axes)}"
+        )
+        raise _damaged(path, f"{sizes} for numbers of {' × '.join(map(str, image.shape))}")
+    return axes
 
 
 def axes_in_words(axes: Sequence) -> str:
