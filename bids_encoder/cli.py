@@ -105,6 +105,10 @@ def parse(arguments: Sequence[str]) -> Settings:
     """
     values = vars(build_parser().parse_args([dashed(argument) for argument in arguments]))
     path = values.pop("config_file", None)
+    try:
+        check_texts(path, "--config-file")
+    except UnfitError as error:
+        raise UsageError(f"A value cannot be used: {error}.") from None
     from_file = read_toml(path) if path else {}
     from_line: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
