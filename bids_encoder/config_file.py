@@ -15,7 +15,6 @@ from bids_encoder.errors import DataError, MissingInputError, UsageError
 from bids_encoder.options import UnfitError
 from bids_encoder.settings import SECTIONS, Settings, plain
 
-
 _LARGEST = 10_000_000  # bytes
 
 

@@ -90,8 +90,10 @@ def describe_maps(images: Sequence[Path], key: str | None = None) -> Layout:
     return Layout(first.shape, sum(layout.n_maps for layout in layouts), first.affine)
 
 
-def load_maps(images: Sequence[Path], layout: Layout, inside: np.ndarray) -> np.ndarray:
-    """Read the voxels of a mask.
+def stream_maps(
+    images: Sequence[Path], layout: Layout, inside: np.ndarray
+) -> Iterator[tuple[range, int, np.ndarray]]:
+    """Read the voxels of a mask piece by piece, in the order in which they lie in the file.
 
     Parameters
     ----------
@@ -101,10 +103,13 @@ def load_maps(images: Sequence[Path], layout: Layout, inside: np.ndarray) -> np.
     inside : (x, y, z) bool
         Voxels to read; all that the file has, where it has no others.
 
-    Returns
-    -------
-    maps : (n, V) float32
-        Voxels in C order of the mask.
+    Yields
+    ------
+    numbers : range
+        Of the maps of this piece: one map, or all.
+    start : int
+        The first of its voxels, in C order of the mask.
+    block : (maps, voxels) float32
 
     Raises
     ------
@@ -114,15 +119,14 @@ def load_maps(images: Sequence[Path], layout: Layout, inside: np.ndarray) -> np.
     whole = len(layout.shape) == 1
     wanted = np.ones(layout.shape, dtype=bool) if whole else inside.ravel()
     before = np.concatenate([[0], np.cumsum(wanted)])
-    maps = np.empty((layout.n_maps, before[-1]), dtype=np.float32)
-    for voxels, numbers, block in _blocks(images, layout):
-        columns = slice(before[voxels.start], before[voxels.stop])
-        maps[numbers, columns] = block[:, wanted[voxels]]
+    place = None
     if whole and layout.matlab:
         place = np.empty(inside.shape, dtype=int)
         place.T[inside.T] = np.arange(len(wanted))  # MATLAB counts the first axis fastest
-        maps = maps[:, place[inside]]
-    return maps
+        place = place[inside]
+    for voxels, numbers, block in _blocks(images, layout):
+        block = block[:, wanted[voxels]] if place is None else block[:, place]
+        yield range(layout.n_maps)[numbers], int(before[voxels.start]), block
 
 
 def usable_voxels(images: Sequence[Path], layout: Layout, maps: Collection[int]) -> np.ndarray:

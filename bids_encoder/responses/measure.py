@@ -14,7 +14,6 @@ import numpy as np
 from bids_encoder.grids.grid import Grid
 from bids_encoder.responses.assemble import (
     ContinuousRun,
-    EventRun,
     Responses,
     continuous_matrix,
     event_matrix,
@@ -24,8 +23,8 @@ from bids_encoder.responses.continuous import continuous_responses
 from bids_encoder.responses.events_design import event_responses
 from bids_encoder.responses.grids import load_values
 from bids_encoder.responses.hrf_bases import make_basis
+from bids_encoder.responses.means import Averaging, Halves, repeated_among, unit_by_unit
 from bids_encoder.responses.rank1_runs import RANK1, Shapes, rank1_design, rank1_responses
-from bids_encoder.responses.repeats import Halves, split_halves
 from bids_encoder.responses.volumes import Cleaning
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def measure(
             seen.add(number)
             mean_bold[:] += bold.mean(axis=0, dtype=np.float64) / len(inputs)
         if on_progress:
-            on_progress(number + 1, len(inputs))
+            on_progress(len(seen), len(inputs))
         return bold
 
     if kind == "continuous":
@@ -162,6 +161,19 @@ def measure(
             for number, one in enumerate(inputs)
         ]
         return Measured(continuous_matrix(series, grid), mean_bold.astype(np.float32))
+    averaging = Averaging(
+        [one.run.name for one in inputs],
+        [one.run.session for one in inputs],
+        grid.n_values,
+        len({p.stimulus for one in inputs for p in one.shown}),
+        standardize=standardize,
+        squares_of=squares_of,
+        halves_of=repeated_among(
+            halves_of, [s for one in inputs for s in {p.stimulus for p in one.shown}]
+        ),
+        in_pieces=hrf in RANK1,
+    )
+    estimated: dict[int, tuple[str, ...]] = {}
     shapes = None
     with _said_once() as on_separate:
         if hrf in RANK1:
@@ -173,33 +185,38 @@ def measure(
                 )
                 for one in inputs
             ]  # fmt: skip
-            shapes, betas = rank1_responses(
+            for number, (stimuli, _) in enumerate(designs):
+                estimated[number] = stimuli
+                averaging.begin(number, stimuli)
+            shapes, height = rank1_responses(
                 [partial(read, number) for number in range(len(inputs))],
                 [design for _, design in designs],
                 basis,
                 grid.n_values,
+                lambda number, start, betas: averaging.add(number, betas, start=start),
                 mem_bytes=mem_bytes,
                 device=device,
             )
-            found = [(stimuli, one) for (stimuli, _), one in zip(designs, betas, strict=True)]
+            means = averaging.finish(height)
         else:
-            found = [
-                event_responses(
+            for number in unit_by_unit(averaging.units):
+                one = inputs[number]
+                estimated[number], betas = event_responses(
                     read(number), one.shown, one.info.repetition_time, one.run.start_time,
                     hrf=hrf, **one.unwanted(high_pass), name=one.run.name, on_separate=on_separate,
-                )
-                for number, one in enumerate(inputs)
-            ]  # fmt: skip
-    estimated = [
-        EventRun(one.run.name, one.run.session, *each)
-        for one, each in zip(inputs, found, strict=True)
-    ]
-    return Measured(
-        event_matrix(estimated, grid, standardize=standardize, squares_of=squares_of),
-        mean_bold.astype(np.float32),
-        split_halves(estimated, halves_of, standardize=standardize),
-        shapes,
+                )  # fmt: skip
+                averaging.begin(number, estimated[number])
+                averaging.add(number, betas)
+                del betas
+            means = averaging.finish()
+    responses = event_matrix(
+        means,
+        grid,
+        averaging.names,
+        [one.run.session for one in inputs],
+        [estimated[number] for number in range(len(inputs))],
     )
+    return Measured(responses, mean_bold.astype(np.float32), means.halves, shapes)
 
 
 @contextmanager
