@@ -26,11 +26,13 @@ import numpy as np
 
 from bids_encoder.encoding.blocks import TILE
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.memory import DEFAULT_MEMORY
+from bids_encoder.encoding.memory import DEFAULT_MEMORY, make_plan
 from bids_encoder.encoding.ridge import PENALTIES, fit
 
 N_VOXELS = 14
 N_PERMUTATIONS = 100_000
+# Of permuted responses: orders, the responses, and parts of both.
+_VALUE_BYTES = 32
 
 
 def spread_voxels(valid: np.ndarray, count: int = N_VOXELS) -> np.ndarray:
@@ -119,9 +121,7 @@ def null_distribution(
     n, n_voxels = responses.shape
     rng = np.random.default_rng(seed)
     memory = mem_bytes or DEFAULT_MEMORY
-    # Orders, permuted responses and the fit's own copies: about 32 bytes a value. Whole tiles, or
-    # the random numbers, and the last bits of the fits, would depend on the memory.
-    batch = max(memory // (64 * n) // TILE, 1) * TILE
+    batch = _batch(n, memory)
     found = []
     for first in range(0, n_permutations, batch):
         parts = []
@@ -153,6 +153,29 @@ def null_distribution(
             )
         )
     return np.sort(np.concatenate(found))
+
+
+def null_bytes(n: int, mem_bytes: int) -> int:
+    """About how much memory :func:`null_distribution` takes, beside its arguments.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    mem_bytes : int
+        What it is allowed.
+    """
+    fit_bytes = make_plan(
+        n, None, _batch(n, mem_bytes), n_folds=5, n_penalties=len(PENALTIES),
+        mem_bytes=mem_bytes // 2,
+    ).bytes  # fmt: skip
+    return _VALUE_BYTES * n * _batch(n, mem_bytes) + fit_bytes
+
+
+def _batch(n: int, memory: int) -> int:
+    """Permutations at a time."""
+    # Whole tiles, or the random numbers, and the last bits of the fits, would depend on the memory.
+    return max(memory // (2 * _VALUE_BYTES * n) // TILE, 1) * TILE
 
 
 def p_values(statistic: np.ndarray, null: np.ndarray) -> np.ndarray:

@@ -132,7 +132,9 @@ def event_matrix(
     )
 
 
-def continuous_matrix(runs: Sequence[ContinuousRun], grid: Grid) -> Responses:
+def continuous_matrix(
+    runs: Sequence[ContinuousRun], grid: Grid, values: np.ndarray | None = None
+) -> Responses:
     """One row per volume that counts, the runs one after the other.
 
     Groups: see :func:`grouping.continuous_groups`.
@@ -141,6 +143,8 @@ def continuous_matrix(runs: Sequence[ContinuousRun], grid: Grid) -> Responses:
     ----------
     runs : sequence of ContinuousRun
     grid : Grid
+    values : (n, V) float32, optional
+        Of all runs, where these are parts of one matrix already.
     """
     kept = [np.ones(len(r.values), dtype=bool) if r.kept is None else r.kept for r in runs]
     grouping = continuous_groups(
@@ -151,7 +155,9 @@ def continuous_matrix(runs: Sequence[ContinuousRun], grid: Grid) -> Responses:
         [run.repetition_time for run in runs],
     ).take(np.concatenate(kept))
     _say(grouping)
-    values = _whole_columns(np.concatenate([run.values for run in runs]))
+    if values is None:
+        values = np.concatenate([run.values for run in runs])
+    values = _whole_columns(values)
     return Responses(values, grid, grouping.groups, grouping.names, None)
 
 

@@ -181,15 +181,24 @@ def _slabs(path: Path, layout: Layout) -> Iterator[tuple[slice, slice, np.ndarra
     """Neighbouring voxels of all maps, which lie together in the file."""
     with _opened(path) as file:
         dataset = file[layout.key]
-        length = int(np.prod(layout.shape[1:]))
+        rows, length = layout.shape[0], int(np.prod(layout.shape[1:]))
         step = max(1, _BYTES // (4 * length * layout.n_maps))
-        for start in range(0, layout.shape[0], step):
-            try:
-                block = dataset[start : start + step].reshape(-1, layout.n_maps)
-            except OSError as error:
-                raise _damaged(path, f"voxels from {start}", error) from None
-            voxels = slice(start * length, start * length + len(block))
-            yield voxels, slice(None), block.T.astype(np.float32)
+        # Of very many maps, a plane is too much, and goes through by lines.
+        inner = layout.shape[1] if len(layout.shape) > 1 else 1
+        line = length // inner
+        lines = max(1, _BYTES // (4 * line * layout.n_maps)) if step == 1 else inner
+        for start in range(0, rows, step):
+            for first in range(0, inner, lines):
+                place = (slice(start, start + step),)
+                if len(layout.shape) > 1:
+                    place += (slice(first, first + lines),)
+                try:
+                    block = dataset[place].reshape(-1, layout.n_maps)
+                except OSError as error:
+                    raise _damaged(path, f"voxels from {start}", error) from None
+                begin = start * length + first * line
+                voxels = slice(begin, begin + len(block))
+                yield voxels, slice(None), block.T.astype(np.float32)
 
 
 def _damaged(path: Path, place: str, trouble: BaseException) -> DataError:

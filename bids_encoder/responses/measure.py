@@ -147,20 +147,7 @@ def measure(
         return bold
 
     if kind == "continuous":
-        series = [
-            ContinuousRun(
-                one.run.name,
-                one.run.session,
-                continuous_responses(
-                    read(number), one.info.repetition_time, **one.unwanted(high_pass)
-                ),
-                one.shown,
-                one.info.repetition_time,
-                one.kept,
-            )
-            for number, one in enumerate(inputs)
-        ]
-        return Measured(continuous_matrix(series, grid), mean_bold.astype(np.float32))
+        return Measured(_time_series(inputs, read, grid, high_pass), mean_bold.astype(np.float32))
     averaging = Averaging(
         [one.run.name for one in inputs],
         [one.run.session for one in inputs],
@@ -217,6 +204,26 @@ def measure(
         [estimated[number] for number in range(len(inputs))],
     )
     return Measured(responses, mean_bold.astype(np.float32), means.halves, shapes)
+
+
+def _time_series(
+    inputs: Sequence[_Input], read: Callable[[int], np.ndarray], grid: Grid, high_pass: float
+) -> Responses:
+    """All volumes that count; each run goes into its place, so that there is no second copy."""
+    ends = np.cumsum([0, *(one.cleaning.n_kept for one in inputs)])
+    values = np.empty((ends[-1], grid.n_values), dtype=np.float32)
+    series = []
+    for number, one in enumerate(inputs):
+        here = values[ends[number] : ends[number + 1]]
+        here[:] = continuous_responses(
+            read(number), one.info.repetition_time, **one.unwanted(high_pass)
+        )
+        series.append(
+            ContinuousRun(
+                one.run.name, one.run.session, here, one.shown, one.info.repetition_time, one.kept
+            )
+        )
+    return continuous_matrix(series, grid, values)
 
 
 @contextmanager
