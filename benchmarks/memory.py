@@ -272,7 +272,9 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of voxels")
     parser.add_argument("--say", action="store_true", help="print what the app said, too")
     chosen = parser.parse_args()
-    print("| Analysis | `--mem` | Announced | Used | |\n| --- | --- | --- | --- | --- |", flush=True)
+    print(
+        "| Analysis | `--mem` | Announced | Used | |\n| --- | --- | --- | --- | --- |", flush=True
+    )
     failed = 0
     for name, case in CASES.items():
         if chosen.only not in name:

@@ -108,7 +108,12 @@ def parse(arguments: Sequence[str]) -> Settings:
     try:
         check_texts(path, "--config-file")
     except UnfitError as error:
-        raise UsageError(f"A value cannot be used: {error}.") from None
+        raise UsageError(
+            "A value cannot be used.",
+            place="command line or configuration file",
+            found=error,
+            expected="names and paths that a file system can hold",
+        ) from None
     from_file = read_toml(path) if path else {}
     from_line: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
@@ -150,7 +155,12 @@ def _check_values(chosen: Settings) -> None:
                 flag = (item.metadata["flags"] or (f"--{item.name.replace('_', '-')}",))[-1]
                 check_texts(getattr(getattr(chosen, section), item.name), flag)
     except UnfitError as error:
-        raise UsageError(f"A value cannot be used: {error}.") from None
+        raise UsageError(
+            "A value cannot be used.",
+            place="command line or configuration file",
+            found=error,
+            expected="names and paths that a file system can hold",
+        ) from None
     delays = chosen.responses.delays
     if len(delays) > MOST_DELAYS:
         raise UsageError(

@@ -68,10 +68,17 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
             )
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingInputError("The configuration file is not there.", file=path) from None
+        raise MissingInputError(
+            "The configuration file is not there.",
+            file=path,
+            remedy="correct the path after --config-file",
+        ) from None
     except OSError as error:
         raise MissingInputError(
-            "The configuration file cannot be read.", file=path, found=error.strerror
+            "The configuration file cannot be read.",
+            file=path,
+            found=error.strerror,
+            remedy="correct the path after --config-file, or the rights of the file",
         ) from None
     # Besides what is no TOML: numbers and nesting without end.
     except (ValueError, RecursionError) as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 _LONGEST_PART = 1000  # characters: what a table or header holds may be endless
@@ -61,9 +62,28 @@ class BidsEncoderError(Exception):
         self.problem = problem
         self.parts = parts
 
+    def naming(self, **parts: object) -> BidsEncoderError:
+        """The same trouble with parts of the message that it lacks, such as its file."""
+        known = {name: value for name, value in self.parts.items() if value is not None}
+        other = type(self)(self.problem, **{**parts, **known})
+        other.everybody = self.everybody
+        return other
+
     def __reduce__(self):
         # BaseException pickles its arguments only; errors cross process borders.
         return _rebuild, (type(self), self.problem, self.parts)
+
+
+@contextmanager
+def naming(**parts: object) -> Iterator[None]:
+    """Let trouble that comes out of a block say where it was: its file, layer, run.
+
+    For code that is given arrays and knows no files. What a message says already stays.
+    """
+    try:
+        yield
+    except BidsEncoderError as error:
+        raise error.naming(**parts) from error.__cause__
 
 
 def shortened(value: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ class Plan:
             return len(self.stimuli)
         return sum(cleaning.n_kept for cleaning in self.cleanings)
 
-    @property
+    @cached_property
     def n_voxels(self) -> tuple[int, bool]:
         """Voxels to be analysed, and whether that is exact (else: at most)."""
         masks = dict.fromkeys(run.mask for run in self.runs if run.mask is not None)

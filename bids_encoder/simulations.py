@@ -121,6 +121,7 @@ def _check(chosen: argparse.Namespace) -> None:
     if chosen.pictures is None and (chosen.untrained or chosen.layers or chosen.weights_dir):
         raise UsageError(
             "There are options for a network, but no pictures to show to it.",
+            place="--layers, --untrained or --weights-dir",
             expected="--pictures TABLE.tsv",
             remedy="add --pictures, or leave out --layers, --untrained and --weights-dir",
         )

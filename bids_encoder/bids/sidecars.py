@@ -64,10 +64,15 @@ def read_json(path: str | Path, *, pairs: Callable[[list], dict] | None = None) 
         content = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=pairs)
         _refuse_depth(content, path)
     except FileNotFoundError as error:
-        raise MissingInputError("There is no such file.", file=path) from error
+        raise MissingInputError(
+            "There is no such file.", file=path, remedy="correct its name, or put it there"
+        ) from error
     except OSError as error:
         raise DataError(
-            "The file cannot be read.", file=path, found=error.strerror or error
+            "The file cannot be read.",
+            file=path,
+            found=error.strerror or error,
+            remedy="correct the rights of the file",
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(

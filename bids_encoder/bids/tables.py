@@ -101,10 +101,15 @@ def _lines(path: Path, tolerated: Tolerated) -> list[str]:
             )
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise MissingInputError("There is no such table.", file=path) from error
+        raise MissingInputError(
+            "There is no such table.", file=path, remedy="correct its name, or put it there"
+        ) from error
     except OSError as error:
         raise DataError(
-            "The table cannot be read.", file=path, found=error.strerror or error
+            "The table cannot be read.",
+            file=path,
+            found=error.strerror or error,
+            remedy="correct the rights of the file",
         ) from error
     try:
         text = content.decode("utf-8")

@@ -95,6 +95,7 @@ def started(settings: Settings) -> Iterator[Settings]:
             f"The cluster cannot be started through {chosen.executor}.",
             place="--executor-options",
             found=str(error),
+            remedy="correct the options; those of the batch system are in its documentation",
         ) from error
     with cluster:
         # Adaptive, so that jobs that end or are killed are replaced.

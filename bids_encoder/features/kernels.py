@@ -57,6 +57,14 @@ def load_kernel(store: FeatureStore, layer: str, stimuli: Sequence[str]) -> np.n
     return kernel[np.ix_(rows, rows)]
 
 
+def where(store: FeatureStore, layer: str) -> dict[str, object]:
+    """The file and the layer that features are of, for messages."""
+    return {
+        "file": store.path if isinstance(store, ExternalFeatures) else None,
+        "place": f"layer {layer} of {store.network}",
+    }
+
+
 def _place(store: CachedFeatures, layer: str, digests: Sequence[str]) -> Path:
     key = hashlib.sha256("\n".join([layer, *digests]).encode()).hexdigest()[:32]
     return store.folder / "kernels" / f"{key}.npy"

@@ -268,7 +268,7 @@ def _grid(run: Run, layout: Layout, like: Sequence[Path]) -> tuple[tuple, np.nda
     whole = len(layout.shape) == 3
     if image is not None and not whole:
         info = BoldInfo(run.mask, image.shape[:3], np.asarray(image.affine), 1, None)
-        n_inside = int(read_mask(run.mask, info).sum())
+        n_inside = int(read_mask(run.mask, info, level=logging.INFO).sum())
         if n_inside == layout.shape[0]:
             return info.shape, info.affine
         found = f"{layout.shape[0]} voxels; the mask {run.mask} has {n_inside}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_encoder.errors import naming
 from bids_encoder.grids.grid import Grid
 from bids_encoder.responses.assemble import (
     ContinuousRun,
@@ -166,9 +167,10 @@ def measure(
         if hrf in RANK1:
             basis = make_basis(RANK1[hrf], max(info.repetition_time for info in infos))
             designs = [
-                rank1_design(
-                    one.shown, one.info.n_volumes, one.info.repetition_time, one.run.start_time,
-                    basis, **one.unwanted(high_pass), name=one.run.name, on_separate=on_separate,
+                _named(
+                    one, rank1_design, one.shown, one.info.n_volumes, one.info.repetition_time,
+                    one.run.start_time, basis, **one.unwanted(high_pass), name=one.run.name,
+                    on_separate=on_separate,
                 )
                 for one in inputs
             ]  # fmt: skip
@@ -188,9 +190,10 @@ def measure(
         else:
             for number in unit_by_unit(averaging.units):
                 one = inputs[number]
-                estimated[number], betas = event_responses(
-                    read(number), one.shown, one.info.repetition_time, one.run.start_time,
-                    hrf=hrf, **one.unwanted(high_pass), name=one.run.name, on_separate=on_separate,
+                estimated[number], betas = _named(
+                    one, event_responses, read(number), one.shown, one.info.repetition_time,
+                    one.run.start_time, hrf=hrf, **one.unwanted(high_pass), name=one.run.name,
+                    on_separate=on_separate,
                 )  # fmt: skip
                 averaging.begin(number, estimated[number])
                 averaging.add(number, betas)
@@ -206,6 +209,12 @@ def measure(
     return Measured(responses, mean_bold.astype(np.float32), means.halves, shapes)
 
 
+def _named(one: _Input, estimate: Callable, *arguments, **keywords):
+    """What a function makes of a run; where it cannot, the message names the run."""
+    with naming(file=one.info.path, place=one.run.name):
+        return estimate(*arguments, **keywords)
+
+
 def _time_series(
     inputs: Sequence[_Input], read: Callable[[int], np.ndarray], grid: Grid, high_pass: float
 ) -> Responses:
@@ -215,9 +224,10 @@ def _time_series(
     series = []
     for number, one in enumerate(inputs):
         here = values[ends[number] : ends[number + 1]]
-        here[:] = continuous_responses(
-            read(number), one.info.repetition_time, **one.unwanted(high_pass)
-        )
+        here[:] = _named(
+            one, continuous_responses, read(number), one.info.repetition_time,
+            **one.unwanted(high_pass),
+        )  # fmt: skip
         series.append(
             ContinuousRun(
                 one.run.name, one.run.session, here, one.shown, one.info.repetition_time, one.kept
