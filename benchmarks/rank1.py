@@ -69,7 +69,7 @@ def rank1(data) -> None:
         for shown, _ in data
     ]
     load = [partial(lambda bold: bold, bold) for _, bold in data]
-    shapes, _ = rank1_responses(load, designs, basis, data[0][1].shape[1])
+    shapes, _ = rank1_responses(load, designs, basis, data[0][1].shape[1], lambda *_: None)
     print(f"{np.isfinite(shapes.peak).sum()} voxels; {sum(d.separate for d in designs)} runs LSS")
 
 

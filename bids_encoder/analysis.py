@@ -39,7 +39,6 @@ from bids_encoder.inference import (
 from bids_encoder.joint import joint_is_done, write_joint
 from bids_encoder.plan import Plan
 from bids_encoder.regions import load_regions
-from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.rank1_runs import Shapes
 from bids_encoder.settings import Settings, result_settings
 from bids_encoder.similarity import tables_are_done, write_neural_code
@@ -232,7 +231,7 @@ def _fit_layers(
     n_voxels = responses.values.shape[1]
     chosen = settings.encoding
     problem = Problem(
-        analysis.hash, store, samples, ~held, responses.take(~held).values, folds,
+        analysis.hash, store, samples, ~held, data.training[0].values, folds,
         nested=chosen.nested, keep_weights=chosen.save_weights != "none" or bool(held.any()),
     )  # fmt: skip
     kernel = kernel_of(samples, store)
@@ -273,7 +272,6 @@ def _read_back(settings, analysis, layer, grid, *, tested) -> LayerScores | None
 def _write_layer(
     encoding, analysis, store, samples, responses, held, layer, found: Fit, kernel
 ) -> LayerScores:
-    training = responses.take(~held)
     maps = {"r2": found.r2, "r": found.r, "penalty": np.log10(found.penalty)}
     if held.any():
         actual = responses.values[held]
@@ -295,7 +293,7 @@ def _write_layer(
             {
                 **model,
                 "intercept": found.intercept,
-                **_described(used, training),
+                **_described(used, responses.groups[~held], responses.grid),
                 **_stamped(store, layer, used, samples.take(held)),
             },
             {
@@ -320,12 +318,14 @@ def _stamped(
     return stamped
 
 
-def _described(samples: Samples, responses: Responses) -> dict[str, np.ndarray | list[str]]:
+def _described(
+    samples: Samples, groups: np.ndarray, grid: Grid
+) -> dict[str, np.ndarray | list[str]]:
     """What a model file says of its rows and columns, so that it can be used alone."""
     described: dict[str, np.ndarray | list[str]] = {
         "stimuli": list(samples.stimuli),
-        "groups": responses.groups,
-        **responses.grid.described(),
+        "groups": groups,
+        **grid.described(),
     }
     if samples.weights is not None:
         matrices = [w.tocoo() for w in samples.weights]

@@ -15,7 +15,8 @@ from typing import Any
 from bids_encoder import __version__, settings
 from bids_encoder.config_file import read_toml
 from bids_encoder.environment import prepare
-from bids_encoder.errors import BidsEncoderError, MissingInputError, UsageError, file_trouble
+from bids_encoder.errors import BidsEncoderError, MissingInputError, UsageError, of_the_system
+from bids_encoder.options import MOST_DELAYS, UnfitError, check_texts
 from bids_encoder.settings import SECTIONS, Settings
 
 EPILOG = """\
@@ -104,6 +105,15 @@ def parse(arguments: Sequence[str]) -> Settings:
     """
     values = vars(build_parser().parse_args([dashed(argument) for argument in arguments]))
     path = values.pop("config_file", None)
+    try:
+        check_texts(path, "--config-file")
+    except UnfitError as error:
+        raise UsageError(
+            "A value cannot be used.",
+            place="command line or configuration file",
+            found=error,
+            expected="names and paths that a file system can hold",
+        ) from None
     from_file = read_toml(path) if path else {}
     from_line: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
@@ -114,6 +124,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     chosen = settings.from_tables(
         values["bids_dir"], values["output_dir"], values["analysis_level"], from_file, from_line
     )
+    _check_values(chosen)
     if not any("work_dir" in given.get("resources", {}) for given in (from_file, from_line)):
         place = default_work_dir(chosen.output_dir)
         chosen = replace(chosen, resources=replace(chosen.resources, work_dir=place))
@@ -132,6 +143,32 @@ def default_work_dir(output_dir: Path) -> Path:
     if usable and "BIDS_ENCODER_CONTAINER_TYPE" not in os.environ:
         return here
     return output_dir / ".work"
+
+
+def _check_values(chosen: Settings) -> None:
+    """Refuse texts and lists without end, before anything is looked for."""
+    try:
+        check_texts(chosen.bids_dir, "BIDS_DIR")
+        check_texts(chosen.output_dir, "OUTPUT_DIR")
+        for section, kind in SECTIONS.items():
+            for item in dataclasses.fields(kind):
+                flag = (item.metadata["flags"] or (f"--{item.name.replace('_', '-')}",))[-1]
+                check_texts(getattr(getattr(chosen, section), item.name), flag)
+    except UnfitError as error:
+        raise UsageError(
+            "A value cannot be used.",
+            place="command line or configuration file",
+            found=error,
+            expected="names and paths that a file system can hold",
+        ) from None
+    delays = chosen.responses.delays
+    if len(delays) > MOST_DELAYS:
+        raise UsageError(
+            "There are too many delays.",
+            place="--delays",
+            found=len(delays),
+            expected=f"at most {MOST_DELAYS}: the features are taken once for each",
+        )
 
 
 def _check_folders(chosen: Settings) -> None:
@@ -205,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bids-encoder: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        named = file_trouble(error, ())
+        named = of_the_system(error)
         if named is None:
             raise
         print(f"bids-encoder: {named}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import stat
 import typing
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,6 +14,8 @@ from typing import Any
 from bids_encoder.errors import DataError, MissingInputError, UsageError
 from bids_encoder.options import UnfitError
 from bids_encoder.settings import SECTIONS, Settings, plain
+
+_LARGEST = 10_000_000  # bytes
 
 
 def to_toml(settings: Settings) -> str:
@@ -52,12 +55,30 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
         import tomli as tomllib
 
     try:
+        about = Path(path).stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
+            raise DataError(
+                "This is not a configuration file.",
+                file=path,
+                found=f"{about.st_size:,} bytes"
+                if stat.S_ISREG(about.st_mode)
+                else "a folder, a pipe or a device",
+                expected=f"a file of at most {_LARGEST:,} bytes",
+                remedy="correct the path after --config-file",
+            )
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingInputError("The configuration file is not there.", file=path) from None
+        raise MissingInputError(
+            "The configuration file is not there.",
+            file=path,
+            remedy="correct the path after --config-file",
+        ) from None
     except OSError as error:
         raise MissingInputError(
-            "The configuration file cannot be read.", file=path, found=error.strerror
+            "The configuration file cannot be read.",
+            file=path,
+            found=error.strerror,
+            remedy="correct the path after --config-file, or the rights of the file",
         ) from None
     # Besides what is no TOML: numbers and nesting without end.
     except (ValueError, RecursionError) as error:
@@ -120,7 +141,7 @@ def _checked(path: Path, section: str, key: str, value: Any, item: dataclasses.F
         expected = ", ".join(choices)
     except UnfitError as error:
         problem, expected = "The configuration file has a value that cannot be.", error
-    except ValueError:
+    except (ValueError, OverflowError):  # of a whole number that no float can hold
         pass
     raise DataError(
         problem, file=path, place=f"[{section}] {key}", found=repr(value), expected=expected

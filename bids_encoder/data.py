@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -19,6 +20,10 @@ from bids_encoder.responses.measure import Measured, measure
 from bids_encoder.responses.meshes import load_meshes
 from bids_encoder.settings import Settings
 from bids_encoder.similarity import sampled_stimuli
+from bids_encoder.source import Source
+from bids_encoder.workload import work_of
+
+logger = logging.getLogger(__name__)
 
 
 def samples_of(settings: Settings, plan: Plan, stimuli: Sequence[str] | None) -> Samples:
@@ -51,9 +56,12 @@ class Data:
     plan : Plan
     device : str
         "cpu" or "cuda".
+    source : Source
+        Of the features; how much memory they take counts.
     """
 
-    def __init__(self, settings: Settings, plan: Plan, device: str):
+    def __init__(self, settings: Settings, plan: Plan, device: str, source: Source):
+        self.source = source
         self.settings = settings
         self.plan = plan
         self.device = device
@@ -97,7 +105,18 @@ class Data:
     @property
     def spare_memory(self) -> int:
         """Bytes that a fit may work in."""
-        return memory.fit_budget(*self.responses.values.shape, self.budget)
+        return memory.fit_budget(self._work(self.grid), self.budget)
+
+    def _work(self, grid: Grid) -> memory.Work:
+        return work_of(self.settings, self.plan, self.source, grid.n_values)
+
+    def _check_memory(self, grid: Grid) -> memory.Work:
+        """Refuse what does not fit, now that voxels are counted."""
+        work, resources = self._work(grid), self.settings.resources
+        warning = memory.check(work, self.budget, resources.mem, resources.nprocs)
+        if warning and not self.plan.n_voxels[1]:  # else the plan has said so
+            logger.warning(warning)
+        return work
 
     @cached_property
     def _measured(self) -> tuple[Grid, Measured]:
@@ -124,8 +143,10 @@ class Data:
         meshes = load_meshes(plan.surfaces.measured) if plan.surfaces else None
         if plan.precomputed:
             grid = betas_grid(plan.runs, plan.infos, meshes)
+            self._check_memory(grid)
             return grid, measure_betas(plan.runs, plan.presentations, grid, **how)
         grid = common_grid(plan.runs, plan.infos, meshes)
+        work = self._check_memory(grid)
         measured = measure(
             plan.runs,
             plan.infos,
@@ -135,7 +156,7 @@ class Data:
             hrf=chosen.hrf,
             high_pass=chosen.high_pass,
             cleanings=plan.cleanings,
-            mem_bytes=plan.together_bytes(grid.n_values, self.budget),
+            mem_bytes=memory.together(work, self.budget),
             device=self.device,
             **how,
         )

@@ -6,9 +6,13 @@ and the remedy, so that nobody has to read a traceback to mend a dataset.
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+_LONGEST_PART = 1000  # characters: what a table or header holds may be endless
 
 
 class BidsEncoderError(Exception):
@@ -50,15 +54,44 @@ class BidsEncoderError(Exception):
             "remedy": remedy,
         }
         lines = [problem] + [
-            f"  {name + ':':<10}{value}" for name, value in parts.items() if value is not None
+            f"  {name + ':':<10}{shortened(value)}"
+            for name, value in parts.items()
+            if value is not None
         ]
         super().__init__("\n".join(lines))
         self.problem = problem
         self.parts = parts
 
+    def naming(self, **parts: object) -> BidsEncoderError:
+        """The same trouble with parts of the message that it lacks, such as its file."""
+        known = {name: value for name, value in self.parts.items() if value is not None}
+        other = type(self)(self.problem, **{**parts, **known})
+        other.everybody = self.everybody
+        return other
+
     def __reduce__(self):
         # BaseException pickles its arguments only; errors cross process borders.
         return _rebuild, (type(self), self.problem, self.parts)
+
+
+@contextmanager
+def naming(**parts: object) -> Iterator[None]:
+    """Let trouble that comes out of a block say where it was: its file, layer, run.
+
+    For code that is given arrays and knows no files. What a message says already stays.
+    """
+    try:
+        yield
+    except BidsEncoderError as error:
+        raise error.naming(**parts) from error.__cause__
+
+
+def shortened(value: object) -> str:
+    """A part of a message, without the middle of what nobody would read."""
+    text = str(value)
+    if len(text) <= _LONGEST_PART:
+        return text
+    return f"{text[: _LONGEST_PART // 2]} … {text[-_LONGEST_PART // 4 :]}"
 
 
 def _rebuild(kind, problem, parts):
@@ -110,37 +143,61 @@ class OutputError(BidsEncoderError):
     everybody = True
 
 
-def file_trouble(error: OSError, ours: Iterable[Path]) -> BidsEncoderError | None:
-    """Put what the system says of a file (rights, disks, servers) into a sentence.
+class MemoryLimitError(BidsEncoderError):
+    """The work does not fit into the memory that it may use."""
+
+    exit_code = 2
+
+
+def out_of_memory(error: MemoryError, limit: float | None) -> ParticipantError:
+    """The error for memory that the system has refused.
+
+    Parameters
+    ----------
+    error : MemoryError
+    limit : float or None
+        GB that the user allows.
+    """
+    return ParticipantError(
+        "The system has no memory left for this work.",
+        place="--mem",
+        found=str(error) or "no more memory",
+        expected="room for what the plan has announced (line memory)"
+        + (f", of {limit:g} GB" if limit else ""),
+        remedy="end other programs, use a smaller --nprocs, name fewer --layers, or give a "
+        "--mem that is free on this machine",
+    )
+
+
+def of_the_system(error: OSError, written: Sequence[str | Path] = ()) -> BidsEncoderError | None:
+    """The error for a file that the system will not open; None where it names no file.
+
+    Readers and writers have messages of their own; this is for what they did not foresee.
 
     Parameters
     ----------
     error : OSError
-    ours : iterable of Path
-        The folders that we write to.
-
-    Returns
-    -------
-    OutputError, MissingInputError or None
-        None where the system names no file: then it is no trouble of a file.
+    written : sequence of path
+        Folders below which files are written, not read.
     """
     if not isinstance(error.filename, (str, bytes, os.PathLike)) or error.errno is None:
         return None
-    file = Path(os.path.abspath(os.fsdecode(error.filename)))
-    if os.path.isdir(file.parent) and not os.access(file.parent, os.X_OK):
-        file = file.parent  # what it is that may not be entered
-    found = os.strerror(error.errno)
-    if any(file.is_relative_to(os.path.abspath(folder)) for folder in ours):
-        return OutputError(
-            "A file or folder of the output, or of the work folder, cannot be used.",
-            file=file,
-            found=found,
-            remedy="give yourself the right to read and write there (a run of somebody else may "
-            "have made it for that person alone), or choose another folder",
-        )
-    return MissingInputError(
-        "A file or folder cannot be read.",
-        file=file,
-        found=found,
-        remedy="give yourself the right to read it; look whether its disk is there",
+    path = Path(os.path.abspath(os.fsdecode(error.filename)))
+    if os.path.isdir(path.parent) and not os.access(path.parent, os.X_OK):
+        path = path.parent  # what it is that may not be entered
+    if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        kind = ParticipantError
+    elif any(path.is_relative_to(os.path.abspath(folder)) for folder in written):
+        kind = OutputError
+    else:
+        kind = MissingInputError
+    return kind(
+        "The system does not let this file or folder be used."
+        if kind is OutputError
+        else "The system does not let this file or folder be read.",
+        file=path,
+        found=os.strerror(error.errno),
+        expected="a file or folder that can be reached",
+        remedy="correct its name or rights, or those of the folders above it (a run of somebody "
+        "else may have made it for that person alone)",
     )

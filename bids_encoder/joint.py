@@ -10,6 +10,7 @@ from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.joint import fit_joint
+from bids_encoder.errors import naming
 from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
@@ -53,17 +54,18 @@ def write_joint(
         return
     n_voxels = responses.values.shape[1]
     with console.stage("joint model") as words, console.progress("joint model", "voxels") as bar:
-        found = fit_joint(
-            LayerKernels(samples, store),
-            responses.values,
-            folds,
-            n_draws=chosen.joint_draws,
-            unique=chosen.joint_unique,
-            mem_bytes=mem_bytes,
-            device=device,
-            seed=chosen.joint_seed,
-            on_progress=lambda share: bar(round(share * n_voxels), n_voxels),
-        )
+        with naming(place=f"{', '.join(store.layers)} of {store.network}"):
+            found = fit_joint(
+                LayerKernels(samples, store),
+                responses.values,
+                folds,
+                n_draws=chosen.joint_draws,
+                unique=chosen.joint_unique,
+                mem_bytes=mem_bytes,
+                device=device,
+                seed=chosen.joint_seed,
+                on_progress=lambda share: bar(round(share * n_voxels), n_voxels),
+            )
         highest = np.nanmax(found.r2, initial=-np.inf)
         words += [f"{len(store.layers)} layers together", f"best r² {highest:.2f}"]
     predicted = found.r2 > 0

@@ -15,10 +15,15 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import active_children, connection, get_context, parent_process
-from pathlib import Path
 
 from bids_encoder import console
-from bids_encoder.errors import BidsEncoderError, ParticipantError, file_trouble
+from bids_encoder.errors import (
+    BidsEncoderError,
+    ParticipantError,
+    of_the_system,
+    out_of_memory,
+    shortened,
+)
 from bids_encoder.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -71,12 +76,12 @@ def run(settings: Settings) -> int:
     except BidsEncoderError as error:
         logger.error(str(error))
         return error.exit_code
-    except OSError as error:
-        named = file_trouble(error, _ours(settings))
-        if named is None:
+    except (MemoryError, OSError) as error:
+        found = _named(error, settings)
+        if found is None:
             raise
-        logger.error(str(named))
-        return named.exit_code
+        logger.error(str(found))
+        return found.exit_code
     except KeyboardInterrupt as end:
         logger.error("Interrupted. What is finished is kept; the same command goes on from there.")
         return TERMINATED if isinstance(end, Terminated) else INTERRUPTED
@@ -242,24 +247,25 @@ def _attempt(settings: Settings, label: str | None, prefix: str | None = None) -
     except BidsEncoderError as error:
         logger.error(f"{prefix}{error}")
         code, summary, ends_all = error.exit_code, error.problem, error.everybody
-    except MemoryError:
-        code, summary = ParticipantError.exit_code, "out of memory: give a smaller --mem"
-        logger.error(f"{prefix}{summary}")
     except Exception as error:
-        named = file_trouble(error, _ours(settings)) if isinstance(error, OSError) else None
-        if named is not None:
-            logger.error(f"{prefix}{named}")
-            logger.debug("Where it was met:", exc_info=True)
-            code, summary, ends_all = named.exit_code, named.problem, named.everybody
+        found = _named(error, settings)
+        if found is not None:
+            logger.error(f"{prefix}{found}")
+            code, summary, ends_all = found.exit_code, found.problem, found.everybody
         else:  # our own bug: say so, and keep what is needed to mend it
-            code, summary = BidsEncoderError.exit_code, f"a bug of this program: {error!r}"
+            code = BidsEncoderError.exit_code
+            summary = f"a bug of this program: {shortened(repr(error))}"
             logger.error(f"{prefix}{summary}\n{_kept_traceback(settings, name)}")
     return Outcome(name, code, summary, time.monotonic() - start, ends_all)
 
 
-def _ours(settings: Settings) -> tuple[Path, Path]:
-    """The folders that we write to."""
-    return settings.output_dir, settings.resources.work_dir
+def _named(error: Exception, settings: Settings) -> BidsEncoderError | None:
+    """What is no bug, but no reader or writer has foreseen: of memory, or of the file system."""
+    if isinstance(error, MemoryError):
+        return out_of_memory(error, settings.resources.mem)
+    if isinstance(error, OSError):
+        return of_the_system(error, (settings.output_dir, settings.resources.work_dir))
+    return None
 
 
 def _kept_traceback(settings: Settings, name: str) -> str:

@@ -37,6 +37,7 @@ from bids_encoder.report.stimuli import write_stimuli_figure
 from bids_encoder.responses.confounds import parse_strategy
 from bids_encoder.settings import Settings
 from bids_encoder.source import Source, open_source
+from bids_encoder.workload import work_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +100,7 @@ def run_participant(settings: Settings, participant: str) -> str:
         source, device = _open_source(settings, {id_ for plan in plans for id_ in plan.stimuli})
         for plan in plans:
             source.check_stimuli(plan.stimuli.values())
-            budget = memory.budget(settings.resources.mem, settings.resources.nprocs)
-            logger.info(plan.describe(source.name, source.layers, budget))
+            _check_memory(settings, plan, source)
             check_plan(settings, plan, source)
         if settings.flow.dry_run:
             return "planned, nothing written"
@@ -117,7 +117,7 @@ def run_participant(settings: Settings, participant: str) -> str:
             for plan in plans:
                 del warnings[known:]  # those of the plan before
                 named = {**plan.names, "network": source.name}
-                data = Data(settings, plan, device)
+                data = Data(settings, plan, device, source)
                 summaries.append(analyse(settings, datasets, data, source, executor, warnings))
                 write_stimuli_figure(settings.output_dir, named, plan.stimuli)
                 if settings.synthesis.synthesize:
@@ -126,6 +126,21 @@ def run_participant(settings: Settings, participant: str) -> str:
                     summaries += run_experiments(lab)
     _report(settings, participant)
     return "; ".join(summaries)
+
+
+def _check_memory(settings: Settings, plan: Plan, source: Source) -> None:
+    """Say what is planned, and refuse what does not fit into ``--mem``.
+
+    Where the mask is still to be computed, only an upper bound of the voxels is known: then that
+    is done when they are counted.
+    """
+    resources, exact = settings.resources, plan.n_voxels[1]
+    budget = memory.budget(resources.mem, resources.nprocs)
+    work = work_of(settings, plan, source)
+    needed = memory.in_words(memory.needed(work, budget), budget, exact)
+    logger.info(plan.describe(source.name, source.layers, needed))
+    if exact and (warning := memory.check(work, budget, resources.mem, resources.nprocs)):
+        logger.warning(warning)
 
 
 def _reuse_models(settings: Settings, participant: str) -> str:

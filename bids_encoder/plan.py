@@ -9,17 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from bids_encoder import console, memory
+from bids_encoder import console
 from bids_encoder.bids.dataset import Run
 from bids_encoder.bids.events import Presentation
 from bids_encoder.bids.meshes import SurfaceFiles
 from bids_encoder.bids.written import places_in_words
-from bids_encoder.encoding.memory import make_plan as make_fit_plan
-from bids_encoder.encoding.ridge import PENALTIES
 from bids_encoder.regions import RegionFiles
 from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.design import DesignChoice
@@ -130,7 +129,7 @@ class Plan:
             return len(self.stimuli)
         return sum(cleaning.n_kept for cleaning in self.cleanings)
 
-    @property
+    @cached_property
     def n_voxels(self) -> tuple[int, bool]:
         """Voxels to be analysed, and whether that is exact (else: at most)."""
         masks = dict.fromkeys(run.mask for run in self.runs if run.mask is not None)
@@ -184,8 +183,8 @@ class Plan:
                 total[reason] = total.get(reason, 0) + number
         return total
 
-    def describe(self, network: str, layers: Sequence[str], budget: int) -> str:
-        """The plan in words, for ``--dry-run`` and the log; ``budget``: bytes to be used."""
+    def describe(self, network: str, layers: Sequence[str], memory: str) -> str:
+        """The plan in words, for ``--dry-run`` and the log; ``memory``: how much it needs."""
         n_voxels, exact = self.n_voxels
         shown = sum(map(len, self.presentations))
         groups = self.grouping.names
@@ -199,7 +198,7 @@ class Plan:
             *([("meshes", self.surfaces.source)] if self.surfaces else []),
             ("regions", ", ".join(one.source for one in self.regions) or "none"),
             ("network", f"{network}: {', '.join(layers)}"),
-            ("memory", self._memory(n_voxels, exact, budget)),
+            ("memory", memory),
         ]  # fmt: skip
         title = f"sub-{self.participant}, task {self.task}"
         return "\n".join([title, *(f"  {name:<9}{text}" for name, text in rows)])
@@ -232,35 +231,6 @@ class Plan:
             ("left out", f"volumes: {listed_reasons(self.left_out)}"),
             ("timing", "; ".join(timing)),
         ]  # fmt: skip
-
-    def together_bytes(self, n_voxels: int, budget: int) -> int:
-        """For the BOLD of all runs, where responses are estimated from them together."""
-        if not self.runs_together:
-            return 0
-        volumes = [info.n_volumes for info in self.infos]
-        return memory.together(self.n_samples, n_voxels, max(volumes), sum(volumes), budget)
-
-    def _memory(self, n_voxels: int, exact: bool, budget: int) -> str:
-        fit = make_fit_plan(
-            self.n_samples,
-            None,
-            n_voxels,
-            n_folds=5,
-            n_penalties=len(PENALTIES),
-            mem_bytes=memory.fit_budget(self.n_samples, n_voxels, budget),
-        )
-        total = memory.needed(
-            n_samples=self.n_samples,
-            n_voxels=n_voxels,
-            n_volumes=max(info.n_volumes for info in self.infos),
-            n_stimuli=len(self.stimuli),
-            fit=fit.bytes,
-            together=self.together_bytes(n_voxels, budget),
-        )
-        return (
-            f"{'about' if exact else 'at most'} {total / memory.GB:.1f} GB "
-            f"of the {budget / memory.GB:.1f} GB that may be used"
-        )
 
 
 def listed(names: Sequence[str]) -> str:

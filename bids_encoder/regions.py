@@ -24,7 +24,9 @@ from bids_encoder.responses.atlas import (
     mask_values,
     to_regions,
 )
+from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.images import open_image
+from bids_encoder.responses.masks import grid_in_words, on_grid
 from bids_encoder.responses.surface_atlas import surface_labels
 from bids_encoder.settings import Settings
 
@@ -75,6 +77,7 @@ def find_regions(
         if other is not one:
             raise UsageError(
                 "Two atlases would have the same name in the results.",
+                file=one.images[0],
                 found=f"{other.source} and {one.source} both become atlas-{one.atlas}",
                 expected="names that differ in letters and digits",
                 remedy="rename one of the files, or leave it out",
@@ -136,6 +139,7 @@ def _load(one: RegionFiles, grid: Grid) -> Regions:
         return to_regions(one.atlas, labels, names or found, one.source)
     mask = grid.mask
     if one.masks:
+        _warn_of_grids(one, mask)
         labels, overlap = join_masks([mask_values(path, mask) for path in one.images])
         if overlap:
             logger.warning(
@@ -144,11 +148,26 @@ def _load(one: RegionFiles, grid: Grid) -> Regions:
             )
     else:
         [path] = one.images
+        _warn_of_grids(one, mask)
         labels = label_values(path, mask)
         shape = open_image(path).shape
         if names and len(shape) == 4 and shape[3] > 1:
             names = from_one(names, shape[3])
     return to_regions(one.atlas, labels, names, one.source)
+
+
+def _warn_of_grids(one: RegionFiles, mask: nibabel.Nifti1Image) -> None:
+    """Say that an atlas does not lie where the BOLD does, voxel by voxel."""
+    info = BoldInfo(one.images[0], mask.shape, mask.affine, 1, None)
+    others = {path: open_image(path) for path in one.images}
+    others = {path: image for path, image in others.items() if not on_grid(image, info)}
+    if others:
+        path, image = next(iter(others.items()))
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        logger.warning(
+            f"Atlas {one.atlas}: {path.name}{more} is on another grid ({grid_in_words(image)}) "
+            f"than the BOLD ({grid_in_words(mask)}): each voxel has the label of the nearest one."
+        )
 
 
 def _extent(image: nibabel.Nifti1Image) -> str:

@@ -13,13 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from bids_encoder.options import (
+    count,
+    cut_off,
+    degrees,
+    delay,
+    frame_rate,
     gigabytes,
     grey_level,
+    items,
     not_negative,
     number_of_folds,
     option,
-    positive,
-    positive_int,
+    positive_count,
+    processes,
     proportion,
     seed,
     share,
@@ -84,7 +90,7 @@ class Stimuli:
     )  # fmt: skip
     # It changes the results of films only, whose stamp holds it.
     frames_per_second: float = option(
-        15.0, "--frames-per-second", "--fps", type=positive, metavar="N", changes_results=False,
+        15.0, "--frames-per-second", "--fps", type=frame_rate, metavar="N", changes_results=False,
         help="how often films are sampled (default: 15 frames a second)",
     )  # fmt: skip
 
@@ -134,7 +140,7 @@ class Responses:
         "over a Fourier, FIR or SPM basis)",
     )  # fmt: skip
     high_pass: float = option(
-        0.01, type=not_negative, metavar="HZ", help="cut-off of the cosine drift model"
+        0.01, type=cut_off, metavar="HZ", help="cut-off of the cosine drift model"
     )
     confounds: str = option(
         "motion,high_pass,compcor", metavar="STRATEGY",
@@ -149,7 +155,7 @@ class Responses:
         help="standardised DVARS above which the strategy scrub leaves out a volume",
     )  # fmt: skip
     skip_volumes: int = option(
-        0, type=seed, metavar="N",
+        0, type=count, metavar="N",
         help="volumes at the start of each run that do not count; onsets stay where they are",
     )  # fmt: skip
     slice_time_ref: float | None = option(
@@ -161,7 +167,7 @@ class Responses:
         "session", choices=("run", "session", "none"), help="unit in which responses are z-scored"
     )
     delays: tuple[float, ...] = option(
-        (4.0, 6.0, 8.0), nargs="+", type=not_negative, metavar="S",
+        (4.0, 6.0, 8.0), nargs="+", type=delay, metavar="S",
         help="delays in seconds of the features in continuous designs",
     )  # fmt: skip
 
@@ -217,7 +223,7 @@ class Inference:
     """Which voxels count."""
 
     n_permutations: int = option(
-        20_000, type=seed, metavar="N", changes_results=False,
+        20_000, type=count, metavar="N", changes_results=False,
         help="permutations behind the p-values; 0: no p-values",
     )  # fmt: skip
     fdr: float = option(
@@ -243,7 +249,7 @@ class Joint:
         "longer as there are layers)",
     )  # fmt: skip
     joint_draws: int = option(
-        30, type=seed, metavar="N", changes_results=False,
+        30, type=count, metavar="N", changes_results=False,
         help="weightings of the layers that are tried at random, besides equal weights and each "
         "layer alone",
     )  # fmt: skip
@@ -276,11 +282,11 @@ class NeuralCode:
         help="leave out functional smoothness and similarity analysis",
     )  # fmt: skip
     similarity_items: int = option(
-        300, type=positive_int, metavar="N", changes_results=False,
+        300, type=items, metavar="N", changes_results=False,
         help="pictures whose pairs are compared; of more, a sample is drawn",
     )  # fmt: skip
     similarity_permutations: int = option(
-        1000, type=positive_int, metavar="N", changes_results=False,
+        1000, type=positive_count, metavar="N", changes_results=False,
         help="permutations of pictures behind each p",
     )  # fmt: skip
     similarity_seed: int = option(
@@ -315,7 +321,7 @@ class Synthesis:
         help="grey level around wedges and rings, from 0 (black) to 255 (white)",
     )  # fmt: skip
     stimulus_degrees: float | None = option(
-        None, type=positive, metavar="DEG", changes_results=False,
+        None, type=degrees, metavar="DEG", changes_results=False,
         help="width of the pictures on the screen in degrees of visual angle (default: "
         "eccentricities are in units of half that width)",
     )  # fmt: skip
@@ -335,11 +341,11 @@ class Resources:
         "current folder cannot be written to, and in containers, OUTPUT_DIR/.work)",
     )  # fmt: skip
     nprocs: int = option(
-        1, "--nprocs", "--n-cpus", type=positive_int, metavar="N", changes_results=False,
+        1, "--nprocs", "--n-cpus", type=processes, metavar="N", changes_results=False,
         help="participants worked on at once",
     )  # fmt: skip
     omp_nthreads: int | None = option(
-        None, type=positive_int, metavar="N", changes_results=False,
+        None, type=processes, metavar="N", changes_results=False,
         help="threads of each process (default: the cores, shared out)",
     )  # fmt: skip
     mem: float | None = option(
@@ -373,7 +379,7 @@ class Cluster:
         "account=me walltime=04:00:00 memory=8GB",
     )  # fmt: skip
     n_workers: int = option(
-        4, type=positive_int, metavar="N", changes_results=False,
+        4, type=processes, metavar="N", changes_results=False,
         help="jobs that the batch system is asked for",
     )  # fmt: skip
 

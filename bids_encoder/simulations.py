@@ -15,7 +15,7 @@ from pathlib import Path
 from bids_encoder import __version__, console
 from bids_encoder.environment import prepare
 from bids_encoder.errors import BidsEncoderError, UsageError
-from bids_encoder.options import positive_int, seed
+from bids_encoder.options import positive_count, seed
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,9 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("output", type=Path, metavar="OUT", help="folder for tables, figures and the page")
-    add("--simulated-networks", type=positive_int, default=100, metavar="N",
+    add("--simulated-networks", type=positive_count, default=100, metavar="N",
         help="random networks, each with as many prototypes (default: 100)")  # fmt: skip
-    add("--simulated-sheets", type=positive_int, default=20, metavar="N",
+    add("--simulated-sheets", type=positive_count, default=20, metavar="N",
         help="sheets of units that the simulated scanner looks at (default: 20)")  # fmt: skip
     add("--seed", type=seed, default=0, metavar="N", help="of all random numbers (default: 0)")
     add("--pictures", type=Path, metavar="TABLE.tsv",
@@ -121,6 +121,7 @@ def _check(chosen: argparse.Namespace) -> None:
     if chosen.pictures is None and (chosen.untrained or chosen.layers or chosen.weights_dir):
         raise UsageError(
             "There are options for a network, but no pictures to show to it.",
+            place="--layers, --untrained or --weights-dir",
             expected="--pictures TABLE.tsv",
             remedy="add --pictures, or leave out --layers, --untrained and --weights-dir",
         )

@@ -43,6 +43,13 @@ class Source:
     origin: Network | Pyramid | ExternalFeatures
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Number of features of each layer, where that is known; else of the largest possible."""
+        if isinstance(self.origin, ExternalFeatures):
+            return dict(self.origin.sizes)
+        return dict(extractor_of(self.origin).layout.sizes)
+
+    @property
     def is_network(self) -> bool:
         """Whether features are computed, not read from a file."""
         return not isinstance(self.origin, ExternalFeatures)

@@ -144,6 +144,7 @@ def _named(derivatives: Mapping[str, str | Path]) -> dict[str, Path]:
         if name == "raw" or not name or not name.replace("-", "").replace("_", "").isalnum():
             raise UsageError(
                 "A derivatives dataset has a name that cannot be used.",
+                place="-d/--derivatives",
                 found=repr(name),
                 expected='letters, digits, "-" and "_", and not "raw"',
                 remedy="Name it yourself: --derivatives fmriprep=PATH",

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 # In this order; a column given by --stim-column comes before both.
 STIMULUS_COLUMNS = ("stim_file", "stim_id")
+LONGEST_TIME = 86_400.0  # seconds; nobody stays in a scanner for a day
 # Endings by which a column is recognised that might be meant for --stim-column.
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif")
 _PICTURES += (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg")
@@ -76,7 +77,10 @@ def read_events(path: str | Path, tolerated: Tolerated | None = None):
                 remedy=_did_you_mean(column, table.columns) or "add the column",
             )
     numbers = {
-        column: [_number(text, column, line, path, noted) for line, text in table[column].items()]
+        column: [
+            _number(text, column, line, path, noted, LONGEST_TIME)
+            for line, text in table[column].items()
+        ]
         for column in ("onset", "duration")
     }
     if tolerated is None:
@@ -290,7 +294,9 @@ def _names_pictures(table, column: str) -> bool:
     )
 
 
-def _number(text: str, column: str, line: int, path: Path, tolerated: Tolerated) -> float:
+def _number(
+    text: str, column: str, line: int, path: Path, tolerated: Tolerated, most: float = math.inf
+) -> float:
     if column == "duration" and is_absent(text):
         tolerated.add("durations n/a, taken as 0 s", f"{path}, line {line}")
         return 0.0
@@ -299,6 +305,15 @@ def _number(text: str, column: str, line: int, path: Path, tolerated: Tolerated)
     except ValueError:
         value = math.nan
     fault = "is negative" if math.isfinite(value) else "is not a number"
+    if math.isfinite(value) and abs(value) > most:
+        raise DataError(
+            f"The {column} of an event is longer than any run.",
+            file=path,
+            place=f"line {line}, column {column}",
+            found=f"{text} s",
+            expected=f"seconds, at most {most:g}",
+            remedy="write seconds, not milliseconds or microseconds; or correct the value",
+        )
     if not math.isfinite(value) or (column == "duration" and value < 0):
         raise DataError(
             f"The {column} of an event {fault}.",

@@ -7,19 +7,19 @@ XML files.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bids_encoder.bids.annex import require_content
 from bids_encoder.bids.sidecars import inherited_file, list_folder
-from bids_encoder.bids.tables import read_table
+from bids_encoder.bids.tables import read_table, split_cells
 from bids_encoder.errors import DataError, MissingInputError
 
 EXTENSIONS = (".tsv", ".csv", ".txt", ".lut", ".xml")
 _INDEX = ("index", "value", "id", "number", "component")
 _NAME = ("name", "names", "region", "label", "labels", "difumo_names")
 _LARGEST = 10_000_000  # bytes; tables of labels are much smaller
+_LARGEST_LABEL = 2**31 - 1
 _REMEDY = "give a table with the columns index and name with --atlas-labels"
 
 
@@ -121,7 +121,7 @@ def _unique(names: dict[int, str]) -> dict[int, str]:
 def _number(text: str, path: Path, place: str) -> int:
     try:
         number = float(text)
-        if number < 0 or not number.is_integer():
+        if not 0 <= number <= _LARGEST_LABEL or not number.is_integer():
             raise ValueError
     except (ValueError, OverflowError):
         raise DataError(
@@ -129,7 +129,7 @@ def _number(text: str, path: Path, place: str) -> int:
             file=path,
             place=place,
             found=repr(text),
-            expected="a whole number, 0 or more",
+            expected=f"a whole number from 0 to {_LARGEST_LABEL}",
             remedy="correct the table, or give another one with --atlas-labels",
         ) from None
     return int(number)
@@ -146,9 +146,9 @@ def _from_csv(path: Path) -> Iterator[tuple[str, str, str]]:
     lines = _text(path).splitlines()
     separator = ";" if lines and lines[0].count(";") > lines[0].count(",") else ","
     rows = [
-        (number, [cell.strip() for cell in row])
-        for number, row in enumerate(csv.reader(lines, delimiter=separator), start=1)
-        if any(cell.strip() for cell in row)
+        (number, [cell.strip() for cell in split_cells(line, separator)])
+        for number, line in enumerate(lines, start=1)
+        if line.strip(f" \t{separator}")
     ]
     if not rows:
         return

@@ -60,7 +60,8 @@ def join_entities(entities: dict[str, str]) -> str:
 
 def same_number(label: str) -> str:
     """``"01"`` and ``"1"`` become the same; other labels stay as they are."""
-    return str(int(label)) if label.isascii() and label.isdigit() else label
+    # Text, because Python makes no number of thousands of digits.
+    return (label.lstrip("0") or "0") if label.isascii() and label.isdigit() else label
 
 
 def without_prefix(labels: Iterable[str], prefix: str) -> tuple[str, ...]:
@@ -70,7 +71,9 @@ def without_prefix(labels: Iterable[str], prefix: str) -> tuple[str, ...]:
 
 def natural(text: str) -> list[tuple[bool, int, str]]:
     """Sort key in which ``run-2`` comes before ``run-10``."""
-    return [
-        (True, int(part), "") if part.isdigit() else (False, 0, part)
-        for part in re.split(r"([0-9]+)", text)
-    ]
+    keys = []
+    for part in re.split(r"([0-9]+)", text):
+        # The number of digits, then the digits: the order of the numbers, however long they are.
+        digits = part.lstrip("0")
+        keys.append((True, len(digits), digits) if part.isdigit() else (False, 0, part))
+    return keys

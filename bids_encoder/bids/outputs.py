@@ -91,6 +91,7 @@ def label(text: str) -> str:
     if not made:
         raise UsageError(
             "A name cannot become part of a file name.",
+            place="names of layers, contrasts and atlases, which are in the names of files",
             found=repr(text),
             expected="at least one letter or digit (A-Z, a-z, 0-9)",
             remedy="Give it another name.",
@@ -130,6 +131,7 @@ def check_layer_labels(network: str, layers: Iterable[str]) -> None:
         if other != layer:
             raise UsageError(
                 f"Two results of the network {network} would have the same file name.",
+                place="--layers",
                 found=f"{layer} and {other} both become desc-{desc_label(network, layer)}",
                 expected="layers that differ in letters and digits",
                 remedy="Leave one of them out of --layers, or run them one after the other "
@@ -262,6 +264,7 @@ def _entity(name: str, value: str) -> str:
     if not value or _NOT_IN_LABELS.search(value):
         raise UsageError(
             "A BIDS entity has a label that BIDS does not allow.",
+            place=f"the entity {name} in the names of files",
             found=f"{name}-{value}",
             expected="letters, digits and +",
             remedy="Rename it in the dataset, or leave it out with a filter.",

@@ -23,31 +23,56 @@ logger = logging.getLogger(__name__)
 # Nobody scans a volume for longer; many write milliseconds by mistake.
 LONGEST_REPETITION_TIME = 20.0
 
+LARGEST_JSON = 100_000_000  # bytes; the largest sidecars (slice timing, confounds) have a few MB
+DEEPEST_JSON = 100  # objects within objects; recursion over a deeper file ends in an error
+
 # Folder -> what lies in it. A caller that asks for many files of one dataset passes
 # one such dictionary to all calls, so that each folder is listed once.
 Listing = dict[Path, list[BidsFile]]
 
 
-def read_json(path: str | Path) -> dict:
+def read_json(path: str | Path, *, pairs: Callable[[list], dict] | None = None) -> dict:
     """Read a JSON object; a byte-order mark is tolerated.
+
+    Parameters
+    ----------
+    path : path
+    pairs : callable, optional
+        Makes a dict of the names and values of an object, as ``object_pairs_hook`` of
+        :func:`json.loads`.
 
     Raises
     ------
     MissingInputError
         No such file, or its content is not fetched.
     DataError
-        Not UTF-8, not JSON (with the line), or JSON that is not an object.
+        Too large, not UTF-8, not JSON (with the line), nested without end, or JSON that is not
+        an object.
     """
     path = Path(path)
     require_content([path], "JSON file")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        content = json.loads(text)
+        size = path.stat().st_size
+        if size > LARGEST_JSON:
+            raise DataError(
+                "The file is too large to be read as JSON.",
+                file=path,
+                found=f"{size:,} bytes",
+                expected=f"at most {LARGEST_JSON:,}",
+                remedy="restore the file",
+            )
+        content = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=pairs)
+        _refuse_depth(content, path)
     except FileNotFoundError as error:
-        raise MissingInputError("There is no such file.", file=path) from error
+        raise MissingInputError(
+            "There is no such file.", file=path, remedy="correct its name, or put it there"
+        ) from error
     except OSError as error:
         raise DataError(
-            "The file cannot be read.", file=path, found=error.strerror or error
+            "The file cannot be read.",
+            file=path,
+            found=error.strerror or error,
+            remedy="correct the rights of the file",
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(
@@ -184,6 +209,27 @@ def repetition_time(metadata: dict, path: str | Path) -> float | None:
             remedy=f"write {value / 1000:g} in the sidecar",
         )
     return float(value)
+
+
+def _refuse_depth(content: object, path: Path) -> None:
+    level = [content]
+    for _ in range(DEEPEST_JSON):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return
+    raise DataError(
+        "The file is nested too deeply.",
+        file=path,
+        found=f"more than {DEEPEST_JSON} objects or lists within each other",
+        expected="names and values",
+        remedy="restore the file",
+    )
 
 
 def list_folder(folder: Path, listing: Listing | None = None) -> list[BidsFile]:

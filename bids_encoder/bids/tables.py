@@ -5,13 +5,23 @@ Not pandas' reader: it guesses types, and it cannot say on which line a fault is
 
 from __future__ import annotations
 
-import csv
+import re
+from collections import Counter
 from pathlib import Path
 
 from bids_encoder.bids.annex import require_content
 from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, MissingInputError
 
+# A quoted value runs to the first quote that stands alone, behind which the next value begins.
+_QUOTED = {
+    separator: re.compile(rf'"([^"]*(?:""[^"]*)*)"(?={re.escape(separator)}|$)')
+    for separator in ("\t", ",", ";")
+}
+LARGEST_TABLE = (
+    256_000_000  # bytes; the largest tables of trials and confounds have some tens of MB
+)
+MOST_COLUMNS = 20_000  # tables of confounds have up to a few thousand
 _ABSENT = frozenset({"", "n/a", "N/A", "nan", "NaN"})
 
 
@@ -52,7 +62,7 @@ def read_table(path: str | Path, tolerated: Tolerated | None = None):
     lines = _lines(path, noted)
     if tolerated is None:
         noted.warn()
-    header = [name.strip() for name in _cells(lines[0])]
+    header = [name.strip() for name in split_cells(lines[0])]
     while header and not header[-1]:
         header.pop()
     _check_header(header, path)
@@ -60,7 +70,7 @@ def read_table(path: str | Path, tolerated: Tolerated | None = None):
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
-        cells = _cells(line)
+        cells = split_cells(line)
         while len(cells) > len(header) and not cells[-1].strip():
             cells.pop()
         if len(cells) != len(header):
@@ -81,12 +91,25 @@ def read_table(path: str | Path, tolerated: Tolerated | None = None):
 def _lines(path: Path, tolerated: Tolerated) -> list[str]:
     require_content([path], "table")
     try:
+        if path.stat().st_size > LARGEST_TABLE:
+            raise DataError(
+                "The table is too large.",
+                file=path,
+                found=f"{path.stat().st_size:,} bytes",
+                expected=f"at most {LARGEST_TABLE:,}",
+                remedy="check that this is the right file; leave out columns that nobody needs",
+            )
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise MissingInputError("There is no such table.", file=path) from error
+        raise MissingInputError(
+            "There is no such table.", file=path, remedy="correct its name, or put it there"
+        ) from error
     except OSError as error:
         raise DataError(
-            "The table cannot be read.", file=path, found=error.strerror or error
+            "The table cannot be read.",
+            file=path,
+            found=error.strerror or error,
+            remedy="correct the rights of the file",
         ) from error
     try:
         text = content.decode("utf-8")
@@ -122,10 +145,32 @@ def _lines(path: Path, tolerated: Tolerated) -> list[str]:
     return text.split("\n")
 
 
-def _cells(line: str) -> list[str]:
-    # Quotes matter only where they are (BIDS: a tab inside a value must be quoted);
-    # line by line, a lone quote cannot swallow the rows that follow.
-    return next(csv.reader([line], delimiter="\t")) if '"' in line else line.split("\t")
+def split_cells(line: str, separator: str = "\t") -> list[str]:
+    """The values of one row.
+
+    Around a whole value, quotes are marks (BIDS: a tab inside a value must be quoted), and two
+    of them within stand for one; everywhere else a quote is a character like any other, so that
+    a lone one swallows neither its neighbours nor the rows that follow. Not Python's csv, which
+    has no such rule, and ends at values of 131 072 characters.
+    """
+    if '"' not in line:
+        return line.split(separator)
+    cells, place = [], 0
+    while True:
+        quoted = _QUOTED[separator].match(line, place)
+        if quoted:
+            cells.append(quoted[1].replace('""', '"'))
+            place = quoted.end()
+        else:
+            end = line.find(separator, place)
+            end = len(line) if end < 0 else end
+            cells.append(line[place:end])
+            place = end
+        if place >= len(line):
+            return cells
+        place += 1  # the separator
+        if place == len(line):
+            return [*cells, ""]
 
 
 def _check_header(header: list[str], path: Path) -> None:
@@ -148,7 +193,16 @@ def _check_header(header: list[str], path: Path) -> None:
             expected="the names of the columns",
             remedy="add a first line with the names of the columns",
         )
-    doubles = sorted({name for name in header if header.count(name) > 1})
+    if len(header) > MOST_COLUMNS:
+        raise DataError(
+            "The table has too many columns.",
+            file=path,
+            place="line 1",
+            found=f"{len(header):,} columns",
+            expected=f"at most {MOST_COLUMNS:,}",
+            remedy="check that rows are lines and columns are separated by tabs",
+        )
+    doubles = sorted(name for name, times in Counter(header).items() if times > 1)
     if doubles:
         raise DataError(
             "Columns of the table have the same name.",

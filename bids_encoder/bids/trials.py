@@ -149,7 +149,13 @@ def _from_table(file: BetaFile, shown: Sequence[Presentation]) -> tuple[list[_Tr
     if file.contrasts:
         place_of = _rows_of_contrasts(file, table)
     elif len(table) == 0:
-        raise DataError("The table of the betas has no rows.", file=file.table, place="line 2")
+        raise DataError(
+            "The table of the betas has no rows.",
+            file=file.table,
+            place="line 2",
+            expected="one row for each map",
+            remedy="write which stimulus each map shows",
+        )
     columns = {
         short: table[name]
         for short, name in (("ses", "session"), ("task", "task"), ("run", "run"))

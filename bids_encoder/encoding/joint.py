@@ -283,13 +283,51 @@ def _inner_folds(folds: Sequence[Fold], t: int) -> list[tuple[np.ndarray, np.nda
     return [(np.flatnonzero(~held), np.flatnonzero(held)) for held in others]
 
 
+def joint_bytes(
+    n: int,
+    n_voxels: int,
+    n_kernels: int,
+    *,
+    n_draws: int = N_DRAWS,
+    unique: bool = False,
+    n_folds: int = 10,
+    mem_bytes: int,
+) -> int:
+    """About how much memory :func:`fit_joint` takes, beside its arguments.
+
+    Parameters
+    ----------
+    n, n_voxels, n_kernels : int
+        Samples, voxels and layers.
+    n_draws, unique
+        As for :func:`fit_joint`.
+    n_folds : int
+        At most.
+    mem_bytes : int
+        What it is allowed; the matrices cannot be made smaller.
+    """
+    sizes = (n, n_kernels, len(JOINT_PENALTIES), n_folds, 1 + n_kernels + n_draws)
+    fixed, per_voxel = _sizes(*sizes)
+    block = min(_block_size(*sizes, mem_bytes), n_voxels)
+    # The scores of each fold, and a kernel in double precision with its centred copy.
+    scores = 4 * n_folds * n_voxels * (n_kernels + 1 + (n_kernels if unique else 0))
+    return fixed + block * per_voxel + scores + 3 * 8 * n * n
+
+
+def _sizes(
+    n: int, n_kernels: int, n_penalties: int, n_folds: int, n_candidates: int
+) -> tuple[int, int]:
+    """Bytes that do not depend on the block, and those of each voxel in it."""
+    matrices = 4 * n * n * (4 * n_kernels + 2 * n_penalties)
+    chunk = 4 * CHUNK * n * (3 * n_penalties // n_folds + n_kernels)
+    # Responses, centred ones, duals, and a copy of each for voxels whose best γ has changed.
+    return matrices + chunk, 4 * (6 * n + n_folds * n_penalties + n_candidates)
+
+
 def _block_size(
     n: int, n_kernels: int, n_penalties: int, n_folds: int, n_candidates: int, memory: int
 ) -> int:
     """Voxels at a time."""
-    matrices = 4 * n * n * (4 * n_kernels + 2 * n_penalties)
-    chunk = 4 * CHUNK * n * (3 * n_penalties // n_folds + n_kernels)
-    # Responses, centred ones, duals, and a copy of each for voxels whose best γ has changed.
-    per_voxel = 4 * (6 * n + n_folds * n_penalties + n_candidates)
-    size = int((memory - matrices - chunk) // per_voxel)
+    fixed, per_voxel = _sizes(n, n_kernels, n_penalties, n_folds, n_candidates)
+    size = int((memory - fixed) // per_voxel)
     return min(max(size, SMALLEST_BLOCK), LARGEST_BLOCK)

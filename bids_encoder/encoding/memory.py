@@ -37,6 +37,7 @@ def make_plan(
     *,
     n_folds: int,
     n_penalties: int,
+    nested: bool = False,
     mem_bytes: int | None = None,
 ) -> Plan:
     """Cut a fit so that it works in about `mem_bytes`.
@@ -46,6 +47,9 @@ def make_plan(
     n, p, n_voxels : int
         Samples, features (None where only the kernel is known), voxels.
     n_folds, n_penalties : int
+    nested : bool
+        Whether penalties are chosen inside each training set as well: its matrices and voxels
+        are there beside the others.
     mem_bytes : int, optional
         4 GiB where it is not given. What the small matrices take cannot be avoided; blocks are
         never smaller than a tile.
@@ -59,6 +63,8 @@ def make_plan(
         fixed = 8 * 4 * n * n
         per_penalty = 4 * (n * n + n * n // n_folds)
         per_voxel = 4 * 2 * n
+    if nested:
+        fixed, per_penalty, per_voxel = 2 * fixed, 3 * per_penalty // 2, 2 * per_voxel + 4 * n
     chunk = CHUNK * (per_voxel + 4 * 3 * n)
     spare = max((mem_bytes or DEFAULT_MEMORY) - fixed - chunk, 0)
     solvers = min(max(spare // 2 // per_penalty, 1), n_penalties)

@@ -27,11 +27,13 @@ import numpy as np
 
 from bids_encoder.encoding.blocks import TILE
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.memory import DEFAULT_MEMORY
+from bids_encoder.encoding.memory import DEFAULT_MEMORY, make_plan
 from bids_encoder.encoding.ridge import PENALTIES, fit
 
 N_VOXELS = 14
 N_PERMUTATIONS = 100_000
+# Of permuted responses: orders, the responses, and parts of both.
+_VALUE_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,7 @@ def null_distribution(
     rng = np.random.default_rng(seed)
     memory = mem_bytes or DEFAULT_MEMORY
     voxel = np.arange(n_permutations) % n_voxels
-    # Orders, permuted responses and the fit's own copies: about 32 bytes a value. Whole tiles, or
-    # the random numbers, and the last bits of the fits, would depend on the memory.
-    batch = max(memory // (64 * n) // TILE, 1) * TILE
+    batch = _batch(n, memory)
     found = np.empty((2, len(kernels), n_permutations), dtype=np.float32)
     for first in range(0, n_permutations, batch):
         columns = slice(first, first + batch)
@@ -170,6 +170,29 @@ def null_distribution(
             )
             found[:, layer, columns] = fitted.r2, fitted.r
     return Null(r2=found[0], r=found[1], voxel=voxel)
+
+
+def null_bytes(n: int, mem_bytes: int) -> int:
+    """About how much memory :func:`null_distribution` takes, beside its arguments.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    mem_bytes : int
+        What it is allowed.
+    """
+    fit_bytes = make_plan(
+        n, None, _batch(n, mem_bytes), n_folds=5, n_penalties=len(PENALTIES),
+        mem_bytes=mem_bytes // 2,
+    ).bytes  # fmt: skip
+    return _VALUE_BYTES * n * _batch(n, mem_bytes) + fit_bytes
+
+
+def _batch(n: int, memory: int) -> int:
+    """Permutations at a time."""
+    # Whole tiles, or the random numbers, and the last bits of the fits, would depend on the memory.
+    return max(memory // (2 * _VALUE_BYTES * n) // TILE, 1) * TILE
 
 
 def p_values(statistic: np.ndarray, null: np.ndarray) -> np.ndarray:

@@ -213,6 +213,7 @@ def _fit(
         len(columns),
         n_folds=len(folds),
         n_penalties=len(grid),
+        nested=nested,
         mem_bytes=memory,
     )
     system = make_system(features, kernel, order, bounds, place, by_features=plan.by_features)

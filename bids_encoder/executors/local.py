@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder.encoding.ridge import Fit, fit
+from bids_encoder.errors import naming
 from bids_encoder.executors.problem import Problem, training_kernel
+from bids_encoder.features.kernels import where
 from bids_encoder.settings import Settings
 
 
@@ -44,14 +46,16 @@ class Local:
     ) -> Iterator[Fit]:
         """Fit layer after layer, each when it is asked for."""
         for number, layer in enumerate(layers):
-            yield fit(
-                None,
-                problem.responses,
-                problem.folds,
-                kernel=training_kernel(kernel(layer), problem.training),
-                nested=problem.nested,
-                keep_weights=problem.keep_weights,
-                mem_bytes=mem_bytes,
-                device=self.device,
-                on_progress=lambda share, n=number: on_progress((n + share) / len(layers)),
-            )
+            with naming(**where(problem.store, layer)):
+                found = fit(
+                    None,
+                    problem.responses,
+                    problem.folds,
+                    kernel=training_kernel(kernel(layer), problem.training),
+                    nested=problem.nested,
+                    keep_weights=problem.keep_weights,
+                    mem_bytes=mem_bytes,
+                    device=self.device,
+                    on_progress=lambda share, n=number: on_progress((n + share) / len(layers)),
+                )
+            yield found

@@ -16,7 +16,7 @@ from bids_encoder import __version__
 from bids_encoder.bids.atomic import make_folder
 from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.encoding.ridge import Fit
-from bids_encoder.errors import ParticipantError
+from bids_encoder.errors import ParticipantError, naming
 from bids_encoder.executors import tasks
 from bids_encoder.executors.pieces import (
     Block,
@@ -27,6 +27,7 @@ from bids_encoder.executors.pieces import (
     write_problem,
 )
 from bids_encoder.executors.problem import Problem
+from bids_encoder.features.kernels import where
 from bids_encoder.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class Remote:
         ]
         for place, (number, job) in enumerate(zip(numbers, jobs, strict=True)):
             share = partial(_tell, on_progress, place, len(layers))
-            blocks = self._gather(pieces, number, problem, job, share)
+            with naming(**where(problem.store, problem.store.layers[number])):
+                blocks = self._gather(pieces, number, problem, job, share)
             paths = [pieces.block(number, block) for block in blocks]
             for path in paths:
                 tasks.wait_for(path)

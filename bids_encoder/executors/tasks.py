@@ -162,4 +162,5 @@ def _spare_memory(n_samples: int, n_voxels: int) -> int:
 
     worker = get_worker()
     limit = getattr(worker.memory_manager, "memory_limit", None) or memory.available()
-    return memory.fit_budget(n_samples, n_voxels, int(SHARE * limit) // worker.state.nthreads)
+    work = memory.Work(n_samples, n_voxels, n_samples)
+    return memory.fit_budget(work, int(SHARE * limit) // worker.state.nthreads)

@@ -152,7 +152,7 @@ class Batches:
         if self.size == 1:
             raise DataError(
                 "The GPU's memory does not hold the network for a single picture.",
-                found=f"{self.extractor.name} on {self.extractor.device}",
+                place=f"network {self.extractor.name} on {self.extractor.device}",
                 remedy="give --device cpu, or end other programs on the GPU",
             ) from None
         self.size = max(1, self.size // 2)

@@ -34,10 +34,13 @@ import h5py
 import numpy as np
 
 from bids_encoder.errors import DataError, MissingInputError, UsageError
+from bids_encoder.features.hdf5 import check_stored
 from bids_encoder.features.store import Features
 from bids_encoder.networks.weights import file_digest
 
 _ROWS_BYTES = 64_000_000
+_STRIP = 4096  # columns that a kernel is summed up from at a time, or a multiple
+_STRIP_BYTES = 128_000_000
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,11 @@ class ExternalFeatures:
         """Ids of the stimuli."""
         return tuple(self.rows)
 
+    def matrix(self, layer: str, stimuli: Sequence[str]) -> StoredMatrix:
+        """The features of one layer, to be read a strip of columns at a time."""
+        rows = np.array([self.rows[name] for name in stimuli], int)
+        return StoredMatrix(self.path, layer, rows, self.sizes[layer])
+
     def load(self, layer: str, stimuli: Sequence[str] | None = None) -> Features:
         """Read one layer, for all stimuli or for these, in this order."""
         stimuli = tuple(self.rows if stimuli is None else stimuli)
@@ -91,6 +99,44 @@ class ExternalFeatures:
         """SHA-256 of the features of each stimulus, as float32."""
         values = self.load(layer, stimuli).values
         return [hashlib.sha256(row.tobytes()).hexdigest() for row in values]
+
+
+class StoredMatrix:
+    """Rows of a layer in the file: an (n, p) array as far as `linear_kernel` looks at it.
+
+    Parameters
+    ----------
+    path : Path
+    layer : str
+    rows : (n,) int array
+    n_features : int
+    """
+
+    def __init__(self, path: Path, layer: str, rows: np.ndarray, n_features: int):
+        self.shape = (len(rows), n_features)
+        self._path, self._layer, self._rows = path, layer, rows
+        # Wide strips are read, as in some files each reads everything.
+        self._width = max(_STRIP, _STRIP_BYTES // (4 * max(len(rows), 1)) // _STRIP * _STRIP)
+        self._start, self._strip = 0, np.empty((len(rows), 0), np.float32)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        rows, columns = key
+        start, stop, _ = columns.indices(self.shape[1])
+        if not self._start <= start <= stop <= self._start + self._strip.shape[1]:
+            self._read(start, max(stop, start + self._width))
+        return self._strip[rows, start - self._start : stop - self._start]
+
+    def _read(self, start: int, stop: int) -> None:
+        self._strip = np.empty((len(self._rows), 0), np.float32)  # the one before may go first
+        strip = np.empty((len(self._rows), min(stop, self.shape[1]) - start), np.float32)
+        with _opened(self._path) as file:
+            for first, block in _blocks(file[self._layer], slice(start, stop)):
+                here = np.flatnonzero((self._rows >= first) & (self._rows < first + len(block)))
+                strip[here] = block[self._rows[here] - first]
+        self._start, self._strip = start, strip
 
 
 def open_features(
@@ -170,6 +216,7 @@ def _stimulus_rows(file: h5py.File, path: Path, stimuli: Sequence[str]) -> dict[
             expected="n strings",
             remedy=format_hint,
         )
+    check_stored(dataset, path)
     ids = [_text(value) for value in dataset[:]]
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
@@ -258,6 +305,7 @@ def _check_layer(
             expected="float32",
             remedy="write the numbers as float32",
         )
+    check_stored(dataset, path)
     ids = {row: name for name, row in rows.items()}
     for start, block in _blocks(dataset):
         for row in np.flatnonzero(~np.isfinite(block).all(axis=1)) + start:
@@ -280,22 +328,25 @@ def is_own_dataset(file: h5py.File, name: str) -> bool:
     return isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and not dataset.external
 
 
-def _blocks(dataset: h5py.Dataset) -> Iterator[tuple[int, np.ndarray]]:
-    """Give the rows as float32, some at a time."""
-    step = max(1, _ROWS_BYTES // (4 * dataset.shape[1]))
-    for start in range(0, dataset.shape[0], step):
+def _blocks(
+    dataset: h5py.Dataset, columns: slice = slice(None)
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Give the rows (of some columns) as float32, some at a time."""
+    start, stop, _ = columns.indices(dataset.shape[1])
+    step = max(1, _ROWS_BYTES // (4 * (stop - start)))
+    for first in range(0, dataset.shape[0], step):
         try:
-            block = dataset[start : start + step]
+            block = dataset[first : first + step, columns]
         except OSError as error:
             raise DataError(
                 "The file of features is damaged.",
                 file=dataset.file.filename,
-                place=f"dataset {dataset.name!r}, rows from {start}",
+                place=f"dataset {dataset.name!r}, rows from {first}",
                 found=str(error)[:150],
                 remedy="write or copy it again",
             ) from None
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
-            yield start, block.astype(np.float32)
+            yield first, block.astype(np.float32)
 
 
 def _identity(path: Path, layers: tuple[str, ...], rows: dict[str, int]) -> str:
@@ -307,8 +358,9 @@ def _identity(path: Path, layers: tuple[str, ...], rows: dict[str, int]) -> str:
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key by which "conv2" stands before "conv10"."""
     return [
-        (1, int(part), "") if part.isdecimal() else (0, 0, part)
-        for part in re.split(r"(\d+)", name)
+        # The number of digits, then the digits: the order of the numbers, however long they are.
+        (1, len(part.lstrip("0")), part.lstrip("0")) if part.isdigit() else (0, 0, part)
+        for part in re.split(r"([0-9]+)", name)
     ]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from bids_encoder.encoding.ridge import linear_kernel
 from bids_encoder.features.cache import CachedFeatures, write_whole
+from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 
@@ -41,6 +42,8 @@ def load_kernel(store: FeatureStore, layer: str, stimuli: Sequence[str]) -> np.n
     OutputError
         The cache cannot be written.
     """
+    if isinstance(store, ExternalFeatures):
+        return linear_kernel(store.matrix(layer, stimuli))
     if not isinstance(store, CachedFeatures):
         return linear_kernel(store.load(layer, stimuli).values)
     names = {digest: name for name, digest in store.digests.items()}
@@ -52,6 +55,14 @@ def load_kernel(store: FeatureStore, layer: str, stimuli: Sequence[str]) -> np.n
         write_whole(path, lambda file: np.save(file, kernel, allow_pickle=False))
     rows = np.searchsorted(digests, [store.digests[name] for name in stimuli])
     return kernel[np.ix_(rows, rows)]
+
+
+def where(store: FeatureStore, layer: str) -> dict[str, object]:
+    """The file and the layer that features are of, for messages."""
+    return {
+        "file": store.path if isinstance(store, ExternalFeatures) else None,
+        "place": f"layer {layer} of {store.network}",
+    }
 
 
 def _place(store: CachedFeatures, layer: str, digests: Sequence[str]) -> Path:

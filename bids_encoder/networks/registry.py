@@ -124,6 +124,7 @@ def _recipe(name: str, weights_dir: str | Path | None) -> _Recipe:
         near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=5, cutoff=0.5)
         raise UsageError(
             f"There is no network {name!r}.",
+            place="--network",
             expected=f"{known[0]}, {known[1]} or one of {len(known) - 2} torchvision classifiers",
             remedy=f"near ones: {', '.join(near)}" if near else "for example alexnet or resnet50",
         )

@@ -113,12 +113,14 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(
-        isinstance(value, torch.Tensor) for value in state.values()
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
     ):
+        keys = {type(key).__name__ for key in state} if isinstance(state, Mapping) else set()
         raise DataError(
             "A weight file holds no state dict.",
             file=path,
-            found=type(state).__name__,
+            found=type(state).__name__
+            + (f" with keys of type {', '.join(sorted(keys))}" if keys - {"str"} else ""),
             expected="tensors by parameter name",
             remedy="save with torch.save(network.state_dict(), ...)",
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_encoder.errors import DataError, UsageError
+from bids_encoder.errors import DataError
 from bids_encoder.grids.grid import Grid
 from bids_encoder.responses.grouping import Grouping, continuous_groups, event_groups
-from bids_encoder.responses.standardize import zscore
+from bids_encoder.responses.means import Means
 
 if TYPE_CHECKING:
     from bids_encoder.bids.events import Presentation
@@ -70,16 +70,6 @@ class Responses:
 
 
 @dataclass(frozen=True)
-class EventRun:
-    """Estimates of one run: `betas` (n_stimuli, V), rows in the order of `stimuli`."""
-
-    name: str
-    session: str | None
-    stimuli: tuple[str, ...]
-    betas: np.ndarray
-
-
-@dataclass(frozen=True)
 class ContinuousRun:
     """Time series of one run: `values` (K, V) of the volumes that count.
 
@@ -96,78 +86,55 @@ class ContinuousRun:
 
 
 def event_matrix(
-    runs: Sequence[EventRun],
+    means: Means,
     grid: Grid,
-    *,
-    standardize: str = "session",
-    squares_of: Collection[str] | None = None,
+    names: Sequence[str],
+    sessions: Sequence[str | None],
+    stimuli: Sequence[Sequence[str]],
 ) -> Responses:
-    """One row per stimulus, from the estimates of all runs.
+    """One row per stimulus, the mean of its estimates in all runs.
 
-    Estimates are z-scored per voxel within each session (or run), then averaged over the
-    repeats of a stimulus. Groups: see :func:`grouping.event_groups`.
+    Groups: see :func:`grouping.event_groups`.
 
     Parameters
     ----------
-    runs : sequence of EventRun
+    means : Means
+        Z-scored per voxel within each session (or run), then averaged over repeats.
     grid : Grid
-    standardize : {"session", "run", "none"}
-        A dataset without sessions has one.
-    squares_of : collection of str, optional
-        Stimuli over whose estimates squares are summed; default all.
+    names, sessions : sequences of str
+        Of the runs.
+    stimuli : sequence of sequences of str
+        What each run has estimates of.
 
     Raises
     ------
     DataError
-        There are fewer than four stimuli, or a session (run) has a single estimate, which
-        cannot be z-scored.
-    UsageError
-        `standardize` is none of the three.
+        There are fewer than four stimuli.
     """
-    if standardize not in {"session", "run", "none"}:
-        raise UsageError(
-            "There is no such standardization.",
-            place="--standardize",
-            found=standardize,
-            expected="session, run or none",
-        )
-    row_of: dict[str, int] = {}
-    for run in runs:
-        for stimulus in run.stimuli:
-            row_of.setdefault(stimulus, len(row_of))
-    if len(row_of) < 4:
+    if len(means.stimuli) < 4:
         raise DataError(
             "There are too few stimuli to learn from.",
-            found=f"{len(row_of)} in {len(runs)} runs",
-            expected="at least four different stimuli",
+            place=f"{names[0]}" + (f" to {names[-1]}" if len(names) > 1 else ""),
+            found=f"{len(means.stimuli)} in {len(names)} runs: {', '.join(means.stimuli)}",
+            expected="at least four different stimuli whose responses lie within the runs",
             remedy="choose more runs, or the column that tells the stimuli apart (--stim-column)",
         )
-    values = np.zeros((len(row_of), runs[0].betas.shape[1]), dtype=np.float32)
-    repeats = np.zeros(len(row_of), dtype=int)
-    squares = np.zeros(values.shape[1])
-    for names, betas in standardized_estimates(runs, standardize):
-        counted = [squares_of is None or name in squares_of for name in names]
-        squares += np.square(betas[counted], dtype=np.float64).sum(axis=0)
-        for stimulus, beta in zip(names, betas, strict=True):
-            values[row_of[stimulus]] += beta
-            repeats[row_of[stimulus]] += 1
-    values /= repeats[:, None].astype(np.float32)
-    grouping = event_groups(
-        [run.name for run in runs], [run.session for run in runs], [run.stimuli for run in runs]
-    )
+    grouping = event_groups(names, sessions, stimuli)
     _say(grouping)
     return Responses(
-        _whole_columns(values),
+        _whole_columns(means.values),
         grid,
         grouping.groups,
         grouping.names,
-        tuple(row_of),
-        repeats,
-        squares,
+        means.stimuli,
+        means.repeats,
+        means.squares,
     )
 
 
-def continuous_matrix(runs: Sequence[ContinuousRun], grid: Grid) -> Responses:
+def continuous_matrix(
+    runs: Sequence[ContinuousRun], grid: Grid, values: np.ndarray | None = None
+) -> Responses:
     """One row per volume that counts, the runs one after the other.
 
     Groups: see :func:`grouping.continuous_groups`.
@@ -176,6 +143,8 @@ def continuous_matrix(runs: Sequence[ContinuousRun], grid: Grid) -> Responses:
     ----------
     runs : sequence of ContinuousRun
     grid : Grid
+    values : (n, V) float32, optional
+        Of all runs, where these are parts of one matrix already.
     """
     kept = [np.ones(len(r.values), dtype=bool) if r.kept is None else r.kept for r in runs]
     grouping = continuous_groups(
@@ -186,52 +155,10 @@ def continuous_matrix(runs: Sequence[ContinuousRun], grid: Grid) -> Responses:
         [run.repetition_time for run in runs],
     ).take(np.concatenate(kept))
     _say(grouping)
-    values = _whole_columns(np.concatenate([run.values for run in runs]))
+    if values is None:
+        values = np.concatenate([run.values for run in runs])
+    values = _whole_columns(values)
     return Responses(values, grid, grouping.groups, grouping.names, None)
-
-
-def standardized_estimates(
-    runs: Sequence[EventRun], standardize: str
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Estimates of all runs in the units of the response matrix, unit after unit.
-
-    Yields
-    ------
-    stimuli : list of str
-        Of the rows.
-    betas : (rows, V) array
-        Z-scored within the session (or run), unless that is not wanted.
-
-    Raises
-    ------
-    DataError
-        A session (run) has a single estimate, which cannot be z-scored.
-    """
-    for name, members in _standardization_units(runs, standardize).items():
-        betas = np.concatenate([run.betas for run in members])
-        if name is not None:
-            if len(betas) < 2:
-                raise DataError(
-                    "A single estimate cannot be z-scored.",
-                    place=name,
-                    found=f"1 stimulus in {name}",
-                    expected="at least two",
-                    remedy="--standardize none, or leave this run out",
-                )
-            betas = zscore(betas)
-        yield [stimulus for run in members for stimulus in run.stimuli], betas
-
-
-def _standardization_units(
-    runs: Sequence[EventRun], standardize: str
-) -> dict[str | None, list[EventRun]]:
-    """Runs by the unit within which they are z-scored; under None: not at all."""
-    units: dict[str | None, list[EventRun]] = {}
-    for run in runs:
-        session = "the session" if run.session is None else f"ses-{run.session}"
-        name = {"session": session, "run": run.name, "none": None}[standardize]
-        units.setdefault(name, []).append(run)
-    return units
 
 
 def _say(grouping: Grouping) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from bids_encoder.bids.betas import HDF5
 from bids_encoder.errors import DataError
 from bids_encoder.features.external import is_own_dataset
+from bids_encoder.features.hdf5 import check_stored
 from bids_encoder.grids.parts import PartsGrid
 from bids_encoder.responses.images import check_length, check_numbers, open_image, volumes
 
@@ -89,8 +90,10 @@ def describe_maps(images: Sequence[Path], key: str | None = None) -> Layout:
     return Layout(first.shape, sum(layout.n_maps for layout in layouts), first.affine)
 
 
-def load_maps(images: Sequence[Path], layout: Layout, inside: np.ndarray) -> np.ndarray:
-    """Read the voxels of a mask.
+def stream_maps(
+    images: Sequence[Path], layout: Layout, inside: np.ndarray
+) -> Iterator[tuple[range, int, np.ndarray]]:
+    """Read the voxels of a mask piece by piece, in the order in which they lie in the file.
 
     Parameters
     ----------
@@ -100,10 +103,13 @@ def load_maps(images: Sequence[Path], layout: Layout, inside: np.ndarray) -> np.
     inside : (x, y, z) bool
         Voxels to read; all that the file has, where it has no others.
 
-    Returns
-    -------
-    maps : (n, V) float32
-        Voxels in C order of the mask.
+    Yields
+    ------
+    numbers : range
+        Of the maps of this piece: one map, or all.
+    start : int
+        The first of its voxels, in C order of the mask.
+    block : (maps, voxels) float32
 
     Raises
     ------
@@ -113,15 +119,14 @@ def load_maps(images: Sequence[Path], layout: Layout, inside: np.ndarray) -> np.
     whole = len(layout.shape) == 1
     wanted = np.ones(layout.shape, dtype=bool) if whole else inside.ravel()
     before = np.concatenate([[0], np.cumsum(wanted)])
-    maps = np.empty((layout.n_maps, before[-1]), dtype=np.float32)
-    for voxels, numbers, block in _blocks(images, layout):
-        columns = slice(before[voxels.start], before[voxels.stop])
-        maps[numbers, columns] = block[:, wanted[voxels]]
+    place = None
     if whole and layout.matlab:
         place = np.empty(inside.shape, dtype=int)
         place.T[inside.T] = np.arange(len(wanted))  # MATLAB counts the first axis fastest
-        maps = maps[:, place[inside]]
-    return maps
+        place = place[inside]
+    for voxels, numbers, block in _blocks(images, layout):
+        block = block[:, wanted[voxels]] if place is None else block[:, place]
+        yield range(layout.n_maps)[numbers], int(before[voxels.start]), block
 
 
 def usable_voxels(images: Sequence[Path], layout: Layout, maps: Collection[int]) -> np.ndarray:
@@ -176,15 +181,24 @@ def _slabs(path: Path, layout: Layout) -> Iterator[tuple[slice, slice, np.ndarra
     """Neighbouring voxels of all maps, which lie together in the file."""
     with _opened(path) as file:
         dataset = file[layout.key]
-        length = int(np.prod(layout.shape[1:]))
+        rows, length = layout.shape[0], int(np.prod(layout.shape[1:]))
         step = max(1, _BYTES // (4 * length * layout.n_maps))
-        for start in range(0, layout.shape[0], step):
-            try:
-                block = dataset[start : start + step].reshape(-1, layout.n_maps)
-            except OSError as error:
-                raise _damaged(path, f"voxels from {start}", error) from None
-            voxels = slice(start * length, start * length + len(block))
-            yield voxels, slice(None), block.T.astype(np.float32)
+        # Of very many maps, a plane is too much, and goes through by lines.
+        inner = layout.shape[1] if len(layout.shape) > 1 else 1
+        line = length // inner
+        lines = max(1, _BYTES // (4 * line * layout.n_maps)) if step == 1 else inner
+        for start in range(0, rows, step):
+            for first in range(0, inner, lines):
+                place = (slice(start, start + step),)
+                if len(layout.shape) > 1:
+                    place += (slice(first, first + lines),)
+                try:
+                    block = dataset[place].reshape(-1, layout.n_maps)
+                except OSError as error:
+                    raise _damaged(path, f"voxels from {start}", error) from None
+                begin = start * length + first * line
+                voxels = slice(begin, begin + len(block))
+                yield voxels, slice(None), block.T.astype(np.float32)
 
 
 def _damaged(path: Path, place: str, trouble: BaseException) -> DataError:
@@ -272,4 +286,5 @@ def _choose(file: h5py.File, path: Path, key: str | None) -> str:
             expected="numbers of shape (x, y, z, trials) or (voxels, trials)",
             remedy="say what the betas are called with --betas-key NAME",
         )
+    check_stored(dataset, path)
     return wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,8 @@ from bids_encoder.responses.surfaces import (
     GEOMETRY,
     axes_in_words,
     cifti_axes,
-    cifti_values,
+    cifti_blocks,
     open_cifti,
-    varies,
 )
 
 if TYPE_CHECKING:
@@ -47,26 +46,56 @@ def describe_surface_maps(betas: Betas) -> Layout:
     )
 
 
-def load_surface_maps(betas: Betas, grid: PartsGrid) -> np.ndarray:
-    """Read the places of a grid: (n, V) float32.
+def stream_surface_maps(betas: Betas, grid: PartsGrid) -> Iterator[tuple[range, int, np.ndarray]]:
+    """Read the places of a grid piece by piece; as :func:`beta_files.stream_maps`.
+
+    A GIFTI file is read whole, as its format wants it; of a CIFTI file some places of all maps
+    at a time, which lie together.
 
     Raises
     ------
     DataError
         A file is damaged.
     """
+    first = 0
     if isinstance(grid, CiftiGrid):
-        return np.concatenate([cifti_values(path)[:, grid.inside] for path in betas.images])
-    sides = [
-        np.concatenate([maps(path)[:, sheet.vertices] for path in betas.hemispheres[side]])
-        for side, (sheet, _) in grid.sheets.items()
-    ]
-    return np.concatenate(sides, axis=1)
+        before = np.concatenate([[0], np.cumsum(grid.inside)])
+        for path in betas.images:
+            n_maps = 0
+            for start, block in cifti_blocks(path):
+                n_maps = len(block)
+                stop = start + block.shape[1]
+                yield (
+                    range(first, first + n_maps),
+                    int(before[start]),
+                    block[:, grid.inside[start:stop]],
+                )
+            first += n_maps
+        return
+    start = 0
+    for side, (sheet, _) in grid.sheets.items():
+        first = 0
+        for path in betas.hemispheres[side]:
+            block = maps(path)[:, sheet.vertices]
+            yield range(first, first + len(block)), start, block
+            first += len(block)
+        start += sheet.n_values
 
 
 def usable_places(betas: Betas, frame: PartsGrid, used: Collection[int]) -> np.ndarray:
     """Places that are finite in the maps that are used and differ between some: (N,) bool."""
-    return varies(load_surface_maps(betas, frame)[sorted(used)])
+    used = frozenset(used)
+    low = np.full(frame.n_values, np.inf, dtype=np.float32)
+    high = -low
+    with np.errstate(invalid="ignore"):
+        for numbers, start, block in stream_surface_maps(betas, frame):
+            block = block[[number in used for number in numbers]]
+            if not len(block):
+                continue
+            here = slice(start, start + block.shape[1])
+            low[here] = np.minimum(low[here], block.min(axis=0))  # NaN stays NaN
+            high[here] = np.maximum(high[here], block.max(axis=0))
+        return np.isfinite(low) & np.isfinite(high) & (high > low)
 
 
 def _describe_gifti(hemispheres: Mapping[str, Sequence[Path]]) -> Layout:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,19 +18,19 @@ from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.parts import with_meshes
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.responses.assemble import EventRun, event_matrix
-from bids_encoder.responses.beta_files import Layout, describe_maps, load_maps, usable_voxels
+from bids_encoder.responses.assemble import event_matrix
+from bids_encoder.responses.beta_files import Layout, describe_maps, stream_maps, usable_voxels
 from bids_encoder.responses.beta_surfaces import (
     describe_surface_maps,
-    load_surface_maps,
+    stream_surface_maps,
     usable_places,
 )
 from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.grids import check_frames
 from bids_encoder.responses.images import open_image
 from bids_encoder.responses.masks import common_mask, read_mask
+from bids_encoder.responses.means import Averaging, repeated_among, units_of_standardization
 from bids_encoder.responses.measure import Measured
-from bids_encoder.responses.repeats import split_halves
 
 if TYPE_CHECKING:
     from bids_encoder.bids.dataset import Run
@@ -140,11 +142,11 @@ def _usable(betas: Betas, frame: Grid | None, maps: Sequence[int]) -> np.ndarray
     return usable_voxels(betas.images, _describe(betas), maps)
 
 
-def _load(betas: Betas, grid: Grid) -> np.ndarray:
-    """All maps of a file, (n, V) float32."""
+def _stream(betas: Betas, grid: Grid) -> Iterator[tuple[range, int, np.ndarray]]:
+    """The maps of a file piece by piece: their numbers, the first place, (maps, places)."""
     if betas.on_surfaces:
-        return load_surface_maps(betas, grid)
-    return load_maps(betas.images, _describe(betas), grid.inside)
+        return stream_surface_maps(betas, grid)
+    return stream_maps(betas.images, _describe(betas), grid.inside)
 
 
 def measure_betas(
@@ -174,23 +176,74 @@ def measure_betas(
     DataError
         A file is damaged, or a map holds no values.
     """
-    estimated = []
+    together: dict[tuple[Path, ...], list[int]] = {}
+    for number, run in enumerate(runs):
+        together.setdefault(run.betas.images, []).append(number)
+    names, sessions = [run.name for run in runs], [run.session for run in runs]
+    shown = [tuple(one.stimulus for one in seen) for seen in presentations]
+    units = units_of_standardization(names, sessions, standardize)
+    files_of = {unit: set() for unit in units}
+    for run, unit in zip(runs, units, strict=True):
+        files_of[unit].add(run.betas.images)
+    averaging = Averaging(
+        names,
+        sessions,
+        grid.n_values,
+        len({stimulus for run in shown for stimulus in run}),
+        standardize=standardize,
+        squares_of=squares_of,
+        halves_of=repeated_among(halves_of, chain.from_iterable(shown)),
+        # All maps of some voxels come before those of the next ones, unless in several files.
+        in_pieces=all(len(files) == 1 for files in files_of.values()),
+    )
+    for number, stimuli in enumerate(shown):
+        averaging.begin(number, stimuli)
     total = np.zeros(grid.n_values, dtype=np.float64)
-    loaded: tuple[Path, ...] = ()
-    for number, (run, shown) in enumerate(zip(runs, presentations, strict=True), start=1):
-        if run.betas.images != loaded:
-            maps = _load(run.betas, grid)
-            loaded = run.betas.images
-        values = maps[list(run.betas.maps)]
-        _clean(values, run, shown)
-        total += values.mean(axis=0, dtype=np.float64) / len(runs)
-        stimuli = tuple(one.stimulus for one in shown)
-        estimated.append(EventRun(run.name, run.session, stimuli, values))
-        if on_progress:
-            on_progress(number, len(runs))
-    responses = event_matrix(estimated, grid, standardize=standardize, squares_of=squares_of)
-    halves = split_halves(estimated, halves_of, standardize=standardize)
-    return Measured(responses, total.astype(np.float32), halves)
+    done = 0
+    for numbers in together.values():
+        quality = {number: _Quality.of(len(shown[number]), grid.n_values) for number in numbers}
+        rows_of = _rows_of_maps({number: runs[number].betas.maps for number in numbers})
+        for maps, start, block in _stream(runs[numbers[0]].betas, grid):
+            here = slice(start, start + block.shape[1])
+            for number, rows, places in _rows_in(rows_of, maps):
+                some = block[places]
+                quality[number].add(some, rows, here)
+                with np.errstate(invalid="ignore"):
+                    for row in some:
+                        total[here] += row / np.float64(len(shown[number]) * len(runs))
+                averaging.add(number, some, rows, start)
+        for number in numbers:
+            quality[number].check(runs[number], presentations[number])
+            done += 1
+            if on_progress:
+                on_progress(done, len(runs))
+    total[~np.isfinite(total)] = np.nan
+    means = averaging.finish()
+    responses = event_matrix(means, grid, names, sessions, shown)
+    return Measured(responses, total.astype(np.float32), means.halves)
+
+
+def _rows_of_maps(maps: Mapping[int, Sequence[int]]) -> dict[int, list[tuple[int, int]]]:
+    """Run and row that each map of a file is of."""
+    rows: dict[int, list[tuple[int, int]]] = {}
+    for run, numbers in maps.items():
+        for row, number in enumerate(numbers):
+            rows.setdefault(number, []).append((run, row))
+    return rows
+
+
+def _rows_in(
+    rows_of: Mapping[int, Sequence[tuple[int, int]]], maps: range
+) -> Iterator[tuple[int, list[int], list[int]]]:
+    """Runs that some maps are of, with their rows, and the places of these among the maps."""
+    found: dict[int, tuple[list[int], list[int]]] = {}
+    for place, number in enumerate(maps):
+        for run, row in rows_of.get(number, ()):
+            rows, places = found.setdefault(run, ([], []))
+            rows.append(row)
+            places.append(place)
+    for run, (rows, places) in found.items():
+        yield run, rows, places
 
 
 def _check_rows(run: Run, layout: Layout) -> None:
@@ -215,7 +268,7 @@ def _grid(run: Run, layout: Layout, like: Sequence[Path]) -> tuple[tuple, np.nda
     whole = len(layout.shape) == 3
     if image is not None and not whole:
         info = BoldInfo(run.mask, image.shape[:3], np.asarray(image.affine), 1, None)
-        n_inside = int(read_mask(run.mask, info).sum())
+        n_inside = int(read_mask(run.mask, info, level=logging.INFO).sum())
         if n_inside == layout.shape[0]:
             return info.shape, info.affine
         found = f"{layout.shape[0]} voxels; the mask {run.mask} has {n_inside}"
@@ -243,33 +296,66 @@ def _grid(run: Run, layout: Layout, like: Sequence[Path]) -> tuple[tuple, np.nda
     )
 
 
-def _clean(values: np.ndarray, run: Run, shown: Sequence[Presentation]) -> None:
-    """Refuse maps without values; make voxels that lack some NaN in all."""
-    finite = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        flat = values.max(axis=1) == values.min(axis=1)
-    bad = np.flatnonzero((1 - finite.mean(axis=1) > _MOST_MISSING) | flat)
-    if bad.size:
-        first = int(bad[0])
-        place, several = run.betas.maps[first], len(run.betas.images) > 1
-        raise DataError(
-            f"{bad.size} map{'s' * (bad.size > 1)} of the betas "
-            f"hold{'s' * (bad.size == 1)} no values.",
-            file=run.betas.images[place if several else 0],
-            place=f"map {1 if several else place + 1} (line {shown[first].row} of "
-            f"{run.betas.table.name})",
-            found=f"{np.count_nonzero(~finite[first])} of {finite.shape[1]} voxels are not finite"
-            if not flat[first]
-            else "the same value in all voxels",
-            expected="a number in each voxel of the mask",
-            remedy="estimate it again, or write n/a as its stimulus in the table",
-        )
-    lacking = ~finite.all(axis=0)
-    if lacking.any():
-        log.warning(
-            "%s: %d of %d voxels are not finite in some map; they will score NaN.",
-            run.name,
-            lacking.sum(),
-            lacking.size,
-        )
-        values[:, lacking] = np.nan
+@dataclass
+class _Quality:
+    """What is found out about the maps of a run while they come.
+
+    Attributes
+    ----------
+    finite : (n,) int
+        Voxels of each map that are.
+    low, high : (n,) float32
+        Of each map; NaN where it has a value that is none.
+    lacking : (V,) bool
+        Voxels that are not finite in some map.
+    """
+
+    finite: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    lacking: np.ndarray
+
+    @classmethod
+    def of(cls, n_maps: int, n_voxels: int) -> _Quality:
+        """Before any map has come."""
+        low = np.full(n_maps, np.inf, dtype=np.float32)
+        return cls(np.zeros(n_maps, dtype=int), low, -low, np.zeros(n_voxels, dtype=bool))
+
+    def add(self, values: np.ndarray, rows: Sequence[int], here: slice) -> None:
+        """Look at some voxels of some maps."""
+        if not values.size:
+            return
+        finite = np.isfinite(values)
+        self.finite[rows] += finite.sum(axis=1)
+        self.lacking[here] |= ~finite.all(axis=0)
+        with np.errstate(invalid="ignore"):
+            self.low[rows] = np.minimum(self.low[rows], values.min(axis=1))
+            self.high[rows] = np.maximum(self.high[rows], values.max(axis=1))
+
+    def check(self, run: Run, shown: Sequence[Presentation]) -> None:
+        """Refuse maps without values; say how many voxels are not finite in some map."""
+        n_voxels = self.lacking.size
+        flat = self.low == self.high
+        bad = np.flatnonzero((1 - self.finite / n_voxels > _MOST_MISSING) | flat)
+        if bad.size:
+            first = int(bad[0])
+            place, several = run.betas.maps[first], len(run.betas.images) > 1
+            raise DataError(
+                f"{bad.size} map{'s' * (bad.size > 1)} of the betas "
+                f"hold{'s' * (bad.size == 1)} no values.",
+                file=run.betas.images[place if several else 0],
+                place=f"map {1 if several else place + 1} (line {shown[first].row} of "
+                f"{run.betas.table.name})",
+                found=f"{n_voxels - self.finite[first]} of {n_voxels} voxels are not finite"
+                if not flat[first]
+                else "the same value in all voxels",
+                expected="a number in each voxel of the mask",
+                remedy="estimate it again, or write n/a as its stimulus in the table",
+            )
+        if self.lacking.any():
+            log.warning(
+                "%s: %d of %d voxels are not finite in some map; they will score NaN.",
+                run.name,
+                self.lacking.sum(),
+                n_voxels,
+            )

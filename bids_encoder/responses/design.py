@@ -63,6 +63,8 @@ def choose_design(
     if not runs:
         raise DataError(
             "No run of this task shows a stimulus.",
+            file=infos[0].path if infos else None,
+            place="events of the runs",
             found="events files without presentations",
             expected="at least one presentation",
             remedy="name the column of the stimuli with --stim-column",

@@ -26,7 +26,8 @@ def cosine_drift(n_volumes: int, repetition_time: float, high_pass: float) -> np
     drift : (T, k) float64
         Orthonormal columns; k may be 0.
     """
-    order = min(n_volumes - 1, int(np.floor(2 * n_volumes * repetition_time * high_pass)))
+    # Rounded down after the comparison: of an absurd cut-off no whole number can be made.
+    order = int(min(n_volumes - 1, np.floor(2 * n_volumes * repetition_time * high_pass)))
     phase = np.pi * (np.arange(n_volumes) + 0.5) / n_volumes
     return np.sqrt(2 / n_volumes) * np.cos(np.outer(phase, np.arange(1, order + 1)))
 

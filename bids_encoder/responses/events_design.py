@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,7 @@ SEPARATE = "each stimulus is estimated by a regression of its own (LSS)."
 HRFS = ("spm", "glover")
 _HRF_LENGTH = 32.0  # seconds, as nilearn samples both shapes
 _LEAST_ENERGY = 0.1  # share of a response's energy that must lie within the run
+_MOST_RUNS = 20  # lengths of the run, before and after it, over which a presentation is followed
 _LEAST_FREE = 1 / 3  # share of the volumes that must stay free of regressors
 _MOST_INFLATION = 5.0  # median variance inflation factor beyond which regressors are collinear
 _BLOCK = 20_000  # voxels at a time
@@ -136,7 +138,11 @@ def stimulus_regressors(
     usable, columns, lost = [], [], []
     first, last = frame_times[0] - _HRF_LENGTH, frame_times[-1]
     for stimulus, times in shown.items():
-        felt = [p for p in times if p.onset + p.duration > first and p.onset < last]
+        felt = [
+            _bounded(p, frame_times)
+            for p in times
+            if p.onset + p.duration > first and p.onset < last
+        ]
         regressor = _regressor(felt, frame_times, hrf) if felt else np.zeros(n_volumes)
         energy = np.square(regressor).sum()
         whole = max(energy, _whole_energy(felt, frame_times, hrf)) if felt else 0.0
@@ -166,6 +172,20 @@ def stimulus_regressors(
             " …" if len(lost) > 3 else "",
         )
     return tuple(usable), np.column_stack(columns)
+
+
+def _bounded(presentation: Presentation, frame_times: np.ndarray) -> Presentation:
+    """Of a presentation that is far longer than the run, the part near the run.
+
+    What is left is still so long that less than a tenth of its response lies within the run;
+    of all of it, a row for each moment would be made.
+    """
+    span = _MOST_RUNS * (frame_times[-1] - frame_times[0] + _HRF_LENGTH)
+    begin = max(presentation.onset, frame_times[0] - span)
+    end = min(presentation.onset + presentation.duration, frame_times[-1] + span)
+    if begin == presentation.onset and end == presentation.onset + presentation.duration:
+        return presentation
+    return replace(presentation, onset=begin, duration=end - begin)
 
 
 def needs_separate_regressions(regressors: np.ndarray, nuisance: np.ndarray) -> str | None:

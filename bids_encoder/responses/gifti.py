@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ _TIME_STEP = re.compile(
     rb"<Value>\s*(?:<!\[CDATA\[)?([0-9.eE+-]+)"
 )
 _HEAD, _TAIL = 4096, 64
+_MOST_INFLATED = 1032  # values a byte: deflate shrinks to a 1032nd at best
+MOST_VERTICES = 10_000_000  # of a hemisphere; the finest meshes in use have some 300 000
 _AGAIN = "get the file again (a transfer may have been cut short), or leave it out"
 
 
@@ -93,7 +97,24 @@ def summarize(path: Path) -> GiftiSummary:
         raise unreadable(path, f"a DataArray without {error}") from error
     if not shapes or any(not shape or 0 in shape for shape in shapes):
         raise unreadable(path, "no data")
+    _check_claims(shapes, len(content), path)
     return GiftiSummary(intents, shapes, min(steps) if steps else None)
+
+
+def _check_claims(shapes: Sequence[tuple[int, ...]], n_bytes: int, path: Path) -> None:
+    """Refuse sizes that the file cannot hold, before memory is asked for."""
+    claimed = sum(math.prod(shape) for shape in shapes)
+    highest = max(shape[0] for shape in shapes)
+    if highest > MOST_VERTICES or min(map(min, shapes)) < 0 or claimed > _MOST_INFLATED * n_bytes:
+        raise DataError(
+            "The header of this GIFTI file is damaged.",
+            file=path,
+            place="Dim0 and Dim1 of its arrays",
+            found=f"{claimed:,} values, up to {highest:,} vertices, in {n_bytes:,} bytes",
+            expected=f"at most {MOST_VERTICES:,} vertices, and as many values as a file of this "
+            "size can hold",
+            remedy=_AGAIN,
+        )
 
 
 def open_gifti(path: Path) -> nibabel.GiftiImage:

@@ -17,6 +17,7 @@ from bids_encoder.errors import DataError, MissingInputError
 
 _ANOTHER_COPY = "get the file again (a transfer may have been cut short), or leave this run out"
 _MOST_INFLATED = 1032
+MOST_VOXELS = 200_000_000  # in a volume; a whole head at half a millimetre has half as many
 BROKEN = (
     OSError,
     OverflowError,
@@ -80,6 +81,9 @@ def _check_header(image: nib.Nifti1Image, path: Path) -> None:
 
     if min(image.shape, default=0) < 1:
         raise wrong("dim", " × ".join(map(str, image.shape)), "numbers of voxels")
+    n_voxels = math.prod(image.shape[:3])
+    if n_voxels > MOST_VOXELS:
+        raise wrong("dim", f"{n_voxels:,} voxels in a volume", f"at most {MOST_VOXELS:,}")
     if image.dataobj.offset < 0:
         raise wrong("vox_offset", image.dataobj.offset, "where the voxels begin in the file")
     matrix = image.affine[:3, :3]

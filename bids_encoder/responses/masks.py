@@ -57,7 +57,8 @@ def common_mask(runs: Sequence[Run], infos: Sequence[BoldInfo]) -> nib.Nifti1Ima
                 len(runs),
             )
         # Sessions often share one mask file.
-        layers = [read_mask(path, infos[0]) for path in dict.fromkeys(masks)]
+        # The plan has said which of them lie elsewhere.
+        layers = [read_mask(path, infos[0], level=logging.INFO) for path in dict.fromkeys(masks)]
         source = "the masks of the runs"
     else:
         layers = [_computed_mask(info) for info in infos]
@@ -121,21 +122,37 @@ def check_grids(infos: Sequence[BoldInfo]) -> None:
                 "The runs lie on different grids.",
                 file=info.path,
                 place="header, dim and affine",
-                found=_grid(info),
-                expected=f"{_grid(first)}, the grid of {first.path}",
+                found=grid_in_words(info),
+                expected=f"{grid_in_words(first)}, the grid of {first.path}",
                 remedy="give data that were preprocessed into one space (-d, --space), "
                 "or choose runs of one session (--session-label)",
             )
 
 
-def _grid(info: BoldInfo) -> str:
-    sizes = " × ".join(f"{size:.4g}" for size in nib.affines.voxel_sizes(info.affine))
-    origin = ", ".join(f"{value:.4g}" for value in info.affine[:3, 3])
-    return f"{' × '.join(map(str, info.shape))} voxels of {sizes} mm at ({origin})"
+def grid_in_words(image: BoldInfo | nib.Nifti1Image) -> str:
+    """Size and place of a grid, for messages."""
+    sizes = " × ".join(f"{size:.4g}" for size in nib.affines.voxel_sizes(image.affine))
+    origin = ", ".join(f"{value:.4g}" for value in image.affine[:3, 3])
+    return f"{' × '.join(map(str, image.shape[:3]))} voxels of {sizes} mm at ({origin})"
 
 
-def read_mask(path: Path, info: BoldInfo) -> np.ndarray:
+def on_grid(image: nib.Nifti1Image, info: BoldInfo) -> bool:
+    """Whether the voxels of an image are those of a run."""
+    return image.shape[:3] == tuple(info.shape) and np.allclose(
+        image.affine, info.affine, atol=1e-2
+    )
+
+
+def read_mask(path: Path, info: BoldInfo, *, level: int = logging.WARNING) -> np.ndarray:
     """Read one brain mask as booleans on the grid of the BOLD.
+
+    Parameters
+    ----------
+    path : Path
+    info : BoldInfo
+        Of the BOLD.
+    level : int
+        How loudly it is said that the mask lies on another grid.
 
     Raises
     ------
@@ -154,10 +171,9 @@ def read_mask(path: Path, info: BoldInfo) -> np.ndarray:
             expected="three dimensions",
             remedy="name the right mask, or remove this one",
         )
-    on_grid = image.shape == info.shape and np.allclose(image.affine, info.affine, atol=1e-2)
     try:
-        if not on_grid:
-            image = _resampled(image, info, path)
+        if not on_grid(image, info):
+            image = _resampled(image, info, path, level)
         values = np.asarray(image.dataobj)
     except BROKEN as trouble:
         raise DataError(
@@ -170,11 +186,10 @@ def read_mask(path: Path, info: BoldInfo) -> np.ndarray:
     return np.nan_to_num(values) > 0.5
 
 
-def _resampled(image: nib.Nifti1Image, info: BoldInfo, path: Path) -> nib.Nifti1Image:
+def _resampled(image: nib.Nifti1Image, info: BoldInfo, path: Path, level: int) -> nib.Nifti1Image:
     from nilearn.image import resample_img
 
-    log.info("%s is on another grid than the BOLD; resampled (nearest neighbour).", path.name)
-    return resample_img(
+    resampled = resample_img(
         image,
         target_affine=info.affine,
         target_shape=info.shape,
@@ -182,6 +197,23 @@ def _resampled(image: nib.Nifti1Image, info: BoldInfo, path: Path) -> nib.Nifti1
         force_resample=True,
         copy_header=True,
     )
+    before, after = (
+        np.count_nonzero(np.nan_to_num(np.asarray(one.dataobj)) > 0.5)
+        * abs(np.linalg.det(one.affine[:3, :3]))
+        / 1000
+        for one in (image, resampled)
+    )
+    log.log(
+        level,
+        "%s is on another grid (%s) than the BOLD (%s): each voxel has the value of the nearest "
+        "one; of the %.0f cm³ of the mask, %.0f are in the BOLD.",
+        path.name,
+        grid_in_words(image),
+        grid_in_words(info),
+        before,
+        after,
+    )
+    return resampled
 
 
 def _computed_mask(info: BoldInfo) -> np.ndarray:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_encoder.errors import naming
 from bids_encoder.grids.grid import Grid
 from bids_encoder.responses.assemble import (
     ContinuousRun,
-    EventRun,
     Responses,
     continuous_matrix,
     event_matrix,
@@ -24,8 +24,8 @@ from bids_encoder.responses.continuous import continuous_responses
 from bids_encoder.responses.events_design import event_responses
 from bids_encoder.responses.grids import load_values
 from bids_encoder.responses.hrf_bases import make_basis
+from bids_encoder.responses.means import Averaging, Halves, repeated_among, unit_by_unit
 from bids_encoder.responses.rank1_runs import RANK1, Shapes, rank1_design, rank1_responses
-from bids_encoder.responses.repeats import Halves, split_halves
 from bids_encoder.responses.volumes import Cleaning
 
 if TYPE_CHECKING:
@@ -144,62 +144,96 @@ def measure(
             seen.add(number)
             mean_bold[:] += bold.mean(axis=0, dtype=np.float64) / len(inputs)
         if on_progress:
-            on_progress(number + 1, len(inputs))
+            on_progress(len(seen), len(inputs))
         return bold
 
     if kind == "continuous":
-        series = [
-            ContinuousRun(
-                one.run.name,
-                one.run.session,
-                continuous_responses(
-                    read(number), one.info.repetition_time, **one.unwanted(high_pass)
-                ),
-                one.shown,
-                one.info.repetition_time,
-                one.kept,
-            )
-            for number, one in enumerate(inputs)
-        ]
-        return Measured(continuous_matrix(series, grid), mean_bold.astype(np.float32))
+        return Measured(_time_series(inputs, read, grid, high_pass), mean_bold.astype(np.float32))
+    averaging = Averaging(
+        [one.run.name for one in inputs],
+        [one.run.session for one in inputs],
+        grid.n_values,
+        len({p.stimulus for one in inputs for p in one.shown}),
+        standardize=standardize,
+        squares_of=squares_of,
+        halves_of=repeated_among(
+            halves_of, [s for one in inputs for s in {p.stimulus for p in one.shown}]
+        ),
+        in_pieces=hrf in RANK1,
+    )
+    estimated: dict[int, tuple[str, ...]] = {}
     shapes = None
     with _said_once() as on_separate:
         if hrf in RANK1:
             basis = make_basis(RANK1[hrf], max(info.repetition_time for info in infos))
             designs = [
-                rank1_design(
-                    one.shown, one.info.n_volumes, one.info.repetition_time, one.run.start_time,
-                    basis, **one.unwanted(high_pass), name=one.run.name, on_separate=on_separate,
+                _named(
+                    one, rank1_design, one.shown, one.info.n_volumes, one.info.repetition_time,
+                    one.run.start_time, basis, **one.unwanted(high_pass), name=one.run.name,
+                    on_separate=on_separate,
                 )
                 for one in inputs
             ]  # fmt: skip
-            shapes, betas = rank1_responses(
+            for number, (stimuli, _) in enumerate(designs):
+                estimated[number] = stimuli
+                averaging.begin(number, stimuli)
+            shapes, height = rank1_responses(
                 [partial(read, number) for number in range(len(inputs))],
                 [design for _, design in designs],
                 basis,
                 grid.n_values,
+                lambda number, start, betas: averaging.add(number, betas, start=start),
                 mem_bytes=mem_bytes,
                 device=device,
             )
-            found = [(stimuli, one) for (stimuli, _), one in zip(designs, betas, strict=True)]
+            means = averaging.finish(height)
         else:
-            found = [
-                event_responses(
-                    read(number), one.shown, one.info.repetition_time, one.run.start_time,
-                    hrf=hrf, **one.unwanted(high_pass), name=one.run.name, on_separate=on_separate,
-                )
-                for number, one in enumerate(inputs)
-            ]  # fmt: skip
-    estimated = [
-        EventRun(one.run.name, one.run.session, *each)
-        for one, each in zip(inputs, found, strict=True)
-    ]
-    return Measured(
-        event_matrix(estimated, grid, standardize=standardize, squares_of=squares_of),
-        mean_bold.astype(np.float32),
-        split_halves(estimated, halves_of, standardize=standardize),
-        shapes,
+            for number in unit_by_unit(averaging.units):
+                one = inputs[number]
+                estimated[number], betas = _named(
+                    one, event_responses, read(number), one.shown, one.info.repetition_time,
+                    one.run.start_time, hrf=hrf, **one.unwanted(high_pass), name=one.run.name,
+                    on_separate=on_separate,
+                )  # fmt: skip
+                averaging.begin(number, estimated[number])
+                averaging.add(number, betas)
+                del betas
+            means = averaging.finish()
+    responses = event_matrix(
+        means,
+        grid,
+        averaging.names,
+        [one.run.session for one in inputs],
+        [estimated[number] for number in range(len(inputs))],
     )
+    return Measured(responses, mean_bold.astype(np.float32), means.halves, shapes)
+
+
+def _named(one: _Input, estimate: Callable, *arguments, **keywords):
+    """What a function makes of a run; where it cannot, the message names the run."""
+    with naming(file=one.info.path, place=one.run.name):
+        return estimate(*arguments, **keywords)
+
+
+def _time_series(
+    inputs: Sequence[_Input], read: Callable[[int], np.ndarray], grid: Grid, high_pass: float
+) -> Responses:
+    """All volumes that count; each run goes into its place, so that there is no second copy."""
+    ends = np.cumsum([0, *(one.cleaning.n_kept for one in inputs)])
+    values = np.empty((ends[-1], grid.n_values), dtype=np.float32)
+    series = []
+    for number, one in enumerate(inputs):
+        here = values[ends[number] : ends[number + 1]]
+        here[:] = _named(
+            one, continuous_responses, read(number), one.info.repetition_time,
+            **one.unwanted(high_pass),
+        )  # fmt: skip
+        series.append(
+            ContinuousRun(
+                one.run.name, one.run.session, here, one.shown, one.info.repetition_time, one.kept
+            )
+        )
+    return continuous_matrix(series, grid, values)
 
 
 @contextmanager

@@ -102,10 +102,11 @@ def rank1_responses(
     designs: Sequence[RunDesign],
     basis: HrfBasis,
     n_voxels: int,
+    take: Callable[[int, int, np.ndarray], None],
     *,
     mem_bytes: int = 4 * 10**9,
     device: str = "cpu",
-) -> tuple[Shapes, list[np.ndarray]]:
+) -> tuple[Shapes, np.ndarray]:
     """Estimate responses of all runs, with one haemodynamic response a voxel.
 
     Parameters
@@ -118,6 +119,9 @@ def rank1_responses(
     basis : HrfBasis
     n_voxels : int
         V.
+    take : callable
+        Called with the number of a run, the first voxel of a block, and the amplitudes of its
+        stimuli (K, W) float32, one run after the other for each block.
     mem_bytes : int
     device : str
         "cpu" or "cuda".
@@ -125,9 +129,9 @@ def rank1_responses(
     Returns
     -------
     shapes : Shapes
-    betas : list of (K, V) float32
-        The peak of the response to a stimulus, in the units of the data, for each second that
-        the stimulus was there.
+    height : (V,) float32
+        Multiplied by it, an amplitude is the peak of the response to a stimulus, in the units of
+        the data, for each second that the stimulus was there. NaN where voxels are unusable.
     """
     from bids_encoder.responses.rank1 import fit_rank1
 
@@ -135,20 +139,17 @@ def rank1_responses(
     n_blocks = max(1, -(-n_voxels * row_bytes // mem_bytes))
     edges = np.linspace(0, n_voxels, n_blocks + 1).astype(int)
     coefficients = np.empty((basis.n_functions, n_voxels), dtype=np.float32)
-    betas = [
-        np.empty((design.regressors.shape[1], n_voxels), dtype=np.float32) for design in designs
-    ]
     arrived = np.zeros(n_voxels, dtype=bool)
     for block in map(slice, edges[:-1], edges[1:]):
-        bold = [read()[:, block] for read in load]
+        # A part of a run is copied: a view would keep all of it in memory.
+        bold = [read() if n_blocks == 1 else read()[:, block].copy() for read in load]
         fit = fit_rank1(designs, bold, basis.prior, device=device)
         coefficients[:, block], arrived[block] = fit.hrf, fit.arrived
-        for everything, some in zip(betas, fit.amplitudes, strict=True):
-            everything[:, block] = some
+        del bold
+        for number, amplitudes in enumerate(fit.amplitudes):
+            take(number, block.start, np.asarray(amplitudes, dtype=np.float32))
     peak, height = peak_times(coefficients, basis)
     coefficients /= height
-    for one in betas:
-        one *= height
     usable = np.isfinite(peak)
     if usable.any():
         low, middle, high = np.percentile(peak[usable], (5, 50, 95))
@@ -165,4 +166,4 @@ def rank1_responses(
             lost,
             usable.sum(),
         )
-    return Shapes(basis, coefficients, peak), betas
+    return Shapes(basis, coefficients, peak), height

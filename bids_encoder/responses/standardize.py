@@ -28,8 +28,15 @@ def zscore(values: np.ndarray) -> np.ndarray:
         # Centring again takes out what rounding the mean to float32 has left.
         rest = centred.mean(axis=0, dtype=np.float64)
         power = np.square(centred).mean(axis=0, dtype=np.float64) - rest**2
-        scale = np.sqrt(np.maximum(power, 0))
-        scale[~(scale > _CONSTANT * np.sqrt(power + mean**2))] = np.nan
+        scale = scale_of(power, mean)
         centred -= rest.astype(np.float32)
         centred /= scale.astype(np.float32)
     return centred
+
+
+def scale_of(variance: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Standard deviation of columns, (V,) float64; NaN where they are constant but for rounding."""
+    with np.errstate(all="ignore"):
+        scale = np.sqrt(np.maximum(variance, 0))
+        scale[~(scale > _CONSTANT * np.sqrt(variance + mean**2))] = np.nan
+    return scale

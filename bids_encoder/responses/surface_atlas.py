@@ -79,7 +79,7 @@ def _read(path: Path) -> tuple[np.ndarray, dict[int, str]]:
     if path.suffix == ".annot":
         try:
             keys, _, names = nibabel.freesurfer.read_annot(path)
-        except (*BROKEN, UnboundLocalError) as error:
+        except (*BROKEN, UnboundLocalError, MemoryError) as error:
             raise _unreadable(path, error) from error
         # Counted from 0, and -1 for none; ours begin at 1.
         return keys + 1, _regions(

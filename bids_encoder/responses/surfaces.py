@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nibabel
@@ -16,10 +16,11 @@ from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.responses.bold import BoldInfo, check_repetition_time, mark_unusable
-from bids_encoder.responses.gifti import maps, summarize
+from bids_encoder.responses.gifti import MOST_VERTICES, maps, summarize
 
 # Arrays that are no measurements over time, whatever their number.
 GEOMETRY = ("POINTSET", "TRIANGLE", "LABEL", "VECTOR", "NORMALS")
+_BLOCK_BYTES = 64_000_000  # read at a time
 _ANOTHER = "leave this run out, or name the right image with --bids-filter-file"
 
 
@@ -162,9 +163,19 @@ def cifti_axes(image: nibabel.Cifti2Image, path: Path) -> list:
         Its header is damaged.
     """
     try:
-        return [image.header.get_axis(k) for k in range(image.ndim)]
-    except BROKEN as error:
+        axes = [image.header.get_axis(k) for k in range(image.ndim)]
+        claimed = tuple(map(len, axes)) != image.shape
+        sizes = [
+            n for axis in axes if isinstance(axis, BrainModelAxis) for n in axis.nvertices.values()
+        ]
+    except (*BROKEN, MemoryError, OverflowError) as error:
         raise _damaged(path, error) from error
+    if claimed or max(sizes, default=0) > MOST_VERTICES:
+        sizes = (
+            f"{max(sizes, default=0):,} vertices, axes of {' × '.join(str(len(a)) for a in axes)}"
+        )
+        raise _damaged(path, f"{sizes} for numbers of {' × '.join(map(str, image.shape))}")
+    return axes
 
 
 def axes_in_words(axes: Sequence) -> str:
@@ -190,6 +201,21 @@ def _series_axes(image: nibabel.Cifti2Image, path: Path) -> tuple[SeriesAxis, Ci
 def cifti_values(path: Path) -> np.ndarray:
     try:
         return np.asarray(open_cifti(path).dataobj, dtype=np.float32)
+    except BROKEN as error:
+        raise _damaged(path, error) from error
+
+
+def cifti_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
+    """Some grayordinates of all rows at a time: the first of them, and (rows, W) float32.
+
+    They lie together in the file; of one that is gzipped, all come at once.
+    """
+    image = open_cifti(path)
+    n_rows, n_places = image.shape
+    step = n_places if path.suffix == ".gz" else max(1, _BLOCK_BYTES // (4 * n_rows))
+    try:
+        for start in range(0, n_places, step):
+            yield start, np.asarray(image.dataobj[:, start : start + step], dtype=np.float32)
     except BROKEN as error:
         raise _damaged(path, error) from error
 

@@ -14,10 +14,11 @@ from bids_encoder.errors import DataError, MissingInputError
 _ANNEX_POINTER = b"/annex/objects/"
 _POINTER_BYTES = 32_768  # a file that begins like a pointer and is larger is none
 _CHUNK = 1 << 20
+LARGEST_PICTURE = 500_000_000  # bytes; as large as the largest pictures are without compression
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Return the content of a stimulus file.
+    """Return the content of a picture's file.
 
     Raises
     ------
@@ -25,6 +26,15 @@ def read_bytes(path: str | Path) -> bytes:
         As `open_stimulus`.
     """
     with open_stimulus(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST_PICTURE:
+            raise DataError(
+                "A picture is too large to be a stimulus.",
+                file=path,
+                found=f"{size:,} bytes",
+                expected=f"at most {LARGEST_PICTURE:,}",
+                remedy="save it at the resolution of the screen it was shown on",
+            )
         return file.read()
 
 

@@ -36,6 +36,7 @@ _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
 _STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1")  # pictures in the container of MP4
 _MAX_PIXELS = 100_000_000
+_LONGEST = 1e6  # seconds: eleven days
 _ROUNDING = 1e-3  # seconds: Matroska rounds time stamps to this
 _LACKING = 1.0  # seconds that a film may be shorter than its header says
 _LACKING_SHARE = 0.02  # likewise, of its length; headers of AVI are rough
@@ -241,6 +242,8 @@ def _extent(container, stream, path: Path) -> tuple[float, float]:
     if stream.index not in spans:
         raise _without_frames(path)
     start, end = spans[stream.index]
+    if not end - start <= _LONGEST:
+        raise _unknown(path, f"time stamps that are {end - start:.4g} s apart")
     announced = [(float((stream.duration or 0) * stream.time_base), end - start)]
     whole = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
     announced.append(((container.duration or 0) / av.time_base, whole[1] - whole[0]))
@@ -276,7 +279,9 @@ class _Pictures:
 
     def __init__(self, stream):
         aspect = float(stream.sample_aspect_ratio or 1)  # width of a pixel divided by its height
-        self._aspect = aspect if 0.1 <= aspect <= 10 else 1.0
+        size = stream.codec_context
+        fits = 0.1 <= aspect <= 10 and aspect * size.width * size.height <= _MAX_PIXELS
+        self._aspect = aspect if fits else 1.0
         self._convert = VideoReformatter()
 
     def of(self, frame: av.VideoFrame) -> np.ndarray:

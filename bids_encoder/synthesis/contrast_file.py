@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +30,7 @@ from bids_encoder.errors import DataError
 _FILE_KEYS = ("Name", "Description", "Conditions", "Contrasts")
 _CONDITION_KEYS = ("Events", "Stimuli", "Folder")
 _CONTRAST_KEYS = ("Name", "Description", "ConditionList", "Weights", "Test")
+_FRACTION = re.compile(r"[+-]?\d{0,20}(\.\d{0,20})?(e[+-]?\d{1,2})?(/\d{1,20})?", re.IGNORECASE)
 _LARGEST_SUM = 1e-6  # of weights that should sum to 0, relative to the largest
 
 
@@ -105,8 +107,7 @@ def read_contrast_file(path: str | Path) -> ContrastFile:
         not fit; conditions that are not defined; two contrasts with one name.
     """
     path = Path(path)
-    content = read_json(path)
-    json.loads(path.read_text("utf-8-sig"), object_pairs_hook=lambda p: _no_doubles(p, path))
+    content = read_json(path, pairs=lambda names: _no_doubles(names, path))
     _check_keys(content, _FILE_KEYS, "the file", path)
     defined = {
         name: _condition(name, entry, path)
@@ -225,9 +226,10 @@ def _weight(value: object, place: str, path: Path) -> float:
     try:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError
-        if isinstance(value, str) and len(value) > 30:
+        # A fraction is exact: of "1e999999999" it would be a number of a billion digits.
+        if isinstance(value, str) and not _FRACTION.fullmatch(value.strip()):
             raise ValueError
-        number = float(Fraction(value) if isinstance(value, str) else value)
+        number = float(Fraction(value.strip()) if isinstance(value, str) else value)
     except (ValueError, ZeroDivisionError, OverflowError):
         number = math.nan
     if not math.isfinite(number):

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.features.external import is_own_dataset
+from bids_encoder.features.hdf5 import check_stored
 from bids_encoder.features.samples import Samples
 from bids_encoder.grids.described import DIMENSIONS, NotDescribedError, grid_described
 from bids_encoder.grids.grid import Grid
@@ -56,6 +57,8 @@ def _read(file: h5py.File, path: Path) -> Model:
     strange = [name for name in file if not is_own_dataset(file, name)]
     if strange:
         raise _wrong(path, f"dataset {strange[0]!r}", "a group or a link", "arrays in the file")
+    for name in file:
+        check_stored(file[name], path)
     if "origin" not in file.attrs or "stamps" not in file:
         raise DataError(
             "A saved model does not say which features and stimuli it was fitted with: an earlier "

@@ -9,7 +9,8 @@ import numpy as np
 
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.ridge import fit, predict
-from bids_encoder.features.kernels import LayerKernels
+from bids_encoder.errors import naming
+from bids_encoder.features.kernels import LayerKernels, where
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.responses.assemble import Responses
@@ -61,15 +62,16 @@ class Refit:
         training = self.responses.take(self.train)
         groups, _ = merge_tiny(training.groups, training.group_names)
         folds = make_folds(groups, max_folds=self.max_folds, stimuli=training.stimuli)
-        kernel = LayerKernels(self.samples, store).of(layer)
-        found = fit(
-            None,
-            training.values,
-            folds,
-            kernel=kernel[np.ix_(self.train, self.train)],
-            mem_bytes=self.mem_bytes,
-            device=self.device,
-        )
+        with naming(**where(store, layer)):
+            kernel = LayerKernels(self.samples, store).of(layer)
+            found = fit(
+                None,
+                training.values,
+                folds,
+                kernel=kernel[np.ix_(self.train, self.train)],
+                mem_bytes=self.mem_bytes,
+                device=self.device,
+            )
         features = store.load(layer, pictures).values
         rows = kernel_with(features, layer, self.samples, store)
         return predict(found.dual, found.intercept, rows[:, self.train])

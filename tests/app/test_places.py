@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_dataset import tree
 
-from bids_encoder.errors import MissingInputError, OutputError, file_trouble
+from bids_encoder.errors import MissingInputError, OutputError, of_the_system
 
 ROOT = Path(__file__).resolve().parents[2]
 SOMEBODY = 54321  # no user of this machine
@@ -136,13 +136,13 @@ def test_a_dataset_that_may_not_be_read(place, tiny, app, tmp_path, events):
 def test_what_the_system_says_of_files(code, place, kind, tmp_path):
     """The file, and the reason in the system's words."""
     ours = (tmp_path / "out", tmp_path / "work")
-    named = file_trouble(OSError(code, os.strerror(code), str(tmp_path / place)), ours)
+    named = of_the_system(OSError(code, os.strerror(code), str(tmp_path / place)), ours)
     assert type(named) is kind
     assert str(tmp_path / place) in str(named) and os.strerror(code) in str(named)
 
 
 def test_a_bug_is_no_trouble_of_a_file(tmp_path):
-    assert file_trouble(OSError("our own fault"), (tmp_path,)) is None
+    assert of_the_system(OSError("our own fault"), (tmp_path,)) is None
 
 
 @pytest.mark.parametrize("module", ["bids_encoder", "bids_encoder.cli"])

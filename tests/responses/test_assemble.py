@@ -7,15 +7,14 @@ import logging
 import nibabel as nib
 import numpy as np
 import pytest
+from averages import EventRun, event_matrix
 from scipy import stats
 
 from bids_encoder.errors import DataError, UsageError
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.responses.assemble import (
     ContinuousRun,
-    EventRun,
     continuous_matrix,
-    event_matrix,
 )
 
 GRID = VolumeGrid(nib.Nifti1Image(np.ones((2, 2, 1), np.uint8), np.eye(4)))

@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import minimize
 from simulated_bold import simulate_runs
 
+from bids_encoder.responses import rank1_runs
 from bids_encoder.responses.drift import nuisance_basis
 from bids_encoder.responses.events_design import (
     joint_estimator,
@@ -19,10 +20,21 @@ from bids_encoder.responses.events_design import (
 )
 from bids_encoder.responses.hrf_bases import basis_regressors, make_basis
 from bids_encoder.responses.rank1 import RunDesign, fit_rank1
-from bids_encoder.responses.rank1_runs import rank1_design, rank1_responses
+from bids_encoder.responses.rank1_runs import rank1_design
 from bids_encoder.responses.rank1_steps import TOGETHER, RunSystem
 
 TR = 2.0
+
+
+def rank1_responses(load, designs, basis, n_voxels, **how):
+    """Shapes, and the amplitudes of each run, put together from the blocks in which they come."""
+    betas = [np.empty((d.regressors.shape[1], n_voxels), np.float32) for d in designs]
+
+    def take(run, start, amplitudes):
+        betas[run][:, start : start + amplitudes.shape[1]] = amplitudes
+
+    shapes, height = rank1_runs.rank1_responses(load, designs, basis, n_voxels, take, **how)
+    return shapes, [one * height for one in betas]
 
 
 def designs_of(runs, basis, tr=TR, separate=False):

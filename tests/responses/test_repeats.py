@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from averages import EventRun, average
 
-from bids_encoder.responses.assemble import EventRun
-from bids_encoder.responses.repeats import split_halves
+
+def split_halves(runs, stimuli, **how):
+    return average(runs, halves_of=stimuli, **how).halves
 
 
 def runs_of(*shown, voxels=3, seed=0):
