@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from bids_encoder.interrupts import INTERRUPTED, leaving_at_once
+
 
 def main() -> int:
     """Run ``bids-encoder``; returns its exit code."""
@@ -22,11 +24,13 @@ def neural_code() -> int:
 
 
 def _run(module: str) -> int:
+    with leaving_at_once():
+        command = import_module(module).main
     try:
-        return import_module(module).main()
+        return command()
     except KeyboardInterrupt:
         print("Interrupted before the work began.", file=sys.stderr)
-        return 130  # as shells have it
+        return INTERRUPTED
 
 
 if __name__ == "__main__":  # the processes of --nprocs import this file again

@@ -24,11 +24,11 @@ from bids_encoder.errors import (
     out_of_memory,
     shortened,
 )
+from bids_encoder.interrupts import INTERRUPTED, leaving_at_once
 from bids_encoder.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED = 128 + signal.SIGINT  # as shells have it
 TERMINATED = 128 + signal.SIGTERM
 GRACE = 5.0  # seconds that a worker has to clean up when its parent is gone
 
@@ -66,8 +66,9 @@ def run(settings: Settings) -> int:
         if settings.analysis_level == "group":
             outcomes = [_attempt(settings, None)]
         else:
-            from bids_encoder.executors.batch import started
-            from bids_encoder.participant import check_options, select_participants
+            with leaving_at_once():
+                from bids_encoder.executors.batch import started
+                from bids_encoder.participant import check_options, select_participants
 
             check_options(settings)
             labels = select_participants(settings)
@@ -237,7 +238,8 @@ def _attempt(settings: Settings, label: str | None, prefix: str | None = None) -
     ends_all = False
     try:
         if label is None:
-            from bids_encoder.group import run_group
+            with leaving_at_once():
+                from bids_encoder.group import run_group
 
             code, summary = 0, run_group(settings)
         else:
