@@ -279,6 +279,27 @@ class Experiments:
             subprocess.run(["umount", data], check=True)
         return "the same bytes"
 
+    def lied_to(self) -> str:
+        """Tables, headers and options that say what cannot be: a sentence, in little memory."""
+        most, longest = 0.0, 0.0
+        for name, (prepare, codes) in LIES.items():
+            with self.place("lies") as place:
+                place.folder.mkdir()
+                dataset = place.folder / "raw"
+                shutil.copytree(self.dataset, dataset)
+                options = [str(one) for one in prepare(place.folder, dataset)]
+                begun = time.monotonic()
+                pid = start(dataset, place, (*ONE, *options))
+                _, status, usage = os.wait4(pid, 0)
+                code = os.waitstatus_to_exitcode(status)
+                longest = max(longest, time.monotonic() - begun)
+                most = max(most, usage.ru_maxrss * 1024 / 1e9)
+                assert code in codes, (name, code, place.said)
+                assert "Traceback" not in place.said and len(place.said) < 20_000, name
+                assert not code or "Error" in place.said or "bids-encoder:" in place.said, name
+        assert most < 2, most
+        return f"{len(LIES)} lies, codes 2, 65 and 66, {longest:.0f} s and {most:.1f} GB at most"
+
     def wrong_clock(self) -> str:
         """Inputs of the future, a clock of the past, and a clock that jumps between runs."""
         now = time.time()
@@ -294,6 +315,74 @@ class Experiments:
             assert "all is there already" in place.said
             assert results(place.out) == self.expected
         return "the same bytes; a second run, 30 years earlier, finds all done"
+
+
+def _edit_events(dataset: Path, row: str) -> list[str]:
+    """Put a row in place of the first one of a run."""
+    path = next(dataset.rglob("sub-01*_events.tsv"))
+    header, _, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, row, *rows]) + "\n")
+    return []
+
+
+def _hollow_features(folder: Path, dataset: Path) -> list[object]:
+    """A file of a few kilobytes whose header says that it holds 64 GB."""
+    import h5py
+
+    names = [p.relative_to(dataset / "stimuli").as_posix() for p in dataset.rglob("*.png")]
+    with h5py.File(folder / "hollow.h5", "w") as file:
+        file["stimuli"] = names
+        file.create_dataset("stage1", (len(names), 4 * 10**8), "f4", chunks=(1, 10**6))
+    return ["--features", folder / "hollow.h5"]
+
+
+def _hollow_betas(folder: Path, dataset: Path) -> list[object]:
+    import h5py
+
+    path = folder / "sub-01_task-look_betas.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("betasmd", (2000, 2000, 2000, 40), "f4", chunks=(10,) * 4)
+    path.with_suffix(".tsv").write_text(
+        "stim_file\n" + "\n".join(sorted(tiny_dataset.picture_names())) + "\n"
+    )
+    return ["--betas", folder / "sub-{subject}_task-look_betas.hdf5"]
+
+
+def _json(folder: Path, option: str, text: str) -> list[object]:
+    path = folder / "file.json"
+    path.write_text(text)
+    return [option, path]
+
+
+_ROW = "{}\t{}\tset0/picture00.png"
+_CONTRAST = '{"Contrasts": [{"Name": "a", "ConditionList": ["t.a", "t.b"], "Weights": ["%s", -1]}]}'
+# What prepares a lie in (folder, dataset) and gives options, and the codes that it may end with.
+LIES: dict[str, tuple[Callable[[Path, Path], list], set[int]]] = {
+    "a duration of 3e6 s": (lambda _, data: _edit_events(data, _ROW.format(4, "3e6")), {65}),
+    "a duration of 1e308 s": (lambda _, data: _edit_events(data, _ROW.format(4, "1e308")), {65}),
+    "a duration of a day": (lambda _, data: _edit_events(data, _ROW.format(4, "86400")), {0}),
+    "an onset of -1e9 s": (lambda _, data: _edit_events(data, _ROW.format("-1e9", 1)), {65}),
+    "a cell of 300 kB": (
+        lambda _, data: _edit_events(data, _ROW.format(4, '"' + "1" * 300_000 + '"')),
+        {65},
+    ),
+    "a name of 300 kB": (lambda _, data: _edit_events(data, f"4\t1\t{'a' * 300_000}"), {66}),
+    "a cut-off of 1e308 Hz": (lambda *_: ["--high-pass", "1e308"], {2}),
+    "10¹² permutations": (lambda *_: ["--n-permutations", 10**12], {2}),
+    "1e308 GB": (lambda *_: ["--mem", "1e308GB"], {2}),
+    "0.1 GB": (lambda *_: ["--mem", "0.1GB"], {2}),
+    "a path of 5000 characters": (lambda *_: ["--features", "a/" * 2500], {2}),
+    "own features of 64 GB in 6 kB": (_hollow_features, {65}),
+    "betas of 1.3 TB in 1 kB": (_hollow_betas, {65}),
+    "JSON of 990 levels": (
+        lambda folder, _: _json(folder, "--bids-filter-file", '{"a":' * 990 + "1" + "}" * 990),
+        {65},
+    ),
+    "a weight of 1e999999999": (
+        lambda folder, _: _json(folder, "--synthesize", _CONTRAST % "1e999999999"),
+        {65},
+    ),
+}
 
 
 def _set_clock(now: float) -> None:
@@ -343,6 +432,7 @@ def main() -> int:
             "two copies at once": experiments.twice,
             "eight participants at once": experiments.eight,
             "a clock that is wrong": experiments.wrong_clock,
+            "tables, headers and options that lie": experiments.lied_to,
         }
         if chosen.quick:
             todo = dict(list(todo.items())[:2])

@@ -112,7 +112,7 @@ def _events(path: Path, names: list[str], every: float = SECONDS_BETWEEN) -> Non
 
 
 def bold(
-    folder: Path, scale: float, *, n_pictures=400, n_runs=4, n_voxels=100_000, n_features=50,
+    folder: Path, scale: float, *, n_pictures=240, n_runs=4, n_voxels=80_000, n_features=50,
     n_layers=2, every=SECONDS_BETWEEN, subjects=("01",),
 ) -> list[str]:  # fmt: skip
     """BOLD as fMRIPrep writes it, with masks of all voxels."""
@@ -185,7 +185,7 @@ def surfaces(folder: Path, scale: float) -> list[str]:
             path.parent.mkdir(parents=True, exist_ok=True)
             arrays = [
                 GiftiDataArray(
-                    random.standard_normal(int(80_000 * scale)).astype(np.float32),
+                    random.standard_normal(int(40_000 * scale)).astype(np.float32),
                     intent="NIFTI_INTENT_TIME_SERIES",
                 )
                 for _ in range(n_volumes)
@@ -205,35 +205,39 @@ def _sized(**sizes) -> Callable[[Path, float], list[str]]:
 
 
 CASES = {
-    "BOLD, events": Case(bold, "3GB"),
+    "BOLD, events": Case(bold, "2GB"),
     "BOLD, continuous": Case(
-        _sized(n_pictures=1200, n_runs=4, every=1.0), "4GB", ("--design", "continuous")
+        _sized(n_pictures=600, n_runs=4, every=1.0), "3GB", ("--design", "continuous")
     ),
-    "rank-1 responses": Case(_sized(n_pictures=120, n_runs=3, n_voxels=50_000), "3GB",
+    "rank-1 responses": Case(_sized(n_pictures=60, n_runs=3, n_voxels=30_000), "2GB",
                              ("--hrf", "rank1")),
-    "test set": Case(bold, "3GB", ("--test-set", "run=4")),
-    "--nested": Case(_sized(n_pictures=600, n_voxels=60_000), "3GB", ("--nested",)),
+    "test set": Case(bold, "2GB", ("--test-set", "run=4")),
+    "--nested": Case(_sized(n_pictures=400, n_voxels=40_000), "2GB", ("--nested",)),
     "--joint, 8 layers": Case(
-        _sized(n_pictures=1200, n_voxels=20_000, n_layers=8), "4GB", ("--joint", "--joint-draws",
-                                                                      "2")
+        _sized(n_pictures=800, n_voxels=2_000, n_layers=8), "3GB", ("--joint", "--joint-draws", "1")
     ),
-    "primal weights": Case(_sized(n_features=4000), "6GB", ("--save-weights", "primal")),
-    "200 000 permutations": Case(_sized(n_pictures=1000, n_voxels=20_000), "3GB",
-                                 ("--n-permutations", "20000")),
+    "primal weights": Case(
+        _sized(n_voxels=40_000, n_features=6000), "4GB", ("--save-weights", "primal")
+    ),
+    "20 000 permutations": Case(
+        _sized(n_pictures=400, n_voxels=4_000), "2GB", ("--n-permutations", "20000")
+    ),
     "betas, 300 pictures × 20": Case(betas, "2GB"),
     "the same in HDF5": Case(
         lambda folder, scale: betas(folder, scale, times=10, form="hdf5"), "2GB"
     ),
     "own features, 1200 × 250 000": Case(
-        _sized(n_pictures=1200, n_voxels=20_000, n_features=250_000, n_layers=1), "2GB",
+        _sized(n_pictures=1200, n_voxels=4_000, n_features=250_000, n_layers=1), "2GB",
         ("--no-neural-code",),
     ),
     "own features, too wide": Case(
-        _sized(n_pictures=1200, n_voxels=20_000, n_features=250_000, n_layers=1), "1GB", (), 2
+        _sized(n_pictures=1200, n_voxels=4_000, n_features=250_000, n_layers=1), "1GB", (), 2
     ),
-    "surfaces": Case(surfaces, "4GB"),
+    "surfaces": Case(surfaces, "3GB"),
     "two participants at once": Case(
-        _sized(subjects=("01", "02")), "6GB", ("--nprocs", "2", "--omp-nthreads", "1")
+        _sized(n_voxels=40_000, subjects=("01", "02")),
+        "4GB",
+        ("--nprocs", "2", "--omp-nthreads", "1"),
     ),
 }  # fmt: skip
 

@@ -71,9 +71,11 @@ class Work:
         Stimuli whose similarities are computed.
     widest : int
         Features of the largest layer.
-    is_continuous, together, nested, primal, permuted, joint, simulated : bool
+    is_continuous, together, nested, primal, joint, unique, simulated : bool
         Continuous design; responses estimated from all runs together; `--nested`; primal weights
-        are saved; p-values; `--joint`; experiments are synthesized.
+        are saved; `--joint`; `--joint-unique`; experiments are synthesized.
+    n_draws, n_permutations : int
+        `--joint-draws`, `--n-permutations`.
     """
 
     n_samples: int
@@ -94,10 +96,10 @@ class Work:
     together: bool = False
     nested: bool = False
     primal: bool = False
-    permuted: bool = False
     joint: bool = False
     unique: bool = False
     n_draws: int = 0
+    n_permutations: int = 0
     simulated: bool = False
 
     @property
@@ -126,8 +128,9 @@ def needed(work: Work, budget: int) -> dict[str, int]:
         "features": held + _kernels(work),
         "encoding": held + _models(work) + _kept_kernels(work) + fit.bytes,
     }
-    if work.permuted:
-        stages["p-values"] = held + _kept_kernels(work) + null_bytes(n, spare)
+    if work.n_permutations:
+        null = null_bytes(n, work.n_permutations, spare)
+        stages["p-values"] = held + _kept_kernels(work) + null
     if work.joint:
         stages["joint model"] = held + joint_bytes(
             n, voxels, work.n_layers, n_draws=work.n_draws, unique=work.unique, mem_bytes=spare

@@ -113,6 +113,9 @@ def write_neural_code(
         return
     with console.stage("similarity") as words:
         items = sampled_stimuli(chosen, list(plan.stimuli))
+        estimated = measured.responses.stimuli
+        if estimated is not None:  # responses of some lie outside of the runs
+            items = [item for item in items if item in frozenset(estimated)]
         extra = {
             "NumberOfStimuli": len(plan.stimuli),
             "NumberOfSampledStimuli": len(items),

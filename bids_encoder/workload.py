@@ -63,7 +63,7 @@ def work_of(
         together=plan.runs_together,
         nested=settings.encoding.nested,
         primal=settings.encoding.save_weights == "primal",
-        permuted=settings.inference.n_permutations > 0,
+        n_permutations=settings.inference.n_permutations,
         joint=joint.joint or joint.joint_unique,
         unique=joint.joint_unique,
         n_draws=joint.joint_draws,

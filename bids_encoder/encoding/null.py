@@ -172,21 +172,21 @@ def null_distribution(
     return Null(r2=found[0], r=found[1], voxel=voxel)
 
 
-def null_bytes(n: int, mem_bytes: int) -> int:
+def null_bytes(n: int, n_permutations: int, mem_bytes: int) -> int:
     """About how much memory :func:`null_distribution` takes, beside its arguments.
 
     Parameters
     ----------
-    n : int
-        Rows.
+    n, n_permutations : int
+        Rows, and permutations in all.
     mem_bytes : int
         What it is allowed.
     """
+    batch = min(_batch(n, mem_bytes), n_permutations)
     fit_bytes = make_plan(
-        n, None, _batch(n, mem_bytes), n_folds=5, n_penalties=len(PENALTIES),
-        mem_bytes=mem_bytes // 2,
-    ).bytes  # fmt: skip
-    return _VALUE_BYTES * n * _batch(n, mem_bytes) + fit_bytes
+        n, None, batch, n_folds=5, n_penalties=len(PENALTIES), mem_bytes=mem_bytes // 2
+    ).bytes
+    return _VALUE_BYTES * n * batch + fit_bytes
 
 
 def _batch(n: int, memory: int) -> int:

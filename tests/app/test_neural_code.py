@@ -300,3 +300,15 @@ def test_pairs_of_pixels_are_those_of_the_pictures(tmp_path):
     assert found.shape == (3, 8 * 8 * 3)
     similar = pairs(np.corrcoef(found))
     assert similar[1] > 0.99 > similar[0]
+
+
+def test_pictures_whose_response_lies_outside_of_the_run_are_left_out(tiny, app, tmp_path, no_page):
+    last = tiny.events().read_text().splitlines()[-1]
+    onset, name = last.split("\t")[0], last.split("\t")[2]
+    tiny.edit_events(f"\n{onset}\t", "\n158\t")
+    options = ("--participant-label", "01", "--features", tiny.features, "--n-permutations", 0)
+    end = app(tiny.bids, tmp_path / "out", "participant", *options)
+    assert end.code == 0 and f"left out: {name}" in end.err
+    with h5py.File(results(tmp_path / "out", "similarities.h5")) as file:
+        stimuli = file["stimuli"].asstr()[:].tolist()
+    assert len(stimuli) == 39 and name not in stimuli

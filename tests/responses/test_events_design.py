@@ -175,3 +175,23 @@ def test_unusable_voxels_stay_nan_and_harm_no_others(show):
     assert np.isnan(betas[:, 2]).all()
     others = [0, 1, 3, 4]
     np.testing.assert_allclose(betas[:, others], clean[:, others], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("duration", [5_000.0, 80_000.0, 1e7])
+@pytest.mark.parametrize("onset", [40.0, -5.0, -1000.0])
+def test_presentations_far_longer_than_the_run_take_no_more_memory(show, caplog, onset, duration):
+    """What is felt for hours beyond the run is left out, and was not computed for hours."""
+    import tracemalloc
+
+    shown = [*slow_run(show), *show((onset, duration, "endless.png"))]
+    tracemalloc.start()
+    stimuli, regressors = stimulus_regressors(shown, T, TR)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "endless.png" not in stimuli and "endless.png" in caplog.text
+    assert peak < 100_000_000
+
+
+def test_a_presentation_a_little_longer_than_the_run_is_kept(show):
+    shown = [*slow_run(show), *show((40.0, T * TR, "long.png"))]
+    assert "long.png" in stimulus_regressors(shown, T, TR)[0]

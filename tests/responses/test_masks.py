@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from bids_encoder.errors import DataError
 from bids_encoder.responses.bold import describe_bold
-from bids_encoder.responses.masks import common_mask
+from bids_encoder.responses.masks import common_mask, read_mask
 
 SHAPE = (12, 12, 10)
 
@@ -144,3 +146,18 @@ def test_mask_of_four_dimensions(write_bold, write_mask, make_run):
         common_mask([make_run(path, mask=double)], [describe_bold(path, 2.0)])
     for part in (str(double), "place:", "12 × 12 × 10 × 2", "remedy:"):
         assert part in str(error.value)
+
+
+def test_a_mask_on_another_grid_is_warned_of(write_mask, write_bold, caplog):
+    info = describe_bold(write_bold(head()), 2.0)
+    here = np.diag([3.0, 3.0, 3.0, 1.0])
+    read_mask(write_mask(ball(), "same_mask.nii.gz"), info)
+    assert not caplog.records
+    moved = here.copy()
+    moved[0, 3] = 18.0  # half of the ball is beyond the end of the BOLD
+    read_mask(write_mask(ball(), "moved_mask.nii.gz", moved), info)
+    [record] = caplog.records
+    assert record.levelname == "WARNING" and "moved_mask.nii.gz" in record.message
+    assert "at (18, 0, 0)" in record.message and "at (0, 0, 0)" in record.message
+    before, after = (float(word) for word in re.findall(r"(\d+) (?:cm³|are)", record.message)[:2])
+    assert 0 < after < before
