@@ -33,7 +33,8 @@ from scipy.signal import lfilter
 from scipy.stats import kstest
 
 from bids_encoder.encoding.folds import make_folds
-from bids_encoder.encoding.null import false_discovery_rate, p_values, permutations, permute
+from bids_encoder.encoding.null import false_discovery_rate, p_values
+from bids_encoder.encoding.permute import permutations, permute
 from bids_encoder.encoding.ridge import fit, linear_kernel
 from bids_encoder.encoding.strata import p_by_stratum, permute_voxels
 

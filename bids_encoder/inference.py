@@ -12,7 +12,8 @@ from bids_encoder.bids.derivatives import Analysis, is_done, read_values, write_
 from bids_encoder.bids.written import places_in_words
 from bids_encoder.encoding.ceiling import SMALLEST_CEILING, ceiling_from_means, normalise
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.null import autocorrelation, false_discovery_rate
+from bids_encoder.encoding.null import false_discovery_rate
+from bids_encoder.encoding.permute import autocorrelation
 from bids_encoder.encoding.strata import (
     Stratum,
     fewest_voxels,

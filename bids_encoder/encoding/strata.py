@@ -19,13 +19,8 @@ import numpy as np
 from scipy.stats import kruskal
 
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.null import (
-    LARGEST_RHO,
-    Null,
-    autocorrelation,
-    null_distribution,
-    p_values,
-)
+from bids_encoder.encoding.null import Null, null_distribution, p_values
+from bids_encoder.encoding.permute import LARGEST_RHO, autocorrelation
 from bids_encoder.encoding.recombine import PERMUTATIONS, VERSIONS
 from bids_encoder.encoding.tail import SMALLEST_P, Tail, fit_tail
 

@@ -5,7 +5,8 @@ import pytest
 
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.inputs import sort_by_fold
-from bids_encoder.encoding.null import null_distribution, permutations, permute
+from bids_encoder.encoding.null import null_distribution
+from bids_encoder.encoding.permute import permutations, permute
 from bids_encoder.encoding.recombine import PERMUTATIONS, VERSIONS, cut_parts
 from bids_encoder.encoding.ridge import fit, linear_kernel
 

@@ -8,14 +8,8 @@ from scipy.signal import lfilter
 from scipy.stats import kstest
 
 from bids_encoder.encoding.folds import make_folds
-from bids_encoder.encoding.null import (
-    autocorrelation,
-    false_discovery_rate,
-    null_distribution,
-    p_values,
-    permutations,
-    permute,
-)
+from bids_encoder.encoding.null import false_discovery_rate, null_distribution, p_values
+from bids_encoder.encoding.permute import autocorrelation, permutations, permute
 from bids_encoder.encoding.recombine import PERMUTATIONS
 from bids_encoder.encoding.ridge import fit, linear_kernel
 from bids_encoder.encoding.strata import (
