@@ -51,7 +51,7 @@ TIMED = [
     ("kernels", "features.kernels", "linear_kernel"),
     ("reading kernels", "features.kernels", "_read"),
     ("ridge", "executors.local", "fit"),
-    ("ridge of the p-values", "encoding.null", "fit"),
+    ("ridge of the p-values", "encoding.strata", "null_distribution"),
     ("p-values, the rest", "analysis", "write_inference"),
     ("joint model", "analysis", "write_joint"),
     ("reading BOLD", "responses.grids", "load_bold"),

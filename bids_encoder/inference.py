@@ -12,13 +12,15 @@ from bids_encoder.bids.derivatives import Analysis, is_done, read_values, write_
 from bids_encoder.bids.written import places_in_words
 from bids_encoder.encoding.ceiling import SMALLEST_CEILING, ceiling_from_means, normalise
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.null import (
-    N_VOXELS,
-    false_discovery_rate,
-    null_distribution,
-    p_values,
-    spread_voxels,
+from bids_encoder.encoding.null import false_discovery_rate
+from bids_encoder.encoding.permute import autocorrelation
+from bids_encoder.encoding.strata import (
+    Stratum,
+    fewest_voxels,
+    p_by_stratum,
+    permute_voxels,
 )
+from bids_encoder.encoding.tail import FEWEST_EXCESSES, SHARES
 from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
@@ -30,8 +32,15 @@ from bids_encoder.summary import LayerScores
 
 logger = logging.getLogger(__name__)
 
+QUANTILES = (0.5, 0.95, 0.99, 0.999)
+# How the null is made: results of another way are computed anew.
+NULL = "whitened permutations, strata of autocorrelation, fitted tail"
+
 # Neighbouring samples share noise for about as long as a haemodynamic response lasts.
 BLOCK_SECONDS = 30.0
+# Nulls of voxels that differ by more than this share of their size are warned of.
+LARGEST_SPREAD = 0.25
+SPREAD_P = 0.002
 LEAST_REPEATED = 10  # stimuli with repeats; of fewer no ceiling is worth having
 
 
@@ -69,44 +78,107 @@ def write_inference(
         return
     highest = np.max([score.r2 for score in scores], axis=0)
     block = max(1, round(BLOCK_SECONDS / _seconds_per_row(plan)))
-    voxels = spread_voxels(np.isfinite(highest))
-    if not voxels.size:
+    scored = np.flatnonzero(np.isfinite(highest))
+    if not scored.size:
         return
+    places = places_in_words(responses.grid.form)
     with console.stage("p-values") as words:
-        null = null_distribution(
+        _, strata = permute_voxels(
             LayerKernels(samples, store),
-            responses.values[:, voxels],
+            responses.values,
             folds,
+            scored,
             n_permutations=chosen.n_permutations,
             block=block,
             nested=nested,
             mem_bytes=mem_bytes,
             device=device,
             seed=chosen.permutation_seed,
-        ).highest()
-        p = p_values(highest, null)
+        )
+        p = p_by_stratum(strata, highest)
         q = false_discovery_rate(p)
-        passed = int(np.count_nonzero(q <= chosen.fdr))
+        passes = q <= chosen.fdr
+        passed = int(np.count_nonzero(passes))
         words += [
-            f"{passed} {places_in_words(responses.grid.form)} at a false discovery rate of "
-            f"{chosen.fdr:g}",
+            f"{passed} {places} at a false discovery rate of {chosen.fdr:g}",
             f"{chosen.n_permutations} permutations",
+            *([f"{len(strata)} strata of autocorrelation"] if len(strata) > 1 else []),
         ]
+    rho = autocorrelation(responses.values, folds)
+    smallest = max(stratum.smallest_p for stratum in strata)
+    fewest = fewest_voxels(len(scored), smallest, chosen.fdr)
+    _warn(strata, fewest, len(scored), chosen, places)
+    weights = np.concatenate([np.full(len(s.null), len(s.members) / len(s.null)) for s in strata])
+    pooled = np.concatenate([stratum.null for stratum in strata])
     extra = {
         "Statistic": "highest r2 over layers",
         "Permutations": chosen.n_permutations,
-        "PermutedVoxels": min(N_VOXELS, len(voxels)),
+        "PermutedVoxels": len(np.unique(np.concatenate([s.permuted for s in strata]))),
         "PermutedBlock": block,
         "FalseDiscoveryRate": chosen.fdr,
         "VoxelsPassed": passed,
-        "Threshold": float(highest[q <= chosen.fdr].min()) if passed else None,
+        "Threshold": float(highest[passes].min()) if passed else None,
+        "SmallestP": smallest,
+        "FewestVoxels": fewest,
         "NullQuantiles": {
-            str(share): float(np.quantile(null, share)) for share in (0.5, 0.95, 0.99, 0.999)
+            str(share): float(np.quantile(pooled, share, weights=weights, method="inverted_cdf"))
+            for share in QUANTILES
         },
+        "NullStrata": [_described(stratum, rho, highest, passes) for stratum in strata],
     }
     ours = _with_settings(chosen, analysis)
     write_statmap(ours, "p", p, responses.grid, extra=extra)
     write_statmap(ours, "q", q, responses.grid, extra=extra)
+
+
+def _warn(
+    strata: Sequence[Stratum], fewest: int, n_voxels: int, chosen: Inference, places: str
+) -> None:
+    """Say where p-values cannot get small enough, or where one null does not suit all voxels."""
+    if fewest > 1:
+        logger.warning(
+            f"p-values are counted where the tail of the null could not be fitted, and cannot be "
+            f"below {max(s.smallest_p for s in strata):.2g}: at a false discovery rate of "
+            f"{chosen.fdr:g}, fewer than {fewest} of {n_voxels} {places} can never pass. More "
+            "permutations (--n-permutations) help."
+        )
+    differ = [s for s in strata if s.spread_p < SPREAD_P and s.spread > LARGEST_SPREAD]
+    if differ:
+        logger.warning(
+            f"The null distributions of {places} differ, and not only with their autocorrelation: "
+            f"by {max(s.spread for s in differ):.0%} of their size (standard deviation) among "
+            f"{sum(len(s.members) for s in differ)} {places} that share a null. Their p-values "
+            "are right on average, too small for some and too large for others."
+        )
+
+
+def _described(
+    stratum: Stratum, rho: np.ndarray, highest: np.ndarray, passes: np.ndarray
+) -> dict[str, object]:
+    """A stratum, for a sidecar."""
+    ours = rho[stratum.members]
+    passed = highest[stratum.members][passes[stratum.members]]
+    tail = stratum.tail
+    return {
+        "Autocorrelation": [float(ours.min()), float(ours.max())],
+        "Voxels": len(stratum.members),
+        "VoxelsPassed": len(passed),
+        "PermutedVoxels": len(np.unique(stratum.permuted)),
+        "Permutations": len(stratum.null),
+        "NullQuantiles": {str(q): float(np.quantile(stratum.null, q)) for q in QUANTILES},
+        "Tail": None
+        if tail is None
+        else {"Threshold": tail.threshold, "Shape": tail.shape, "Scale": tail.scale},
+        "SmallestP": stratum.smallest_p,
+        "Threshold": float(passed.min()) if len(passed) else None,
+        "VoxelsOwn95%": {
+            str(q): float(np.quantile(stratum.own, q))
+            for q in (0.05, 0.5, 0.95)
+            if len(stratum.own)
+        },
+        "VoxelsSpread": stratum.spread,
+        "VoxelsSpreadP": stratum.spread_p,
+    }
 
 
 def passed_voxels(chosen: Inference, analysis: Analysis, grid: Grid) -> np.ndarray | None:
@@ -164,8 +236,30 @@ def _seconds_per_row(plan: Plan) -> float:
     return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else BLOCK_SECONDS
 
 
+def planned_p_values(chosen: Inference, n_voxels: int, places: str) -> str:
+    """What p-values can reach, in words, before anything is computed."""
+    count = chosen.n_permutations
+    if count == 0:
+        return "none"
+    fewest = fewest_voxels(n_voxels, 1 / (1 + count), chosen.fdr)
+    bound = (
+        f"fewer than {fewest} of {n_voxels} {places} can never pass at a false discovery rate of "
+        f"{chosen.fdr:g}"
+        if fewest > 1
+        else f"a single one of {n_voxels} {places} can pass at a false discovery rate of "
+        f"{chosen.fdr:g}"
+    )
+    if count * SHARES[0] < FEWEST_EXCESSES:
+        return f"{count} permutations, too few to fit the tail of the null: {bound}"
+    return (
+        f"{count} permutations; smaller ones than 1/{count + 1} from the fitted tail of the null, "
+        f"so that a single one of the {places} can pass; where no tail fits, {bound}"
+    )
+
+
 def _with_settings(chosen: Inference, analysis: Analysis) -> Analysis:
     return analysis.with_settings(
+        null=NULL,
         n_permutations=chosen.n_permutations,
         fdr=chosen.fdr,
         permutation_seed=chosen.permutation_seed,

@@ -129,7 +129,7 @@ def needed(work: Work, budget: int) -> dict[str, int]:
         "encoding": held + _models(work) + _kept_kernels(work) + fit.bytes,
     }
     if work.n_permutations:
-        null = null_bytes(n, work.n_permutations, spare)
+        null = null_bytes(n, work.n_permutations, spare, nested=work.nested)
         stages["p-values"] = held + _kept_kernels(work) + null
     if work.joint:
         stages["joint model"] = held + joint_bytes(

@@ -21,12 +21,13 @@ from bids_encoder.bids.dataset import (
 )
 from bids_encoder.bids.description import add_descriptions, init_dataset
 from bids_encoder.bids.filters import load_filter_file
-from bids_encoder.bids.written import find_analyses
+from bids_encoder.bids.written import find_analyses, places_in_words
 from bids_encoder.config_file import to_toml
 from bids_encoder.data import Data
 from bids_encoder.executors.batch import check_cluster, executor_of
 from bids_encoder.experiments import check_experiments, check_layers, check_plan, run_experiments
 from bids_encoder.features.external import require_file
+from bids_encoder.inference import planned_p_values
 from bids_encoder.lab import Lab
 from bids_encoder.models import list_modelled, models_of, open_models
 from bids_encoder.networks.devices import resolve_device
@@ -138,7 +139,10 @@ def _check_memory(settings: Settings, plan: Plan, source: Source) -> None:
     budget = memory.budget(resources.mem, resources.nprocs)
     work = work_of(settings, plan, source)
     needed = memory.in_words(memory.needed(work, budget), budget, exact)
-    logger.info(plan.describe(source.name, source.layers, needed))
+    p_values = planned_p_values(
+        settings.inference, plan.n_voxels[0], places_in_words(plan.runs[0].form)
+    )
+    logger.info(plan.describe(source.name, source.layers, p_values, needed))
     if exact and (warning := memory.check(work, budget, resources.mem, resources.nprocs)):
         logger.warning(warning)
 

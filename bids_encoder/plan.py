@@ -183,8 +183,18 @@ class Plan:
                 total[reason] = total.get(reason, 0) + number
         return total
 
-    def describe(self, network: str, layers: Sequence[str], memory: str) -> str:
-        """The plan in words, for ``--dry-run`` and the log; ``memory``: how much it needs."""
+    def describe(self, network: str, layers: Sequence[str], p_values: str, memory: str) -> str:
+        """The plan in words, for ``--dry-run`` and the log.
+
+        Parameters
+        ----------
+        network : str
+        layers : sequence of str
+        p_values : str
+            What p-values can reach.
+        memory : str
+            How much it needs.
+        """
         n_voxels, exact = self.n_voxels
         shown = sum(map(len, self.presentations))
         groups = self.grouping.names
@@ -198,6 +208,7 @@ class Plan:
             *([("meshes", self.surfaces.source)] if self.surfaces else []),
             ("regions", ", ".join(one.source for one in self.regions) or "none"),
             ("network", f"{network}: {', '.join(layers)}"),
+            ("p-values", p_values),
             ("memory", memory),
         ]  # fmt: skip
         title = f"sub-{self.participant}, task {self.task}"

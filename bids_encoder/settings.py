@@ -223,8 +223,9 @@ class Inference:
     """Which voxels count."""
 
     n_permutations: int = option(
-        20_000, type=count, metavar="N", changes_results=False,
-        help="permutations behind the p-values; 0: no p-values",
+        10_000, type=count, metavar="N", changes_results=False,
+        help="permutations behind the p-values; smaller ones than 1 / (N + 1) come from the tail "
+        "that is fitted to them; 0: no p-values",
     )  # fmt: skip
     fdr: float = option(
         0.01, type=proportion, metavar="Q", changes_results=False,

@@ -3,8 +3,9 @@
 The statistic of a voxel is T = max over layers of its cross-validated score. Its null
 distribution is made by permuting the responses of a few voxels, and doing with them all that was
 done with the real ones: fit on the training folds, choose the penalty, score on the held-out
-folds, take the maximum over layers. The same permutation is used for all layers, and the values
-of all these voxels are pooled.
+folds, take the maximum over layers. The same permutation is used for all layers. Which voxels are
+permuted, and whose values make one null, says `strata`; how p-values get smaller than one over the
+number of permutations, `tail`; how many permutations cost as little as a few, `recombine`.
 
 Permuting only the held-out responses against predictions that stay as they are would be cheaper,
 but too easy a null, for two reasons. The choice of the penalty would have seen the real
@@ -14,8 +15,8 @@ of noise averaged over folds vary more than permutations of the held-out respons
 believe. In a simulation with four folds, one penalty and no signal, such a null gave p < 0.01 to
 3 % of voxels, and p < 0.001 to 0.6 %.
 
-Responses are permuted within the test rows of each fold, so that a fold keeps its responses. For
-continuous designs, whose noise is autocorrelated, whole blocks of neighbouring rows are permuted.
+How responses are permuted, says `permute`: within the test rows of each fold, in blocks, and so
+that they stay as autocorrelated as they are.
 """
 
 from __future__ import annotations
@@ -27,13 +28,25 @@ import numpy as np
 
 from bids_encoder.encoding.blocks import TILE
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.memory import DEFAULT_MEMORY, make_plan
-from bids_encoder.encoding.ridge import PENALTIES, fit
+from bids_encoder.encoding.inputs import (
+    check_penalties,
+    make_system,
+    sort_by_fold,
+    voxels_first,
+)
+from bids_encoder.encoding.memory import make_plan
+from bids_encoder.encoding.permute import permutations, permute
+from bids_encoder.encoding.recombine import (
+    PERMUTATIONS,
+    VERSIONS,
+    Recombined,
+)
+from bids_encoder.encoding.ridge import PENALTIES, cached_solvers, fit, on_device
 
-N_VOXELS = 14
-N_PERMUTATIONS = 100_000
-# Of permuted responses: orders, the responses, and parts of both.
-_VALUE_BYTES = 32
+VOXELS_AT_ONCE = 256
+N_PERMUTATIONS = 10_000
+# Of permuted responses while they are made and whitened, or of a tile and its products.
+_VALUE_BYTES = 48
 
 
 @dataclass(frozen=True)
@@ -62,51 +75,6 @@ class Null:
         return getattr(self, score).max(axis=0)
 
 
-def spread_voxels(valid: np.ndarray, count: int = N_VOXELS) -> np.ndarray:
-    """Indices of `count` voxels (or all, if fewer) spread evenly over the valid ones.
-
-    Parameters
-    ----------
-    valid : (V,) bool array
-        As in `Fit`.
-    """
-    candidates = np.flatnonzero(valid)
-    count = min(count, len(candidates))
-    return candidates[((np.arange(count) + 0.5) * len(candidates) / max(count, 1)).astype(int)]
-
-
-def permutations(
-    folds: Sequence[Fold], count: int, *, block: int = 1, rng: np.random.Generator
-) -> np.ndarray:
-    """Random orders of the rows, (n, count): each fold's test rows in another order.
-
-    Parameters
-    ----------
-    folds : sequence of Fold
-    count : int
-    block : int
-        Rows that stay together, in order. Where the rows of a fold are not a whole number of
-        blocks, one block is shorter; where blocks begin is drawn anew each time.
-    rng : numpy Generator
-    """
-    orders = np.empty((sum(len(fold.test) for fold in folds), count), dtype=np.int64)
-    for fold in folds:
-        n = len(fold.test)
-        if block <= 1:
-            shuffled = rng.permuted(np.tile(np.arange(n)[:, None], count), axis=0)
-        else:
-            shuffled = np.stack([_shuffled(n, block, rng) for _ in range(count)], axis=1)
-        orders[fold.test] = fold.test[shuffled]
-    return orders
-
-
-def _shuffled(n: int, block: int, rng: np.random.Generator) -> np.ndarray:
-    """Blocks of neighbouring rows in another order, (n,)."""
-    rows = np.roll(np.arange(n), int(rng.integers(n)))
-    blocks = [rows[start : start + block] for start in range(0, n, block)]
-    return np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
-
-
 def null_distribution(
     kernels: Sequence[np.ndarray],
     responses: np.ndarray,
@@ -127,10 +95,11 @@ def null_distribution(
     kernels : sequence of (n, n) arrays
         `linear_kernel(features)` of each layer.
     responses : (n, v) array
-        The responses of a few voxels (see `spread_voxels`), finite and not constant.
+        The responses of the voxels to be permuted (see `draw_voxels`), finite, and not constant
+        within a fold.
     folds : sequence of Fold
     n_permutations : int
-        In all: they are shared out among the voxels.
+        In all: `PERMUTATIONS` of the first voxel, then of the second, and so on.
     block : int
         Rows that are permuted together; 1 for event designs.
     penalties, nested, mem_bytes, device
@@ -142,37 +111,82 @@ def null_distribution(
     -------
     Null
     """
+    responses = np.asarray(responses)
+    draw = _draw_nested if nested else _draw
+    return on_device(
+        lambda memory, place: draw(
+            kernels, responses, folds, n_permutations, block, check_penalties(penalties),
+            memory, place, np.random.default_rng(seed),
+        ),
+        device,
+        mem_bytes,
+    )  # fmt: skip
+
+
+def _draw(kernels, responses, folds, count, block, grid, memory, place, rng) -> Null:
+    """Permutations that share products (`recombine`), a layer and a tile of voxels at a time."""
     n, n_voxels = responses.shape
-    rng = np.random.default_rng(seed)
-    memory = mem_bytes or DEFAULT_MEMORY
-    voxel = np.arange(n_permutations) % n_voxels
+    order, bounds = sort_by_fold(folds, n)
+    voxel = _whose(count, n_voxels)
+    drawn = voxel[::PERMUTATIONS]
+    # Tiles are the same whatever the memory: random numbers and last bits do not depend on it.
+    tiles = []
+    for start in range(0, len(drawn), VOXELS_AT_ONCE):
+        some = np.repeat(drawn[start : start + VOXELS_AT_ONCE], VERSIONS)
+        orders = permutations(folds, len(some), block=block, rng=rng)
+        versions = permute(responses, some, orders, folds)
+        tiles.append(voxels_first(versions, np.arange(len(some)), order, place))
+    plan = make_plan(
+        n, None, TILE, n_folds=len(folds), n_penalties=len(grid), mem_bytes=memory // 2
+    )
+    found = np.empty((2, len(kernels), len(drawn) * PERMUTATIONS), dtype=np.float32)
+    for layer, kernel in enumerate(kernels):
+        system = make_system(None, kernel, order, bounds, place, by_features=False)
+        solvers = cached_solvers(system, grid, plan.solvers)
+        found[:, layer] = np.concatenate(
+            [Recombined(system, solvers, versions, len(grid)).best(grid) for versions in tiles],
+            axis=1,
+        )
+    r2, r = found[:, :, :count]
+    return Null(r2=r2, r=r, voxel=voxel)
+
+
+def _whose(count: int, n_voxels: int) -> np.ndarray:
+    """Whose responses are permuted, (count,): `PERMUTATIONS` times each; few voxels come again."""
+    return np.arange(count) // PERMUTATIONS % n_voxels
+
+
+def _draw_nested(kernels, responses, folds, count, block, grid, memory, place, rng) -> Null:
+    """Permutations that are fitted one by one."""
+    n, n_voxels = responses.shape
+    voxel = _whose(count, n_voxels)
     batch = _batch(n, memory)
-    found = np.empty((2, len(kernels), n_permutations), dtype=np.float32)
-    for first in range(0, n_permutations, batch):
+    found = np.empty((2, len(kernels), count), dtype=np.float32)
+    for first in range(0, count, batch):
         columns = slice(first, first + batch)
-        parts = []
-        for start in range(first, min(first + batch, n_permutations), TILE):
+        made = []
+        for start in range(first, min(first + batch, count), TILE):
             some = voxel[start : min(start + TILE, first + batch)]
             orders = permutations(folds, len(some), block=block, rng=rng)
-            parts.append(responses[orders, some])
-        permuted = np.concatenate(parts, axis=1)
+            made.append(permute(responses, some, orders, folds))
+        permuted = np.concatenate(made, axis=1)
         for layer, kernel in enumerate(kernels):
             fitted = fit(
                 None,
                 permuted,
                 folds,
                 kernel=kernel,
-                penalties=penalties,
-                nested=nested,
+                penalties=grid,
+                nested=True,
                 keep_weights=False,
                 mem_bytes=memory // 2,
-                device=device,
+                device=str(place),
             )
             found[:, layer, columns] = fitted.r2, fitted.r
     return Null(r2=found[0], r=found[1], voxel=voxel)
 
 
-def null_bytes(n: int, n_permutations: int, mem_bytes: int) -> int:
+def null_bytes(n: int, n_permutations: int, mem_bytes: int, *, nested: bool = False) -> int:
     """About how much memory :func:`null_distribution` takes, beside its arguments.
 
     Parameters
@@ -181,12 +195,25 @@ def null_bytes(n: int, n_permutations: int, mem_bytes: int) -> int:
         Rows, and permutations in all.
     mem_bytes : int
         What it is allowed.
+    nested : bool
     """
-    batch = min(_batch(n, mem_bytes), n_permutations)
-    fit_bytes = make_plan(
-        n, None, batch, n_folds=5, n_penalties=len(PENALTIES), mem_bytes=mem_bytes // 2
-    ).bytes
-    return _VALUE_BYTES * n * batch + fit_bytes
+    if nested:
+        batch = min(_batch(n, mem_bytes), n_permutations)
+        versions = 0
+    else:
+        drawn = -(-n_permutations // PERMUTATIONS)
+        batch = VERSIONS * min(drawn, VOXELS_AT_ONCE)
+        versions = 4 * n * VERSIONS * drawn
+    plan = make_plan(
+        n,
+        None,
+        batch if nested else TILE,
+        n_folds=5,
+        n_penalties=len(PENALTIES),
+        nested=nested,
+        mem_bytes=mem_bytes // 2,
+    )
+    return versions + _VALUE_BYTES * n * batch + plan.bytes
 
 
 def _batch(n: int, memory: int) -> int:

@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ from bids_encoder.encoding.systems import Solver
 from bids_encoder.errors import DataError
 
 __all__ = ["PENALTIES", "Fit", "fit", "linear_kernel", "predict"]
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -167,22 +170,39 @@ def fit(
         Features or kernel are not finite, all samples have the same features, or a penalty is too
         small for the precision of the kernel.
     """
+    return on_device(
+        lambda memory, place: _fit(
+            features,
+            np.asarray(responses),
+            folds,
+            kernel=kernel,
+            grid=check_penalties(penalties),
+            nested=nested,
+            keep_weights=keep_weights,
+            memory=memory,
+            place=place,
+            on_progress=on_progress,
+        ),
+        device,
+        mem_bytes,
+    )
+
+
+def on_device(work: Callable[[int, torch.device], T], device: str, mem_bytes: int | None) -> T:
+    """Do work(memory, place), with less memory or on the CPU where a GPU has too little.
+
+    Parameters
+    ----------
+    work : callable
+        Takes bytes and a torch device.
+    device, mem_bytes
+        As for `fit`.
+    """
     place = torch.device(device)
     memory = mem_bytes or _default_memory(place)
     while True:
         try:
-            return _fit(
-                features,
-                np.asarray(responses),
-                folds,
-                kernel=kernel,
-                grid=check_penalties(penalties),
-                nested=nested,
-                keep_weights=keep_weights,
-                memory=memory,
-                place=place,
-                on_progress=on_progress,
-            )
+            return work(memory, place)
         except torch.cuda.OutOfMemoryError:
             if memory > SMALLEST_MEMORY:
                 memory //= 4
@@ -217,7 +237,7 @@ def _fit(
         mem_bytes=memory,
     )
     system = make_system(features, kernel, order, bounds, place, by_features=plan.by_features)
-    solvers = _cached(system, grid, plan.solvers, weights=keep_weights)
+    solvers = cached_solvers(system, grid, plan.solvers, weights=keep_weights)
     result = _empty(n, n_voxels, keep_weights)
     chosen = np.zeros(n_voxels, dtype=np.int64)
     steps = Steps(on_progress, (1 + nested * len(folds)) * len(columns))
@@ -262,7 +282,7 @@ def _nested_scores(
     scores = np.full((2, k, responses.shape[1]), np.nan, dtype=np.float32)
     for t, (start, stop) in enumerate(system.folds):
         inside = system.without(t)
-        inner = _cached(inside, grid * system.unit / inside.unit, max(plan.solvers // 2, 1))
+        inner = cached_solvers(inside, grid * system.unit / inside.unit, max(plan.solvers // 2, 1))
         for tiles in split_tiles(columns, plan.block):
             made, rests = [], []
             for some in tiles:
@@ -281,7 +301,9 @@ def _nested_scores(
     return scores.mean(1)
 
 
-def _cached(system: System, grid: np.ndarray, size: int, *, weights: bool = False) -> Solvers:
+def cached_solvers(
+    system: System, grid: np.ndarray, size: int, *, weights: bool = False
+) -> Solvers:
     """Solvers by their place in the grid, of which the last `size` are remembered."""
 
     def solver(j: int) -> Solver:

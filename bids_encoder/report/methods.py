@@ -231,9 +231,24 @@ def _inference(written: Written) -> str:
     )
     return (
         f"p-values of the highest r² over layers came from {side['Permutations']} "
-        f"permutations{blocks}, the choice of the penalty repeated in each, and were corrected at "
-        f"a false discovery rate of {side['FalseDiscoveryRate']:g} [@benjamini1995]. {layers}"
+        f"permutations{blocks} of the responses of {side['PermutedVoxels']} {written.places}, "
+        "whitened before and coloured after with their lag-1 autocorrelation, the choice of the "
+        f"penalty repeated in each{_strata(side)}{_tail(side)}, and were corrected at a false "
+        f"discovery rate of {side['FalseDiscoveryRate']:g} [@benjamini1995]. {layers}"
     )
+
+
+def _strata(side: dict) -> str:
+    number = len(side.get("NullStrata", ()))
+    return f", in {number} strata of autocorrelation" if number > 1 else ""
+
+
+def _tail(side: dict) -> str:
+    fitted = [bool(stratum["Tail"]) for stratum in side.get("NullStrata", ())]
+    where = "" if all(fitted) else " where they could be fitted"
+    if not any(fitted):
+        return ""
+    return f", small ones from generalised Pareto tails{where} [@knijnenburg2009]"
 
 
 def _experiments(written: Written) -> str:

@@ -186,8 +186,22 @@ def _passed(written: Written) -> str | None:
         f"discovery rate of {side['FalseDiscoveryRate']:g} ({side['Permutations']} permutations of "
         f"the responses{blocks}, the choice of the penalty repeated in each)"
     )
-    if side["Threshold"] is not None:
-        text += f": those with r² of at least {side['Threshold']:.3f}"
+    strata = side.get("NullStrata", ())
+    thresholds = [one["Threshold"] for one in strata if one["Threshold"] is not None]
+    if thresholds:
+        text += f": those with r² of at least {min(thresholds):.3f}"
+        if max(thresholds) > min(thresholds):
+            text += (
+                f" to {max(thresholds):.3f}, depending on the autocorrelation of their responses "
+                f"({len(strata)} strata, each with a null of its own)"
+            )
+    if "SmallestP" in side:
+        text += f". p-values can be as small as {side['SmallestP']:.2g}"
+    if side.get("FewestVoxels", 1) > 1:
+        text += (
+            f": fewer than {side['FewestVoxels']} voxels could never have passed, whatever their "
+            "scores (more permutations help)"
+        )
     return text + "."
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import h5py
 import nibabel
 import numpy as np
@@ -54,10 +56,32 @@ def test_voxels_with_signal_pass_and_noise_does_not(app, tiny, tmp_path, no_page
     assert (q[signal_voxels] <= 0.01).mean() > 0.8
     assert (q[~signal_voxels] <= 0.01).mean() < 0.05
     assert np.mean(p[~signal_voxels]) == pytest.approx(0.5, abs=0.12)
-    assert p.min() == pytest.approx(1 / 4001)
+    assert 0 < p.min() < 1 / 4001
+    [sidecar] = (out / "sub-01" / "func").glob("*_stat-p_*.json")
+    said = json.loads(sidecar.read_text())
+    [stratum] = said["NullStrata"]
+    assert stratum["Tail"]
+    assert said["SmallestP"] < 1e-6
+    assert said["FewestVoxels"] == 1
+    assert said["PermutedVoxels"] == 82
+    assert stratum["VoxelsOwn95%"]["0.05"] < stratum["NullQuantiles"]["0.95"]
+    assert stratum["Voxels"] == np.isfinite(p).sum()
     before = (out / "sub-01").stat()
     assert "done before" in app(tiny.bids, out, "participant", *options).said
     assert (out / "sub-01").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_what_p_values_cannot_reach_is_said(app, tiny, tmp_path, no_page):
+    options = [*ONE, "--features", tiny.features, "--n-permutations", 150]
+    end = app(tiny.bids, tmp_path / "out", "participant", *options, "--dry-run")
+    assert "150 permutations, too few to fit the tail of the null: fewer than 255 of 384" in end.err
+    end = app(tiny.bids, tmp_path / "out", "participant", *options)
+    assert end.code == 0
+    n_voxels = np.isfinite(read(tmp_path / "out", "p", "features")).sum()
+    fewest = int(np.ceil(n_voxels / 151 / 0.01))
+    assert f"fewer than {fewest} of {n_voxels} voxels can never pass" in " ".join(end.err.split())
+    [sidecar] = (tmp_path / "out" / "sub-01" / "func").glob("*_stat-q_*.json")
+    assert json.loads(sidecar.read_text())["FewestVoxels"] == fewest
 
 
 def test_no_p_values_without_permutations(app, tiny, tmp_path, no_page):

@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 from scipy.stats import false_discovery_control
 
 from bids_encoder.encoding.folds import make_folds
-from bids_encoder.encoding.null import (
-    false_discovery_rate,
-    null_distribution,
-    p_values,
-    permutations,
-    spread_voxels,
-)
+from bids_encoder.encoding.null import false_discovery_rate, null_distribution, p_values
+from bids_encoder.encoding.permute import autocorrelation, permutations, permute
+from bids_encoder.encoding.recombine import PERMUTATIONS
 from bids_encoder.encoding.ridge import fit, linear_kernel
 
 FOLDS = make_folds(np.repeat([0, 1, 2], 20))
@@ -41,15 +38,33 @@ def test_single_rows_are_permuted_evenly():
     assert np.abs(counts - 200).max() < 5 * np.sqrt(200)
 
 
-def test_voxels_are_spread_over_the_valid_ones():
-    valid = np.zeros(1000, bool)
-    valid[300:] = True
-    got = spread_voxels(valid)
-    assert len(got) == 14
-    assert valid[got].all()
-    assert np.ptp(np.diff(got)) <= 1
-    assert spread_voxels(valid[:303]).tolist() == [300, 301, 302]
-    assert spread_voxels(valid[:10]).size == 0
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.95])
+def test_permuted_responses_are_as_autocorrelated_as_the_real_ones(rho):
+    rng = np.random.default_rng(1)
+    folds = make_folds(np.repeat([0, 1], 200))
+    y = lfilter([1], [1, -rho], rng.standard_normal((450, 30)), axis=0)[50:].astype("f")
+    y[:200] += 3
+    orders = permutations(folds, 60, block=10, rng=rng)
+    voxels = np.arange(60) % 30
+    made = permute(y, voxels, orders, folds)
+    # Blocks of ten alone lose a tenth of it.
+    found, real = autocorrelation(made, folds), autocorrelation(y, folds)
+    assert np.mean(found) == pytest.approx(np.mean(real), abs=0.03)
+    assert np.mean(real) == pytest.approx(rho, abs=0.03)
+    for fold in folds:
+        for statistic in (np.mean, np.std):
+            ours, theirs = (statistic(each[fold.test], axis=0) for each in (made, y))
+            np.testing.assert_allclose(ours, theirs[voxels], rtol=1e-4, atol=1e-5)
+    assert abs(np.corrcoef(made[:, 0], y[:, 0])[0, 1]) < 1
+
+
+def test_rows_without_autocorrelation_are_permuted_as_they_are():
+    # Of white noise, a sample whose estimated autocorrelation is 0: there is nothing to whiten.
+    y = np.random.default_rng(46).standard_normal((60, 1))
+    assert abs(autocorrelation(y, FOLDS)[0]) < 1e-4
+    orders = permutations(FOLDS, 3, rng=np.random.default_rng(0))
+    made = permute(y, np.zeros(3, int), orders, FOLDS)
+    np.testing.assert_allclose(made, y[orders, 0], atol=1e-3)
 
 
 def test_p_values_by_counting():
@@ -87,7 +102,7 @@ def test_p_values_of_noise_are_uniform(score):
     for seed in range(4):
         kernels, responses = make_noise(seed, 300)
         null = null_distribution(
-            kernels, responses[:, :14], FOLDS, n_permutations=1500, seed=seed
+            kernels, responses[:, :40], FOLDS, n_permutations=1500, seed=seed
         ).highest(score)
         assert len(null) == 1500
         p = p_values(statistic(kernels, responses, score), null)
@@ -120,12 +135,14 @@ def test_the_seed_decides():
     assert not np.array_equal(one, other)
 
 
-def test_memory_does_not_change_a_bit(monkeypatch):
+@pytest.mark.parametrize("nested", [False, True])
+def test_memory_does_not_change_a_bit(monkeypatch, nested):
     for module in ("null", "ridge", "memory"):
         monkeypatch.setattr(f"bids_encoder.encoding.{module}.TILE", 64)
+    monkeypatch.setattr("bids_encoder.encoding.null.VOXELS_AT_ONCE", 2)
     kernels, responses = make_noise(0, 5)
     little, much = (
-        null_distribution(kernels, responses, FOLDS, n_permutations=250, mem_bytes=m)
+        null_distribution(kernels, responses, FOLDS, n_permutations=250, mem_bytes=m, nested=nested)
         for m in (1, None)
     )
     assert little.r2.shape == little.r.shape == (2, 250)
@@ -133,14 +150,13 @@ def test_memory_does_not_change_a_bit(monkeypatch):
     assert little.r.tobytes() == much.r.tobytes()
 
 
-def test_the_null_keeps_every_layer_and_whose_responses_were_permuted():
-    kernels, responses = make_noise(0, 5)
-    null = null_distribution(kernels, responses, FOLDS, n_permutations=12, seed=3)
-    assert len(null) == 12
-    np.testing.assert_array_equal(null.voxel, np.arange(12) % 5)
-    orders = permutations(FOLDS, 12, rng=np.random.default_rng(3))
-    fits = [fit(None, responses[orders, null.voxel], FOLDS, kernel=k) for k in kernels]
-    for layer, expected in enumerate(fits):
-        np.testing.assert_allclose(null.r2[layer], expected.r2, atol=1e-6)
-        np.testing.assert_allclose(null.r[layer], expected.r, atol=1e-6)
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_null_keeps_every_layer_and_whose_responses_were_permuted(nested):
+    kernels, responses = make_noise(0, 3)
+    count = 4 * PERMUTATIONS - 5
+    null = null_distribution(kernels, responses, FOLDS, n_permutations=count, nested=nested)
+    assert len(null) == count
+    assert null.r2.shape == null.r.shape == (2, count)
+    np.testing.assert_array_equal(null.voxel, (np.arange(count) // PERMUTATIONS) % 3)
     np.testing.assert_array_equal(null.highest("r"), null.r.max(0))
+    np.testing.assert_array_equal(null.highest(), null.r2.max(0))
