@@ -143,10 +143,10 @@ class OutputError(BidsEncoderError):
     everybody = True
 
 
-class MemoryLimitError(BidsEncoderError):
+class MemoryLimitError(UsageError):
     """The work does not fit into the memory that it may use."""
 
-    exit_code = 2
+    everybody = False  # another participant may have fewer voxels
 
 
 def out_of_memory(error: MemoryError, limit: float | None) -> ParticipantError:

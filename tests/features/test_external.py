@@ -4,9 +4,11 @@ import h5py
 import numpy as np
 import pytest
 
+from bids_encoder.encoding.ridge import linear_kernel
 from bids_encoder.errors import DataError, MissingInputError, UsageError
 from bids_encoder.features import external
 from bids_encoder.features.external import open_features
+from bids_encoder.features.kernels import load_kernel
 
 IDS = ["a.jpg", "scenes/b.jpg", "ü.png", ""]
 VALUES = np.arange(12, dtype=np.float64).reshape(4, 3)
@@ -158,3 +160,27 @@ def test_links_out_of_the_file_are_not_followed(tmp_path, kind):
             raw.write_bytes(VALUES.tobytes())
             file.create_dataset("x", (4, 3), "f8", external=[(str(raw), 0, h5py.h5f.UNLIMITED)])
     assert "link out of the file" in refusal(DataError, path)
+
+
+@pytest.mark.parametrize("chunks", [None, (1, 5000)])
+def test_a_kernel_is_summed_up_in_strips(tmp_path, chunks, monkeypatch):
+    """The same bits as of features that are all there, and without having them all."""
+    random = np.random.default_rng(0)
+    values = random.standard_normal((30, 5 * external._STRIP + 7), dtype=np.float32)
+    path = tmp_path / "own.h5"
+    names = [f"{k}.png" for k in range(30)]
+    with h5py.File(path, "w") as file:
+        file["stimuli"] = names
+        file.create_dataset("wide", data=values, chunks=chunks)
+    wanted = [names[k] for k in random.permutation(30)[:20]]
+    store = open_features(path, wanted)
+    monkeypatch.setattr(external, "_STRIP_BYTES", 4 * 20 * 2 * external._STRIP)
+    whole = linear_kernel(store.load("wide", wanted).values)
+    read = []
+    stored = store.matrix("wide", wanted)
+    monkeypatch.setattr(
+        stored, "_read", lambda *ends, once=stored._read: (read.append(ends), once(*ends))
+    )
+    np.testing.assert_array_equal(linear_kernel(stored), whole)
+    assert len(read) == 3
+    np.testing.assert_array_equal(load_kernel(store, "wide", wanted), whole)
