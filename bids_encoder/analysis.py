@@ -52,7 +52,7 @@ from bids_encoder.summary import (
 
 logger = logging.getLogger(__name__)
 
-_LAYER_MAPS = ("r2", "r", "penalty")  # that a fit makes
+_LAYER_MAPS = ("r2", "r", "pooled_r2", "penalty")  # that a fit makes
 _TEST_MAPS = ("test_r2", "test_r")
 _MAPS = ("mask", "boldref", "bestlayer", "slope")  # of all layers together
 _MAPS_OF_SOME = ("pc1", "noiseceiling")  # likewise, where the data have one
@@ -134,7 +134,7 @@ def analyse(
     places = places_in_words(grid.form)
     warn_of_edges(scores, places)
     write_noise_ceiling(
-        analysis, responses.take(data.held) if data.held.any() else responses, scores
+        analysis, responses.take(data.held) if data.held.any() else responses, scores, folds
     )
     write_inference(
         settings.inference, analysis, plan, store, samples, training, folds, scores,
@@ -272,7 +272,12 @@ def _read_back(settings, analysis, layer, grid, *, tested) -> LayerScores | None
 def _write_layer(
     encoding, analysis, store, samples, responses, held, layer, found: Fit, kernel
 ) -> LayerScores:
-    maps = {"r2": found.r2, "r": found.r, "penalty": np.log10(found.penalty)}
+    maps = {
+        "r2": found.r2,
+        "r": found.r,
+        "pooled_r2": found.pooled_r2,
+        "penalty": np.log10(found.penalty),
+    }
     if held.any():
         actual = responses.values[held]
         among = kernel(layer)[np.ix_(held, ~held)]
