@@ -35,6 +35,7 @@ from bids_encoder.grids.grid import Grid
 from bids_encoder.plan import Plan
 from bids_encoder.regions import Regions
 from bids_encoder.responses.assemble import Responses
+from bids_encoder.responses.grouping import Grouping
 from bids_encoder.source import Source
 
 logger = logging.getLogger(__name__)
@@ -128,14 +129,15 @@ def write_summary(
     plan: Plan,
     source: Source,
     responses: Responses,
-    folds: tuple[Fold, ...],
+    grouping: Grouping,
     scores: Sequence[LayerScores],
     warnings: Sequence[str],
     passed: np.ndarray | None = None,
 ) -> None:
     """Write what all layers together say; the table comes last and means: done.
 
-    ``passed`` (V,) are the voxels that are predicted better than chance, where that is known.
+    ``grouping`` is of the rows that models learn from; ``passed`` (V,) are the voxels that are
+    predicted better than chance, where that is known.
     """
     layers = [score.layer for score in scores]
     r = np.stack([score.r for score in scores])
@@ -169,8 +171,11 @@ def write_summary(
         "NumberOfPictures": len(plan.stimuli),  # a piece of a film counts as one
         "FramesPerSecond": plan.frames_per_second,
         "NumberOfSamples": len(responses.values),
-        "NumberOfFolds": len(folds),
-        "Groups": list(responses.group_names),
+        "NumberOfFolds": len(grouping.names),
+        "Groups": list(grouping.names),
+        "SamplesPerFold": grouping.sizes,
+        "FoldsLeaveOut": grouping.by,
+        "FoldsRemark": grouping.remark,
         "VoxelsWithoutScore": int(np.count_nonzero(~np.isfinite(scores[0].r))),
         "FirstComponent": component and _described(component, layers, rule),
         "Warnings": list(warnings),
