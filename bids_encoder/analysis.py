@@ -23,7 +23,7 @@ from bids_encoder.bids.derivatives import (
 )
 from bids_encoder.bids.written import places_in_words
 from bids_encoder.data import Data
-from bids_encoder.encoding.folds import MAX_FOLDS, Fold, make_folds
+from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.ridge import Fit, predict
 from bids_encoder.encoding.scores import correlation, r2_score
 from bids_encoder.executors.problem import Executor, Problem, kernel_of
@@ -52,7 +52,7 @@ from bids_encoder.summary import (
 
 logger = logging.getLogger(__name__)
 
-_LAYER_MAPS = ("r2", "r", "penalty")  # that a fit makes
+_LAYER_MAPS = ("r2", "r", "pooled_r2", "penalty")  # that a fit makes
 _TEST_MAPS = ("test_r2", "test_r")
 _MAPS = ("mask", "boldref", "bestlayer", "slope")  # of all layers together
 _MAPS_OF_SOME = ("pc1", "noiseceiling")  # likewise, where the data have one
@@ -119,11 +119,7 @@ def analyse(
     regions = load_regions(plan.regions, grid)
     store = _features(settings, executor, plan, source)
     training, samples = data.training
-    folds = make_folds(
-        training.groups,
-        max_folds=settings.encoding.n_folds or MAX_FOLDS,
-        stimuli=training.stimuli,
-    )
+    folds = data.folds
     write_mask(
         analysis, grid, {"Surfaces": plan.surfaces.named(datasets)} if plan.surfaces else None
     )
@@ -134,7 +130,7 @@ def analyse(
     places = places_in_words(grid.form)
     warn_of_edges(scores, places)
     write_noise_ceiling(
-        analysis, responses.take(data.held) if data.held.any() else responses, scores
+        analysis, responses.take(data.held) if data.held.any() else responses, scores, folds
     )
     write_inference(
         settings.inference, analysis, plan, store, samples, training, folds, scores,
@@ -149,7 +145,7 @@ def analyse(
     )  # fmt: skip
     write_neural_code(settings.neural_code, analysis, plan, store, measured, scores, regions)
     passed = passed_voxels(settings.inference, analysis, responses.grid)
-    write_summary(analysis, plan, source, responses, folds, scores, warnings, passed)
+    write_summary(analysis, plan, source, responses, data.grouping, scores, warnings, passed)
     write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
     top = np.fmax.reduce([s.r for s in scores])
     return (
@@ -248,9 +244,7 @@ def _fit_layers(
             on_progress=lambda share: bar(round(share * total), total),
         )  # fmt: skip
         for layer, found in zip(missing, fits, strict=True):
-            scores[layer] = _write_layer(
-                chosen, analysis, store, samples, responses, held, layer, found, kernel
-            )
+            scores[layer] = _write_layer(chosen, analysis, store, data, layer, found, kernel)
         words += [
             f"{len(store.layers)} layers × {n_voxels} {places_in_words(responses.grid.form)}",
             f"{np.count_nonzero(~held)} samples in {len(folds)} folds",
@@ -269,10 +263,14 @@ def _read_back(settings, analysis, layer, grid, *, tested) -> LayerScores | None
     return LayerScores(layer, **maps)
 
 
-def _write_layer(
-    encoding, analysis, store, samples, responses, held, layer, found: Fit, kernel
-) -> LayerScores:
-    maps = {"r2": found.r2, "r": found.r, "penalty": np.log10(found.penalty)}
+def _write_layer(encoding, analysis, store, data: Data, layer, found: Fit, kernel) -> LayerScores:
+    samples, responses, held = data.samples, data.responses, data.held
+    maps = {
+        "r2": found.r2,
+        "r": found.r,
+        "pooled_r2": found.pooled_r2,
+        "penalty": np.log10(found.penalty),
+    }
     if held.any():
         actual = responses.values[held]
         among = kernel(layer)[np.ix_(held, ~held)]
@@ -293,7 +291,7 @@ def _write_layer(
             {
                 **model,
                 "intercept": found.intercept,
-                **_described(used, responses.groups[~held], responses.grid),
+                **_described(used, responses.grid, data.grouping.groups),
                 **_stamped(store, layer, used, samples.take(held)),
             },
             {
@@ -319,7 +317,7 @@ def _stamped(
 
 
 def _described(
-    samples: Samples, groups: np.ndarray, grid: Grid
+    samples: Samples, grid: Grid, groups: np.ndarray
 ) -> dict[str, np.ndarray | list[str]]:
     """What a model file says of its rows and columns, so that it can be used alone."""
     described: dict[str, np.ndarray | list[str]] = {

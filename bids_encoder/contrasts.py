@@ -22,8 +22,7 @@ from bids_encoder.contrast_results import (
     write_contrast,
     write_measured,
 )
-from bids_encoder.data import held_out, samples_of
-from bids_encoder.encoding.folds import MAX_FOLDS
+from bids_encoder.data import samples_of
 from bids_encoder.errors import UsageError
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
@@ -147,8 +146,8 @@ class _Work:
     def parts(self, one: ContrastPictures) -> tuple[Part, ...]:
         if self.trained.isdisjoint(one.ids):
             return (Part(one.pictures, np.ones(0, dtype=bool)),)
-        responses, samples = self.lab.data.training
-        return make_parts(one.pictures, samples, responses.groups, one.contrast.name)
+        _, samples = self.lab.data.training
+        return make_parts(one.pictures, samples, self.lab.data.grouping.groups, one.contrast.name)
 
     def synthesize(self, one: ContrastPictures, parts: Sequence[Part]) -> Synthesized:
         """Effects of each part, from each layer and from the mean of their predictions."""
@@ -170,12 +169,11 @@ class _Work:
         if part.train.all():
             return self.lab.saved
         responses, samples = self.lab.data.training
-        settings = self.lab.settings
         return Refit(
             samples,
             responses,
             part.train,
-            settings.encoding.n_folds or MAX_FOLDS,
+            self.lab.data.folds_among(part.train),
             self.lab.data.spare_memory,
             self.lab.device,
         )
@@ -277,12 +275,8 @@ def _say_how_measured(
 
 def _samples(settings: Settings, plan: Plan) -> tuple[Samples, np.ndarray]:
     """What the rows that models learn from will show, from tables alone, and their groups."""
-    groups = plan.grouping.groups
-    names = None
-    if plan.design.kind == "events":
-        names = tuple(dict.fromkeys(p.stimulus for run in plan.presentations for p in run))
-    training = ~held_out(plan, names, len(groups))
-    return samples_of(settings, plan, names).take(training), groups[training]
+    names = plan.shown_stimuli
+    return samples_of(settings, plan, names).take(~plan.shown_test_set), plan.grouping.groups
 
 
 def _begin(lab: Lab, one: ContrastPictures, files: Mapping[str, Path]) -> Analysis:

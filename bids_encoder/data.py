@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from bids_encoder import console, memory
 from bids_encoder.bids.written import places_in_words
+from bids_encoder.encoding.folds import Fold, make_folds
+from bids_encoder.errors import UsageError
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.grids.grid import Grid
-from bids_encoder.plan import Plan, listed
+from bids_encoder.plan import Plan
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.betas import betas_grid, measure_betas
 from bids_encoder.responses.grids import common_grid
+from bids_encoder.responses.grouping import NO_WISH, Grouping
+from bids_encoder.responses.groups import merge_tiny
 from bids_encoder.responses.measure import Measured, measure
 from bids_encoder.responses.meshes import load_meshes
 from bids_encoder.settings import Settings
 from bids_encoder.similarity import sampled_stimuli
 from bids_encoder.source import Source
 from bids_encoder.workload import work_of
+
+logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +46,9 @@ def samples_of(settings: Settings, plan: Plan, stimuli: Sequence[str] | None) ->
     ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
 
 
-def held_out(plan: Plan, stimuli: Sequence[str] | None, n_rows: int) -> np.ndarray:
-    """Which rows are a test set, (n,) bool; `stimuli` as for `samples_of`."""
-    if plan.test_set is None:
-        return np.zeros(n_rows, dtype=bool)
-    n_kept = [cleaning.n_kept for cleaning in plan.cleanings]
-    return plan.test_set.rows(stimuli, plan.runs, n_kept)
+def folds_of(grouping: Grouping, stimuli: Sequence[str] | None) -> tuple[Fold, ...]:
+    """One fold a group."""
+    return make_folds(grouping.groups, max_folds=max(len(grouping.names), 2), stimuli=stimuli)
 
 
 class Data:
@@ -89,12 +93,38 @@ class Data:
     @cached_property
     def held(self) -> np.ndarray:
         """Which rows are a test set, (n,) bool."""
-        return held_out(self.plan, self.responses.stimuli, len(self.responses.values))
+        return self.plan.held_out(self.responses.stimuli, len(self.responses.values))
 
     @cached_property
     def training(self) -> tuple[Responses, Samples]:
         """The rows that models learn from."""
         return self.responses.take(~self.held), self.samples.take(~self.held)
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """What cross-validation over these rows leaves out together."""
+        grouping = self.plan.fold(~self.held, self.responses.stimuli)
+        if grouping.remark:
+            level = logging.WARNING if grouping.is_doubtful else logging.DEBUG
+            logger.log(level, grouping.remark)
+        return grouping
+
+    @cached_property
+    def folds(self) -> tuple[Fold, ...]:
+        """The folds of the training rows."""
+        return folds_of(self.grouping, self.training[0].stimuli)
+
+    def folds_among(self, rows: np.ndarray) -> tuple[Fold, ...]:
+        """Folds of some of the training rows, (m,) bool: as the user wishes, if that can be."""
+        used = ~self.held
+        used[used] = rows
+        stimuli = self.responses.stimuli
+        try:
+            grouping = self.plan.fold(used, stimuli)
+        except UsageError:
+            grouping = self.plan.fold(used, stimuli, NO_WISH)
+        groups, names = merge_tiny(grouping.groups, grouping.names)
+        return folds_of(replace(grouping, groups=groups, names=names), None)
 
     @property
     def budget(self) -> int:
@@ -124,12 +154,7 @@ class Data:
             grid, measured = self._measure(bar)
             n, n_values = measured.responses.values.shape
             rows = "stimuli" if self.plan.design.kind == "events" else "volumes"
-            names = measured.responses.group_names
-            words += [
-                f"{n} {rows}",
-                f"{n_values} {places_in_words(grid.form)}",
-                f"{len(names)} groups: {listed(names)}",
-            ]
+            words += [f"{n} {rows}", f"{n_values} {places_in_words(grid.form)}"]
         return grid, measured
 
     def _measure(self, on_progress) -> tuple[Grid, Measured]:

@@ -189,7 +189,10 @@ def passed_voxels(chosen: Inference, analysis: Analysis, grid: Grid) -> np.ndarr
 
 
 def write_noise_ceiling(
-    analysis: Analysis, responses: Responses, scores: Sequence[LayerScores]
+    analysis: Analysis,
+    responses: Responses,
+    scores: Sequence[LayerScores],
+    folds: Sequence[Fold],
 ) -> None:
     """Write the noise ceiling and the scores in its units, where stimuli have repeats.
 
@@ -199,7 +202,9 @@ def write_noise_ceiling(
     responses : Responses
         Of the test set, where there is one.
     scores : sequence of LayerScores
-        Those on the test set are normalised, where there is one.
+        Those on the test set are normalised, where there is one; else r2, and where folds are
+        small (`encoding.scores.SMALL_FOLD`) pooled r2.
+    folds : sequence of Fold
     """
     repeats = responses.repeats
     if repeats is None or np.count_nonzero(repeats > 1) < LEAST_REPEATED:
@@ -211,12 +216,13 @@ def write_noise_ceiling(
     }
     write_statmap(analysis, "noiseceiling", ceiling, responses.grid, extra=extra)
     for score in scores:
+        name, values = score.share_of_variance(folds)
         write_statmap(
             analysis,
             "normalizedr2",
-            normalise(score.r2 if score.test_r2 is None else score.test_r2, ceiling),
+            normalise(values, ceiling),
             responses.grid,
-            extra={"SmallestCeiling": SMALLEST_CEILING},
+            extra={"SmallestCeiling": SMALLEST_CEILING, "Score": name},
             layer=score.layer,
         )
     reliable = np.count_nonzero(ceiling >= SMALLEST_CEILING)

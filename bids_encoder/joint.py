@@ -10,6 +10,7 @@ from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.joint import fit_joint
+from bids_encoder.encoding.scores import are_small
 from bids_encoder.errors import naming
 from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples
@@ -24,7 +25,7 @@ def joint_is_done(chosen: Joint, analysis: Analysis, layers: Sequence[str]) -> b
         return True
     ours = _with_settings(chosen, analysis)
     kinds = ("share", "unique") if chosen.joint_unique else ("share",)
-    return is_done(ours, "joint_r2") and all(
+    return all(is_done(ours, kind) for kind in ("joint_r2", "joint_pooled_r2")) and all(
         is_done(ours, kind, layer=layer) for kind in kinds for layer in layers
     )
 
@@ -66,13 +67,15 @@ def write_joint(
                 seed=chosen.joint_seed,
                 on_progress=lambda share: bar(round(share * n_voxels), n_voxels),
             )
-        highest = np.nanmax(found.r2, initial=-np.inf)
+        r2 = found.pooled_r2 if are_small(folds) else found.r2
+        highest = np.nanmax(r2, initial=-np.inf)
         words += [f"{len(store.layers)} layers together", f"best r² {highest:.2f}"]
-    predicted = found.r2 > 0
+    predicted = r2 > 0
     extra = {
         "Layers": list(store.layers),
         "Draws": chosen.joint_draws,
         "VoxelsPredicted": int(np.count_nonzero(predicted)),
+        "Score": "pooled r2" if r2 is found.pooled_r2 else "r2",
     }
     ours = _with_settings(chosen, analysis)
     maps = {"share": found.shares, **({} if found.unique is None else {"unique": found.unique})}
@@ -81,6 +84,7 @@ def write_joint(
             write_statmap(ours, kind, one, responses.grid, layer=layer)
         means = values[:, predicted].mean(1) if predicted.any() else np.full(len(values), np.nan)
         extra[f"Mean{kind.title()}"] = dict(zip(store.layers, means.round(4).tolist(), strict=True))
+    write_statmap(ours, "joint_pooled_r2", found.pooled_r2, responses.grid, extra=extra)
     # It comes last and means: done.
     write_statmap(ours, "joint_r2", found.r2, responses.grid, extra=extra)
 

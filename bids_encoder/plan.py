@@ -6,9 +6,8 @@ here, before an hour of work is spent on it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,10 +18,12 @@ from bids_encoder.bids.dataset import Run
 from bids_encoder.bids.events import Presentation
 from bids_encoder.bids.meshes import SurfaceFiles
 from bids_encoder.bids.written import places_in_words
+from bids_encoder.fold_rows import fold_stimuli, fold_volumes, with_sizes
 from bids_encoder.regions import RegionFiles
 from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.classes import Columns
 from bids_encoder.responses.design import DesignChoice
-from bids_encoder.responses.grouping import Grouping, continuous_groups, event_groups
+from bids_encoder.responses.grouping import NO_WISH, FoldWish, Grouping
 from bids_encoder.responses.masks import read_mask
 from bids_encoder.responses.volumes import Cleaning, listed_reasons
 from bids_encoder.stimuli.films import Film
@@ -59,6 +60,10 @@ class Plan:
         Where regions of interest are.
     test_set : TestSet or None
         What is held out of all training.
+    columns : Columns
+        What the tables say of each stimulus.
+    fold_wish : FoldWish
+        What the user asks of the folds of the cross-validation.
     runs_together : bool
         Whether responses are estimated from all runs together, run by run otherwise.
     surfaces : SurfaceFiles or None
@@ -78,6 +83,8 @@ class Plan:
     cleanings: tuple[Cleaning, ...]
     regions: tuple[RegionFiles, ...] = ()
     test_set: TestSet | None = None
+    columns: Columns = field(default_factory=dict)
+    fold_wish: FoldWish = NO_WISH
     runs_together: bool = False
     surfaces: SurfaceFiles | None = None
 
@@ -138,17 +145,68 @@ class Plan:
         return min(int(read_mask(mask, self.infos[0]).sum()) for mask in masks), True
 
     @property
+    def shown_stimuli(self) -> tuple[str, ...] | None:
+        """What the rows of the responses show, as far as tables say; None: continuous design."""
+        if self.design.kind == "continuous":
+            return None
+        return tuple(dict.fromkeys(one.stimulus for seen in self.presentations for one in seen))
+
+    def held_out(self, stimuli: Sequence[str] | None, n_rows: int) -> np.ndarray:
+        """Which rows are a test set, (n,) bool.
+
+        Parameters
+        ----------
+        stimuli : sequence of str, or None
+            What each row shows; None in a continuous design.
+        n_rows : int
+
+        Raises
+        ------
+        DataError
+            Too few rows are left to train with, or to test with.
+        """
+        if self.test_set is None:
+            return np.zeros(n_rows, dtype=bool)
+        n_kept = [cleaning.n_kept for cleaning in self.cleanings]
+        return self.test_set.rows(stimuli, self.runs, n_kept)
+
+    def fold(
+        self, rows: np.ndarray, stimuli: Sequence[str] | None, wish: FoldWish | None = None
+    ) -> Grouping:
+        """What cross-validation over some of the rows leaves out together.
+
+        Parameters
+        ----------
+        rows : (n,) bool
+            Those that models learn from.
+        stimuli : sequence of n str, or None
+            What each row shows; None in a continuous design.
+        wish : FoldWish, optional
+            In place of the user's.
+
+        Raises
+        ------
+        UsageError
+            A wish cannot be kept.
+        """
+        how = (self.runs, self.presentations, self.columns, wish or self.fold_wish)
+        if stimuli is not None:
+            return fold_stimuli(rows, stimuli, *how)
+        return fold_volumes(rows, self.infos, self.cleanings, *how)
+
+    @cached_property
     def grouping(self) -> Grouping:
-        """What cross-validation leaves out together."""
-        names, sessions = zip(*((run.name, run.session) for run in self.runs), strict=True)
-        if self.design.kind == "events":
-            stimuli = [[one.stimulus for one in seen] for seen in self.presentations]
-            return event_groups(names, sessions, stimuli)
-        n_volumes, times = zip(
-            *((info.n_volumes, info.repetition_time) for info in self.infos), strict=True
-        )
-        kept = np.concatenate([cleaning.kept for cleaning in self.cleanings])
-        return continuous_groups(names, sessions, self.presentations, n_volumes, times).take(kept)
+        """What cross-validation leaves out together, as far as tables say.
+
+        Responses that cannot be estimated, for motion, may be missing in the end.
+        """
+        return self.fold(~self.shown_test_set, self.shown_stimuli)
+
+    @property
+    def shown_test_set(self) -> np.ndarray:
+        """Which rows are a test set, (n,) bool, as far as tables say."""
+        stimuli = self.shown_stimuli
+        return self.held_out(stimuli, self.n_samples if stimuli is None else len(stimuli))
 
     @property
     def reference_times(self) -> dict[float, str]:
@@ -197,14 +255,14 @@ class Plan:
         """
         n_voxels, exact = self.n_voxels
         shown = sum(map(len, self.presentations))
-        groups = self.grouping.names
         rows = [
             *self._measured(),
             (places_in_words(self.runs[0].form),
              str(n_voxels) if exact else f"a mask to be computed in {n_voxels}"),
             ("stimuli", f"{self._contents()}, shown {shown} time{'s' * (shown != 1)}"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
-            ("groups", f"{len(groups)} for cross-validation: {listed(groups)}"),
+            ("folds", self._folds()),
+            *([("test set", self._tested())] if self.test_set else []),
             *([("meshes", self.surfaces.source)] if self.surfaces else []),
             ("regions", ", ".join(one.source for one in self.regions) or "none"),
             ("network", f"{network}: {', '.join(layers)}"),
@@ -213,6 +271,20 @@ class Plan:
         ]  # fmt: skip
         title = f"sub-{self.participant}, task {self.task}"
         return "\n".join([title, *(f"  {name:<9}{text}" for name, text in rows)])
+
+    def _folds(self) -> str:
+        folds = self.grouping
+        rows = "volumes" if self.design.kind == "continuous" else "stimuli"
+        text = (
+            f"{len(folds.names)} for cross-validation, which leave out {folds.by}: "
+            f"{with_sizes(folds.names, folds.sizes)} {rows}"
+        )
+        return f"{text}. {folds.remark}" if folds.remark else text
+
+    def _tested(self) -> str:
+        rows = "volumes" if self.design.kind == "continuous" else "stimuli"
+        number = np.count_nonzero(self.shown_test_set)
+        return f"{self.test_set.text}: {number} {rows} that train no model"
 
     def _contents(self) -> str:
         films, pictures = len(self.films), self.n_shown - len(self.films)
@@ -242,10 +314,3 @@ class Plan:
             ("left out", f"volumes: {listed_reasons(self.left_out)}"),
             ("timing", "; ".join(timing)),
         ]  # fmt: skip
-
-
-def listed(names: Sequence[str]) -> str:
-    """Name up to four groups, or the first and the last, without what is in all names."""
-    short = [re.sub(r"sub-[^_]+_|_?task-[^_+]+", "", name) for name in names]
-    short = [new.strip("_") or name for new, name in zip(short, names, strict=True)]
-    return ", ".join(short) if len(short) <= 4 else f"{short[0]} to {short[-1]}"

@@ -14,6 +14,7 @@ from bids_encoder.bids.betas import (
     wants_betas,
 )
 from bids_encoder.bids.checks import participant_labels
+from bids_encoder.bids.columns import stimulus_columns
 from bids_encoder.bids.dataset import Dataset, Run, find_runs, select_files
 from bids_encoder.bids.events import Presentation, check_onsets, read_presentations
 from bids_encoder.bids.filters import load_filter_file
@@ -27,6 +28,7 @@ from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.confounds import Thresholds
 from bids_encoder.responses.design import DesignChoice, choose_design
 from bids_encoder.responses.grids import check_frames, describe_run
+from bids_encoder.responses.grouping import FoldWish
 from bids_encoder.responses.meshes import count_vertices
 from bids_encoder.responses.rank1_runs import RANK1
 from bids_encoder.responses.volumes import clean_runs
@@ -210,7 +212,8 @@ def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], file
             skip_volumes=chosen.skip_volumes,
         )
     )
-    held_out = settings.encoding.test_set
+    encoding = settings.encoding
+    held_out = encoding.test_set
     return Plan(
         participant=participant,
         task=runs[0].task,
@@ -224,5 +227,7 @@ def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], file
         design=design,
         cleanings=cleanings,
         test_set=choose_test_set(held_out, runs, presentations, design.kind) if held_out else None,
+        columns=stimulus_columns(runs, presentations),
+        fold_wish=FoldWish(encoding.folds, encoding.n_folds),
         runs_together=design.kind == "events" and not precomputed and chosen.hrf in RANK1,
     )

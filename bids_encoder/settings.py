@@ -200,9 +200,16 @@ class Betas:
 class Encoding:
     """The encoding models."""
 
+    folds: str | None = option(
+        None, metavar="BY",
+        help="what each fold of the cross-validation leaves out: session, run, block (neighbours), "
+        "stimulus (dealt out at random), or a COLUMN of the events, one fold a value (default: "
+        "sessions or runs where they show stimuli of their own, else stimuli)",
+    )  # fmt: skip
     n_folds: int | None = option(
         None, type=number_of_folds, metavar="N",
-        help="folds of the cross-validation (default: one per session or run, at most 10)",
+        help="folds of the cross-validation; refused where there cannot be so many (default: one "
+        "per session or run, at most 10, else 5)",
     )  # fmt: skip
     nested: bool = option(
         False, action="store_true", help="choose penalties inside each training set"

@@ -21,6 +21,7 @@ from bids_encoder.bids.derivatives import (
 )
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.ridge import PENALTIES
+from bids_encoder.encoding.scores import are_small
 from bids_encoder.fingerprints.components import Component, first_component, well_predicted
 from bids_encoder.fingerprints.profile import best_layer, normalized, slope
 from bids_encoder.fingerprints.regions import (
@@ -34,6 +35,7 @@ from bids_encoder.grids.grid import Grid
 from bids_encoder.plan import Plan
 from bids_encoder.regions import Regions
 from bids_encoder.responses.assemble import Responses
+from bids_encoder.responses.grouping import Grouping
 from bids_encoder.source import Source
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ _COLUMNS = {
     "r_max": "Largest r.",
     "voxels_r03": "Number of voxels with r above 0.3.",
     "r2_max": "Largest held-out share of variance, r2.",
+    "pooled_r2_max": "Largest share of the variance of all held-out samples together, pooled r2.",
     "test_r_q95": "95th percentile over voxels of r on the test set.",
     "test_r_max": "Largest r on the test set.",
     "voxels_best": "Number of voxels that this layer predicts best (best-layer map).",
@@ -80,9 +83,19 @@ class LayerScores:
     layer: str
     r2: np.ndarray
     r: np.ndarray
+    pooled_r2: np.ndarray
     penalty: np.ndarray  # log10
     test_r2: np.ndarray | None = None  # on a test set, where there is one
     test_r: np.ndarray | None = None
+
+    def share_of_variance(self, folds: Sequence[Fold]) -> tuple[str, np.ndarray]:
+        """Which r2 can be counted with, and its values: on the test set, where there is one.
+
+        Else r2, or pooled r2 where folds are small (`encoding.scores.SMALL_FOLD`).
+        """
+        if self.test_r2 is not None:
+            return "r2 on the test set", self.test_r2
+        return ("pooled r2", self.pooled_r2) if are_small(folds) else ("r2", self.r2)
 
 
 def warn_of_edges(scores: Sequence[LayerScores], places: str = "voxels") -> None:
@@ -116,14 +129,15 @@ def write_summary(
     plan: Plan,
     source: Source,
     responses: Responses,
-    folds: tuple[Fold, ...],
+    grouping: Grouping,
     scores: Sequence[LayerScores],
     warnings: Sequence[str],
     passed: np.ndarray | None = None,
 ) -> None:
     """Write what all layers together say; the table comes last and means: done.
 
-    ``passed`` (V,) are the voxels that are predicted better than chance, where that is known.
+    ``grouping`` is of the rows that models learn from; ``passed`` (V,) are the voxels that are
+    predicted better than chance, where that is known.
     """
     layers = [score.layer for score in scores]
     r = np.stack([score.r for score in scores])
@@ -157,8 +171,11 @@ def write_summary(
         "NumberOfPictures": len(plan.stimuli),  # a piece of a film counts as one
         "FramesPerSecond": plan.frames_per_second,
         "NumberOfSamples": len(responses.values),
-        "NumberOfFolds": len(folds),
-        "Groups": list(responses.group_names),
+        "NumberOfFolds": len(grouping.names),
+        "Groups": list(grouping.names),
+        "SamplesPerFold": grouping.sizes,
+        "FoldsLeaveOut": grouping.by,
+        "FoldsRemark": grouping.remark,
         "VoxelsWithoutScore": int(np.count_nonzero(~np.isfinite(scores[0].r))),
         "FirstComponent": component and _described(component, layers, rule),
         "Warnings": list(warnings),
@@ -279,6 +296,7 @@ def _row(score: LayerScores, voxels_best: int) -> dict[str, object]:
         "r_max": r.max(),
         "voxels_r03": int(np.count_nonzero(r > 0.3)),
         "r2_max": r2.max(),
+        "pooled_r2_max": np.max(score.pooled_r2[scored]) if scored.any() else np.nan,
         "test_r_q95": None if score.test_r is None else np.nanquantile(score.test_r, 0.95),
         "test_r_max": None if score.test_r is None else np.nanmax(score.test_r),
         "voxels_best": voxels_best,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bids_encoder.bids.columns import stimulus_columns
 from bids_encoder.bids.dataset import Run
 from bids_encoder.bids.events import Presentation
 from bids_encoder.bids.names import same_number
-from bids_encoder.bids.tables import read_table
-from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, UsageError
 
 ENTITIES = ("task", "ses", "run")
@@ -28,12 +27,15 @@ class TestSet:
         Names of runs that show nothing but the test set.
     stimuli : frozenset of str
         Its stimuli; none of them trains a model, wherever it is shown.
+    text : str
+        What the user calls it: ``run=2``.
     """
 
     __test__ = False  # pytest takes classes of this name for tests
 
     runs: frozenset[str]
     stimuli: frozenset[str]
+    text: str = ""
 
     def rows(self, stimuli: Sequence[str] | None, runs: Sequence[Run], n_rows: Sequence[int]):
         """Which rows of the responses are the test set, (n,) bool.
@@ -135,7 +137,7 @@ def choose_test_set(
             for one in shown
             if held
         }
-        return TestSet(names, frozenset(stimuli))
+        return TestSet(names, frozenset(stimuli), text)
     if kind == "continuous":
         raise UsageError(
             "The samples of a continuous design are volumes; no column of the events divides them.",
@@ -143,18 +145,13 @@ def choose_test_set(
             found=text,
             expected="run=LABEL, ses=LABEL or task=NAME",
         )
-    return TestSet(frozenset(), _by_column(key, value, runs, presentations, text))
+    return TestSet(frozenset(), _by_column(key, value, runs, presentations, text), text)
 
 
 def _by_column(key, value, runs, presentations, text) -> frozenset[str]:
-    columns: dict[str, set[str]] = {}
-    stimuli = set()
-    for run, shown in zip(runs, presentations, strict=True):
-        table = read_table(run.events, Tolerated())
-        for name in table.columns:
-            columns.setdefault(name, set()).update(table[name].astype(str).head(200))
-        if key in table:
-            stimuli |= {one.stimulus for one in shown if str(table[key][one.row]) == value}
+    columns = stimulus_columns(runs, presentations)
+    said = columns.get(key, {})
+    stimuli = {stimulus for stimulus, values in said.items() if value in values}
     if stimuli:
         return frozenset(stimuli)
     if key not in columns:
@@ -166,9 +163,10 @@ def _by_column(key, value, runs, presentations, text) -> frozenset[str]:
             expected=f"one of the columns {', '.join(columns)}",
             remedy=f"did you mean {' or '.join(near)}?" if near else None,
         )
+    there = sorted({one for values in said.values() for one in values})
     raise UsageError(
         "No line of the events is of the test set.",
         place="--test-set",
         found=text,
-        expected=f"{key}= one of {', '.join(sorted(columns[key])[:10])}",
+        expected=f"{key}= one of {', '.join(there[:10])}",
     )

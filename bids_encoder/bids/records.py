@@ -57,6 +57,8 @@ class Betas:
     n_rows: int  # how many maps there should be in all
     key: str | None = None  # name of the numbers in an HDF5 file
     hemispheres: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # GIFTI: "L", "R"
+    tables: tuple[Path, ...] = ()  # the table that each of the maps has its line in
+    is_timed: bool = True  # whether the order of the maps is their order in time
 
     @property
     def on_surfaces(self) -> bool:

@@ -28,6 +28,7 @@ class _Trial:
     shown: Presentation
     labels: dict[str, str]  # ses, task and run, as far as they are known
     table: Path
+    is_timed: bool = True  # whether it was measured at one moment, which is known
 
 
 def read_trials(
@@ -161,6 +162,7 @@ def _from_table(file: BetaFile, shown: Sequence[Presentation]) -> tuple[list[_Tr
         for short, name in (("ses", "session"), ("task", "task"), ("run", "run"))
         if name in table
     }
+    timed = _has_onsets(table)
     trials = [
         _Trial(
             place_of[one.row],
@@ -171,12 +173,20 @@ def _from_table(file: BetaFile, shown: Sequence[Presentation]) -> tuple[list[_Tr
                 if not is_absent(values[one.row])
             },
             file.table,
+            timed,
         )
         for one in shown
         if one.row in place_of
     ]
     trials.sort(key=lambda trial: trial.shown.onset)
     return trials, len(file.images) if file.contrasts else len(table)
+
+
+def _has_onsets(table) -> bool:
+    """Whether onsets tell most rows apart, so that they say something of their order in time."""
+    if "onset" not in table or any(map(is_absent, table["onset"])):
+        return False
+    return len(table) < 2 or table["onset"].nunique() > len(table) / 2
 
 
 def _rows_of_contrasts(file: BetaFile, table) -> dict[int, int]:
@@ -228,6 +238,7 @@ def _from_events(file: BetaFile, events: Sequence[BidsFile], shown) -> tuple[lis
 
 def _named_after_stimuli(file: BetaFile, trials: Sequence[tuple]) -> list[_Trial]:
     first: dict[str, dict[str, tuple]] = {}
+    timed = len({trial[0].stimulus for trial in trials}) == len(trials)  # else of several moments
     for trial in trials:
         stem = _plain(PurePosixPath(trial[0].stimulus).stem)
         first.setdefault(stem, {}).setdefault(trial[0].stimulus, trial)
@@ -254,7 +265,7 @@ def _named_after_stimuli(file: BetaFile, trials: Sequence[tuple]) -> list[_Trial
     # A map of a contrast is of its whole file, not of the run that showed the stimulus first.
     own = {k: v for k, v in file.entities.items() if k in ("ses", "task", "run")}
     return [
-        _Trial(place, shown, {"task": labels["task"], **own}, table)
+        _Trial(place, shown, {"task": labels["task"], **own}, table, timed)
         for place, (shown, labels, table) in found
     ]
 
@@ -321,5 +332,7 @@ def _run(file: BetaFile, entities: dict[str, str], trials: Sequence[_Trial], n_r
             n_rows,
             file.key,
             file.hemispheres,
+            tuple(trial.table for trial in trials),
+            all(trial.is_timed for trial in trials),
         ),
     )

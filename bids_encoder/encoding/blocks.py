@@ -48,6 +48,23 @@ class Block(NamedTuple):
         return Block(self.y[rows], prepared, self.shift[rows], self.total[rows])
 
 
+class FoldScores(NamedTuple):
+    """Scores of V voxels on k held-out folds, (V, k) each.
+
+    Attributes
+    ----------
+    r2 : 1 - ||y - ŷ||² / ||y - mean(y)||²
+    r : Pearson correlation of y and ŷ
+    error : ||y - ŷ||²
+    spread : ||y - m||², with m the mean of the training rows
+    """
+
+    r2: torch.Tensor
+    r: torch.Tensor
+    error: torch.Tensor
+    spread: torch.Tensor
+
+
 class Best(NamedTuple):
     """The best penalty of each voxel, and what it predicts.
 
@@ -134,22 +151,27 @@ def gains(system: System, block: Block, q: torch.Tensor) -> torch.Tensor:
     return score / len(system.folds)
 
 
-def scores(
-    system: System, block: Block, q: torch.Tensor, folds: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """r² and Pearson r of some folds, (V, len(folds)) each.
+def scores(system: System, block: Block, q: torch.Tensor, folds: Sequence[int]) -> FoldScores:
+    """Scores on some folds.
 
     Where the predictions are constant, r is 0: they tell nothing.
     """
-    r2, r = [], []
+    r2, r, error, spread = [], [], [], []
     for t in folds:
         start, stop = system.folds[t]
         d, q_t = block.y[:, start:stop] - block.shift[:, t, None], q[:, start:stop]
-        r2.append(1 - torch.linalg.vector_norm(d - q_t, dim=1).square() / block.total[:, t])
+        error.append(torch.linalg.vector_norm(d - q_t, dim=1).square())
+        spread.append(torch.linalg.vector_norm(d, dim=1).square())
+        r2.append(1 - error[-1] / block.total[:, t])
         q_t = q_t - q_t.mean(1, keepdim=True)
         norms = torch.linalg.vector_norm(q_t, dim=1) * block.total[:, t].sqrt()
         r.append(torch.where(norms > 0, _dot(d, q_t) / norms, 0.0))
-    return torch.stack(r2, 1), torch.stack(r, 1)
+    return FoldScores(*(torch.stack(values, 1) for values in (r2, r, error, spread)))
+
+
+def pooled_r2(error: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    """1 - Σ_t error_t / Σ_t spread_t, (V,), of `FoldScores`: see `encoding.scores.pooled_r2`."""
+    return 1 - error.sum(1) / spread.sum(1)
 
 
 def residuals(system: System, block: Block, q: torch.Tensor) -> torch.Tensor:

@@ -68,7 +68,7 @@ def make_folds(
     elif numbers.max() < max_folds:
         labels = numbers
     else:
-        labels = _deal(np.bincount(numbers), max_folds)[numbers]
+        labels = cut_evenly(np.bincount(numbers), max_folds)[numbers]
     _check_sizes(labels)
     if stimuli is not None:
         _check_stimuli(labels, stimuli)
@@ -84,12 +84,31 @@ def _in_order_of_appearance(groups: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(first))[inverse.reshape(-1)]
 
 
-def _deal(counts: np.ndarray, n_folds: int) -> np.ndarray:
-    """The fold of each group: consecutive groups, cut where the rows are shared out evenly."""
-    middle = np.cumsum(counts) - counts / 2
-    wanted = (middle * n_folds / counts.sum()).astype(int)
-    # Groups of very unequal size can leave a fold empty: close the gaps.
-    return np.unique(wanted, return_inverse=True)[1].reshape(-1)
+def cut_evenly(counts: np.ndarray, n_folds: int) -> np.ndarray:
+    """The fold of each group: consecutive groups, cut where the rows are shared out evenly.
+
+    Parameters
+    ----------
+    counts : (n,) int array
+        Rows of each group.
+    n_folds : int
+        At most n; every fold gets at least one group.
+
+    Returns
+    -------
+    (n,) int array
+    """
+    before = np.cumsum(counts) - counts / 2
+    folds = np.minimum(before * n_folds // max(counts.sum(), 1), n_folds - 1).astype(int)
+    # Groups of very unequal size would leave folds empty. Every group but the first is in the
+    # fold of the one before or the next, and as many groups as folds must be left for the end.
+    left = np.arange(len(counts))[::-1]
+    fold = 0
+    for k in range(len(counts)):
+        least = n_folds - 1 - left[k]
+        fold = max(min(folds[k], fold + 1 if k else 0), fold, least)
+        folds[k] = fold
+    return folds
 
 
 def _check_sizes(labels: np.ndarray) -> None:

@@ -69,6 +69,8 @@ class JointFit:
     ----------
     r2 : (V,) float32
         Held-out share of variance, mean over folds.
+    pooled_r2 : (V,) float32
+        As in `ridge.Fit`: of all held-out rows together.
     shares : (L, V) float32
         Its split by the product measure.
     unique : (L, V) float32, or None
@@ -78,6 +80,7 @@ class JointFit:
     """
 
     r2: np.ndarray
+    pooled_r2: np.ndarray
     shares: np.ndarray
     unique: np.ndarray | None
     valid: np.ndarray
@@ -164,6 +167,7 @@ def _fit(
     size = _block_size(n, len(ks), len(grid), len(folds), len(candidates[0]), memory)
     r2 = np.full((len(searches), len(folds), n_voxels), np.nan, np.float32)
     shares = np.full((len(ks), len(folds), n_voxels), np.nan, np.float32)
+    sums = np.full((2, len(folds), n_voxels), np.nan, np.float32)  # of errors, of spread
     with _backend(device) as backend:
         for t, fold in enumerate(folds):
             for number, (chosen, gammas) in enumerate(zip(searches, candidates, strict=True)):
@@ -175,11 +179,12 @@ def _fit(
                     found = model.scores(backend.asarray(y), steps)
                     r2[number, t, some] = found[0]
                     if number == 0:
-                        shares[:, t, some] = found[1]
+                        shares[:, t, some], sums[:, t, some] = found[1:]
     joint, shares = r2[0].mean(0), shares.mean(1)
     # Without its only layer a model predicts the mean, and the share says what is lost.
     lost = joint - r2[1:].mean(1) if len(ks) > 1 else shares
-    return JointFit(joint, shares, lost if unique else None, valid)
+    error, spread = sums.sum(1)
+    return JointFit(joint, 1 - error / spread, shares, lost if unique else None, valid)
 
 
 class _Model:
@@ -198,8 +203,8 @@ class _Model:
             rows - rows.mean(2, keepdim=True) - means[:, None] + means.mean(1)[:, None, None]
         )
 
-    def scores(self, y: torch.Tensor, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
-        """r² (V,) and shares (L, V) of voxels y (n, V)."""
+    def scores(self, y: torch.Tensor, steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of voxels y (n, V): r² (V,), shares (L, V), and (2, V) ||d - q||² and ||d||²."""
         from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
         from himalaya.scoring import r2_score
 
@@ -224,17 +229,18 @@ class _Model:
             self._split(y[:, some], log_scales[:, some], dual[:, some].to(y.device))
             for some in torch.arange(y.shape[1], device=y.device).split(CHUNK)
         ]
-        r2, shares = zip(*parts, strict=True)
-        return torch.cat(r2).cpu().numpy(), torch.cat(shares, dim=1).cpu().numpy()
+        found = (torch.cat(one, dim=-1).cpu().numpy() for one in zip(*parts, strict=True))
+        return tuple(found)
 
-    def _split(self, y, log_scales, dual) -> tuple[torch.Tensor, torch.Tensor]:
+    def _split(self, y, log_scales, dual) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         held_out = y[self.test]
         d = held_out - y[self.train].mean(0)
         total = (held_out - held_out.mean(0)).square().sum(0)
         parts = log_scales.exp()[:, None] * (self.between @ dual)
         q = parts.sum(0)
-        r2 = 1 - (d - q).square().sum(0) / total
-        return r2, ((2 * d - q) * parts).sum(1) / total
+        error, spread = (d - q).square().sum(0), d.square().sum(0)
+        shares = ((2 * d - q) * parts).sum(1) / total
+        return 1 - error / total, shares, torch.stack([error, spread])
 
 
 @contextmanager

@@ -62,11 +62,14 @@ class Fit:
         1 - ||y - ŷ||² / ||y - mean(y)||² on the held-out fold, averaged over folds.
     r : (V,) float32
         Pearson correlation on the held-out fold, averaged over folds.
+    pooled_r2 : (V,) float32
+        1 - Σ ||y - ŷ||² / Σ ||y - m||², sums over all held-out folds, with m the mean of a fold's
+        training rows (see `encoding.scores.pooled_r2`).
     penalty : (V,) float32
         The penalty that was chosen, in units of `unit`.
     valid : (V,) bool
-        False where the responses are not finite, or constant within a fold; r2, r, penalty,
-        dual and intercept are NaN there.
+        False where the responses are not finite, or constant within a fold; r2, r, pooled_r2,
+        penalty, dual and intercept are NaN there.
     penalties : (m,) float64
         The grid, rising.
     unit : float
@@ -80,6 +83,7 @@ class Fit:
 
     r2: np.ndarray
     r: np.ndarray
+    pooled_r2: np.ndarray
     penalty: np.ndarray
     valid: np.ndarray
     penalties: np.ndarray
@@ -250,17 +254,16 @@ def _fit(
         found = blocks.choose(system, solvers, made, grid)
         for some, tile, best in zip(tiles, made, found, strict=True):
             chosen[some] = best.index
-            r2, r = blocks.scores(system, tile, best.predictions, range(len(folds)))
-            result["r2"][some], result["r"][some] = r2.mean(1).cpu(), r.mean(1).cpu()
+            score = blocks.scores(system, tile, best.predictions, range(len(folds)))
+            result["r2"][some], result["r"][some] = score.r2.mean(1).cpu(), score.r.mean(1).cpu()
+            result["pooled_r2"][some] = blocks.pooled_r2(score.error, score.spread).cpu()
         if keep_weights:
             for t, rows, dual, intercept in _weights(system, solvers, made, found):
                 result["dual"][tiles[t][rows]] = reorder(dual.cpu().numpy(), np.argsort(order))
                 result["intercept"][tiles[t][rows]] = (intercept + means[t][rows]).cpu()
         steps.add(sum(map(len, tiles)))
     if nested:
-        result["r2"], result["r"] = _nested_scores(
-            system, solvers, responses, columns, order, grid, plan, steps
-        )
+        result |= _nested_scores(system, solvers, responses, columns, order, grid, plan, steps)
     result["penalty"][columns] = grid[chosen[columns]]
     dual = result.pop("dual")
     return Fit(
@@ -276,10 +279,10 @@ def _fit(
 
 def _nested_scores(
     system: System, solvers: Solvers, responses, columns, order, grid, plan: Plan, steps: Steps
-) -> np.ndarray:
-    """r2 and r, (2, V), where the penalty of a fold was chosen inside its training rows."""
-    k = len(system.folds)
-    scores = np.full((2, k, responses.shape[1]), np.nan, dtype=np.float32)
+) -> dict[str, np.ndarray]:
+    """r2, r and pooled_r2 where the penalty of a fold was chosen inside its training rows."""
+    k, n_voxels = len(system.folds), responses.shape[1]
+    found = {name: np.full((n_voxels, k), np.nan, np.float32) for name in blocks.FoldScores._fields}
     for t, (start, stop) in enumerate(system.folds):
         inside = system.without(t)
         inner = cached_solvers(inside, grid * system.unit / inside.unit, max(plan.solvers // 2, 1))
@@ -290,15 +293,19 @@ def _nested_scores(
                 rest = torch.cat([y[:, :start], y[:, stop:]], dim=1)
                 rests.append(make_block(inside, rest))
                 made.append(make_block(system, y))
-            found = blocks.choose(inside, inner, rests, grid)
-            for number, j, rows in _by_penalty(found):
+            chosen = blocks.choose(inside, inner, rests, grid)
+            for number, j, rows in _by_penalty(chosen):
                 part = made[number].take(torch.from_numpy(rows).to(system.device))
                 q = blocks.predict(system, solvers(j), part)
-                r2, r = blocks.scores(system, part, q, [t])
-                some = tiles[number][rows]
-                scores[0, t, some], scores[1, t, some] = r2[:, 0].cpu(), r[:, 0].cpu()
+                score = blocks.scores(system, part, q, [t])
+                for name, values in score._asdict().items():
+                    found[name][tiles[number][rows], t] = values[:, 0].cpu()
             steps.add(sum(map(len, tiles)))
-    return scores.mean(1)
+    return {
+        "r2": found["r2"].mean(1),
+        "r": found["r"].mean(1),
+        "pooled_r2": 1 - found["error"].sum(1) / found["spread"].sum(1),
+    }
 
 
 def cached_solvers(
@@ -352,7 +359,7 @@ def split_tiles(columns: np.ndarray, size: int) -> list[list[np.ndarray]]:
 
 
 def _empty(n: int, n_voxels: int, keep_weights: bool) -> dict[str, np.ndarray | None]:
-    names = ("r2", "r", "penalty")
+    names = ("r2", "r", "pooled_r2", "penalty")
     result = {name: np.full(n_voxels, np.nan, dtype=np.float32) for name in names}
     result["dual"] = np.full((n_voxels, n), np.nan, np.float32) if keep_weights else None
     result["intercept"] = np.full(n_voxels, np.nan, np.float32) if keep_weights else None

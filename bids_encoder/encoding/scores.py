@@ -7,7 +7,17 @@ are constant (r² is then defined).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from bids_encoder.encoding.folds import Fold
+
+# With fewer rows than this in some fold, r² against the fold's own mean is too unsteady to be
+# counted with, or to be compared with a ceiling. Where nothing is predicted, its mean over normal
+# responses is not 0 but about -1/(n - 3) (-0.04 at 30 rows, -0.33 at 6, no bound at 3), and a
+# fold that happens to vary little weighs most.
+SMALL_FOLD = 30
 
 # A response whose spread is within rounding of its size counts as constant.
 CONSTANT = 1e-6
@@ -39,6 +49,41 @@ def r2_score(
         score = 1 - np.square(y - yhat).sum(0) / total
     usable = _varies(y) & (total > 0) & np.isfinite(yhat).all(0)
     return np.where(usable, score, np.nan)
+
+
+def pooled_r2(responses: np.ndarray, predictions: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
+    """Share of variance explained in all held-out samples together::
+
+        r² = 1 - Σ_t ||y_t - ŷ_t||² / Σ_t ||y_t - m_t||²
+
+    with m_t the mean of fold t's training rows: what a model without features would predict.
+    Predicting m_t scores 0, however few rows a fold has. (The mean of y_t itself is fitted to
+    the rows that are scored: of n rows it takes σ²/n off their spread.) A model that knows the
+    signal, and estimates the intercept from the training rows as any model must, scores in
+    expectation what it would with all the rows in the world: errors and spread are both
+    1 + 1/n_train times too large (out-of-sample R², Hawinkel et al. 2024, The American
+    Statistician 78:15).
+
+    Parameters
+    ----------
+    responses, predictions : (n, V) arrays
+        y and ŷ; each row is predicted by the model that has not seen it.
+    folds : sequence of Fold
+
+    Returns
+    -------
+    (V,) float64 array
+    """
+    y, yhat = _as_pair(responses, predictions)
+    spread = sum(np.square(y[fold.test] - y[fold.train].mean(0)).sum(0) for fold in folds)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = 1 - np.square(y - yhat).sum(0) / spread
+    return np.where(_varies(y) & (spread > 0) & np.isfinite(yhat).all(0), score, np.nan)
+
+
+def are_small(folds: Sequence[Fold]) -> bool:
+    """Whether some fold has too few rows (`SMALL_FOLD`) for r² against its own mean."""
+    return min(len(fold.test) for fold in folds) < SMALL_FOLD
 
 
 def correlation(responses: np.ndarray, predictions: np.ndarray) -> np.ndarray:

@@ -33,6 +33,8 @@ LEAST_TILES = 4
 VOXELS_PER_SAMPLE = 4
 
 Block = tuple[int, int]
+# What a fit says of each voxel, beside its model.
+_VALUES = ("r2", "r", "pooled_r2", "penalty", "valid")
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")
 
 
@@ -74,7 +76,7 @@ def write_problem(work_dir: Path, problem: Problem) -> Pieces:
     """Write what the workers need to know of a problem, unless it is there."""
     digest = hashlib.sha256(np.ascontiguousarray(problem.responses))
     digest.update(f"{__version__} {problem.key} {problem.store.identity}".encode())
-    digest.update(f"{problem.nested} {problem.keep_weights} {TILE}".encode())
+    digest.update(f"{problem.nested} {problem.keep_weights} {TILE} {_VALUES}".encode())
     digest.update(problem.training.tobytes())
     for fold in problem.folds:
         digest.update(np.asarray(fold.test, dtype=np.int64).tobytes())
@@ -114,7 +116,7 @@ def read_folds(pieces: Pieces, n: int) -> list[Fold]:
 
 def write_fit(path: Path, found: Fit) -> None:
     """Write the fit of a block."""
-    arrays = {"r2": found.r2, "r": found.r, "penalty": found.penalty, "valid": found.valid}
+    arrays = {name: getattr(found, name) for name in _VALUES}
     arrays |= {"penalties": found.penalties, "unit": np.array(found.unit)}
     arrays |= {"edges": np.array([found.at_low_edge, found.at_high_edge])}
     if found.dual is not None:
@@ -131,7 +133,7 @@ def read_fits(paths: Sequence[Path]) -> Fit:
             files.append({name: file[name] for name in file.files})
     joined = {
         name: np.concatenate([file[name] for file in files])
-        for name in ("r2", "r", "penalty", "valid", "dual", "intercept")
+        for name in (*_VALUES, "dual", "intercept")
         if name in files[0]
     }
     low, high = np.sum([file["edges"] for file in files], axis=0).tolist()

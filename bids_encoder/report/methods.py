@@ -198,7 +198,7 @@ def _models(written: Written) -> str:
     text = (
         "For each layer and voxel a ridge regression [@hoerl1970] was fitted, with one penalty per "
         f"voxel and layer chosen {nested}, and scored on held-out data (r² and Pearson's r) in "
-        f"{_number(side['NumberOfFolds'], 'fold')} that left out {_left_out(side['Groups'])}."
+        f"{_number(side['NumberOfFolds'], 'fold')} that left out {_left_out(side)}."
     )
     if side["Settings"].get("test_set"):
         text += f" A test set ({side['Settings']['test_set']}) was held out of all training."
@@ -207,7 +207,10 @@ def _models(written: Written) -> str:
     return text
 
 
-def _left_out(groups: Sequence[str]) -> str:
+def _left_out(side: dict) -> str:
+    if side.get("FoldsLeaveOut"):
+        return side["FoldsLeaveOut"]
+    groups = side["Groups"]
     if all(re.search(r"run-[^_]+$", group) for group in groups):
         return "runs"
     if all(group.startswith("ses-") for group in groups):

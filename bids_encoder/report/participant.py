@@ -162,10 +162,23 @@ def _designed(side: dict) -> str:
     )
 
 
+def _leaving_out(side: dict) -> str:
+    """What the folds are made by, and of how many samples; older results do not say."""
+    sizes = side.get("SamplesPerFold")
+    if not sizes:
+        return ""
+    few, many = min(sizes), max(sizes)
+    return (
+        f", which leave out {side['FoldsLeaveOut']} "
+        f"({few if few == many else f'{few} to {many}'} samples each)"
+    )
+
+
 def _judged(side: dict) -> str:
     text = (
-        f"Scores are cross-validated over {side['NumberOfFolds']} folds; what is held out "
-        f"together: {', '.join(side['Groups'][:8])}{', …' if len(side['Groups']) > 8 else ''}."
+        f"Scores are cross-validated over {side['NumberOfFolds']} folds"
+        f"{_leaving_out(side)}; what is held out together: "
+        f"{', '.join(side['Groups'][:8])}{', …' if len(side['Groups']) > 8 else ''}."
     )
     if side["VoxelsWithoutScore"]:
         text += (

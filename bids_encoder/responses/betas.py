@@ -219,7 +219,7 @@ def measure_betas(
                 on_progress(done, len(runs))
     total[~np.isfinite(total)] = np.nan
     means = averaging.finish()
-    responses = event_matrix(means, grid, names, sessions, shown)
+    responses = event_matrix(means, grid, names)
     return Measured(responses, total.astype(np.float32), means.halves)
 
 

@@ -1,206 +1,147 @@
-"""Which rows of the responses are left out together in cross-validation, and why.
-
-From the tables of events alone, so that it can be said before anything is computed.
-"""
+"""What cross-validation leaves out together: how it is asked for, and what came of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_encoder.responses.groups import (
-    N_BLOCKS,
-    block_names,
-    blocks,
-    join,
-    merge_tiny,
-    units_of,
-)
+from bids_encoder.encoding.folds import MAX_FOLDS, N_BLOCKS
+from bids_encoder.errors import UsageError
+from bids_encoder.responses.groups import gather
 
-if TYPE_CHECKING:
-    from bids_encoder.bids.events import Presentation
+BY = ("session", "run", "block", "stimulus")  # else a column
+JUMPS = 3  # mean changes of block per run and block beyond which aligned blocks are in shreds
+SEPARATE = 0.25  # `separation` from which folds are said to leave out whole classes
 
-_JUMPS = 3  # mean changes of block per run and block beyond which aligned blocks are in shreds
+
+@dataclass(frozen=True)
+class FoldWish:
+    """What the user asks of the folds.
+
+    Attributes
+    ----------
+    by : str or None
+        "session", "run", "block", "stimulus", or the name of a column.
+    n_folds : int or None
+    """
+
+    by: str | None = None
+    n_folds: int | None = None
+
+
+NO_WISH = FoldWish()
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Cross-validation groups.
+    """The folds of a cross-validation.
 
     Parameters
     ----------
     groups : (n,) int
-        Group of each row.
+        Fold of each row.
     names : tuple of str
-        What the groups are: "ses-1", the name of a run, "block 3".
+        What is left out in each fold: "ses-1", the name of a run, "block 3".
+    by : str
+        What they are made by, in a few words.
     remark : str or None
         What the reader should know of them.
     is_doubtful : bool
-        Whether the remark is a warning: scores will be somewhat too high.
+        Whether the remark is a warning: scores may be too high, or too low.
     """
 
     groups: np.ndarray
     names: tuple[str, ...]
+    by: str
     remark: str | None = None
     is_doubtful: bool = False
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each fold."""
+        return np.bincount(self.groups, minlength=len(self.names)).tolist()
 
     def take(self, rows: np.ndarray) -> Grouping:
         """Some of the rows, (n,) bool; groups of which none is left go."""
         left, groups = np.unique(self.groups[rows], return_inverse=True)
         return replace(self, groups=groups, names=tuple(self.names[group] for group in left))
 
+    def noting(self, remark: str, *, is_doubtful: bool = False) -> Grouping:
+        """The same folds, and one thing more to know of them."""
+        both = " ".join(filter(None, (self.remark, remark)))
+        return replace(self, remark=both, is_doubtful=self.is_doubtful or is_doubtful)
 
-def event_groups(
-    runs: Sequence[str], sessions: Sequence[str | None], stimuli: Sequence[Sequence[str]]
-) -> Grouping:
-    """Group stimuli; rows are in the order in which they were first shown.
 
-    A stimulus belongs to the session (where there are at least three) or run that showed it
-    first. Groups that this leaves with less than half the mean number of stimuli are merged;
-    where only one group is left (all runs show the same stimuli), and where there is a single
-    run, the stimuli are cut into five contiguous blocks.
+def gathered(grouping: Grouping, wish: FoldWish, each: str) -> Grouping:
+    """As many folds as are wished for, at most ten by default: neighbouring groups together.
 
     Parameters
     ----------
-    runs, sessions : sequences of str
-        Their names.
-    stimuli : sequence of sequences of str
-        What each run has shown.
+    grouping : Grouping
+    wish : FoldWish
+    each : str
+        What a group is, for the message: "runs", "sessions".
+
+    Raises
+    ------
+    UsageError
+        There are fewer groups than folds are wished for.
     """
-    units, names = units_of(runs, sessions)
-    first: dict[str, int] = {}
-    for shown, unit in zip(stimuli, units, strict=True):
-        for stimulus in shown:
-            first.setdefault(stimulus, int(unit))
-    groups, merged = merge_tiny(np.array(list(first.values()), dtype=int), names)
-    if len(merged) >= 2:
-        return Grouping(
-            groups,
-            merged,
-            "Small groups for cross-validation were merged." if len(merged) < len(names) else None,
+    n = len(grouping.names)
+    if wish.n_folds is not None and wish.n_folds > n:
+        raise UsageError(
+            "There cannot be so many folds.",
+            place="--n-folds",
+            found=wish.n_folds,
+            expected=f"at most {n}, as there are {n} groups of rows that can be left out: {each}"
+            + (f" ({grouping.remark})" if grouping.remark else ""),
+            remedy=f"ask for at most {n}"
+            + ("" if wish.by == "stimulus" else ", or leave out stimuli (--folds stimulus)"),
         )
-    folds = blocks(len(first))
-    fold_names = block_names(folds[-1] + 1)
-    if len(names) > 1:
-        return Grouping(
-            folds,
-            fold_names,
-            "The runs show largely the same stimuli, so that leaving one out would leave nothing "
-            f"new to predict: folds are made by stimulus, in {len(fold_names)} blocks.",
-        )
-    return Grouping(
-        folds,
-        fold_names,
-        "There is one run only: cross-validation leaves out contiguous blocks of its stimuli "
-        f"({len(fold_names)}), which share the noise of the run; scores are somewhat too high.",
-        is_doubtful=True,
-    )
+    groups, names = gather(grouping.groups, grouping.names, wish.n_folds or MAX_FOLDS)
+    return replace(grouping, groups=groups, names=names)
 
 
-def continuous_groups(
-    runs: Sequence[str],
-    sessions: Sequence[str | None],
-    presentations: Sequence[Sequence[Presentation]],
-    n_volumes: Sequence[int],
-    repetition_times: Sequence[float],
-) -> Grouping:
-    """Group volumes; rows are the volumes of the runs, one run after the other.
+def number_of_blocks(wish: FoldWish, n: int, what: str) -> int:
+    """How many folds n rows are cut or dealt into: five, or as many as are wished for.
 
-    Groups are sessions where there are at least three, else runs; those that show the same
-    stimuli are joined. Where all runs are joined so, the stimuli themselves are cut into five
-    stretches, each of which is held out from all runs at once. Where the stimuli
-    recur in such disorder that stretches would be torn to shreds, runs (sessions) stay the
-    groups, and a warning says that the same pictures are on both sides. A single run is cut
-    into five blocks, with a warning.
-
-    Parameters
-    ----------
-    runs, sessions : sequences of str
-        Their names.
-    presentations : sequence of sequences of Presentation
-    n_volumes : sequence of int
-    repetition_times : sequence of float
-        Seconds.
+    Raises
+    ------
+    UsageError
+        Folds would have fewer than two rows.
     """
-    if len(runs) == 1:
-        folds = blocks(n_volumes[0])
-        names = block_names(folds[-1] + 1)
-        return Grouping(
-            folds,
-            names,
-            f"There is one run only: cross-validation leaves out contiguous blocks of it "
-            f"({len(names)}). Neighbouring blocks are not independent; scores are somewhat too "
-            "high.",
-            is_doubtful=True,
+    if wish.n_folds is not None and wish.n_folds > n // 2:
+        raise UsageError(
+            "There cannot be so many folds.",
+            place="--n-folds",
+            found=wish.n_folds,
+            expected=f"at most {n // 2}: there are {n} {what}, and a fold needs two of them",
         )
-    units, names = units_of(runs, sessions)
-    shown = [set() for _ in names]
-    for seen, unit in zip(presentations, units, strict=True):
-        shown[unit] |= {presentation.stimulus for presentation in seen}
-    joined = join(shown)
-    n_groups = int(joined.max()) + 1
-    if n_groups >= 2:
-        joint_names = tuple(
-            "+".join(name for name, group in zip(names, joined, strict=True) if group == k)
-            for k in range(n_groups)
+    return wish.n_folds or max(1, min(N_BLOCKS, n // 2))
+
+
+def check_sessions(sessions: Sequence[str | None]) -> None:
+    """Raise UsageError where there are no sessions to leave out one of."""
+    distinct = list(dict.fromkeys(sessions))
+    if len(distinct) < 2 or None in distinct:
+        raise UsageError(
+            "There are no sessions of which one could be left out.",
+            place="--folds",
+            found=", ".join("no session" if one is None else f"ses-{one}" for one in distinct),
+            expected="two sessions that train models, or more",
+            remedy="leave out runs (--folds run) or stimuli (--folds stimulus)",
         )
-        return Grouping(
-            np.repeat(joined[units], n_volumes),
-            joint_names,
-            f"Runs that show the same stimuli are left out together: {n_groups} groups."
-            if n_groups < len(names)
-            else None,
+
+
+def check_runs(runs: Sequence[str]) -> None:
+    """Raise UsageError where there are no runs to leave out one of."""
+    if len(runs) < 2:
+        raise UsageError(
+            "There are no runs of which one could be left out.",
+            place="--folds",
+            found=", ".join(runs),
+            expected="two runs that train models, or more",
+            remedy="leave out blocks (--folds block) or stimuli (--folds stimulus)",
         )
-    folds = _stretches(presentations, n_volumes, repetition_times)
-    if folds is not None:
-        return Grouping(
-            folds,
-            block_names(folds.max() + 1),
-            "All runs show the same stimuli: cross-validation leaves out the same stretch of "
-            f"them from all runs at once, in {N_BLOCKS} blocks.",
-        )
-    return Grouping(
-        np.repeat(units, n_volumes),
-        names,
-        "The same stimuli recur throughout the runs: no split keeps each on one side. "
-        f"Cross-validation leaves out whole runs or sessions ({len(names)}), with some pictures "
-        "in both training and test.",
-        is_doubtful=True,
-    )
-
-
-def _stretches(presentations, n_volumes, repetition_times) -> np.ndarray | None:
-    """Cut what was shown, in the order of its first showing, into blocks held by all runs.
-
-    The content of a volume is the stimulus at its time and the time within it, in volumes;
-    volumes between stimuli belong to what went before. None where the same content recurs in
-    other orders, so that blocks would change more than three times as often as they must.
-    """
-    timing = list(zip(presentations, n_volumes, repetition_times, strict=True))
-    contents = [_contents(*run) for run in timing]
-    order = {key: k for k, key in enumerate(dict.fromkeys(sum(contents, [])))}
-    block = blocks(len(order))
-    folds = [block[[order[key] for key in keys]] for keys in contents]
-    jumps = sum(int(np.count_nonzero(np.diff(fold))) for fold in folds)
-    if jumps > _JUMPS * N_BLOCKS * len(timing) or len(order) < 2 * N_BLOCKS:
-        return None
-    return np.concatenate(folds)
-
-
-def _contents(
-    presentations: Sequence[Presentation], n_volumes: int, repetition_time: float
-) -> list[tuple[str, int]]:
-    """What was on the screen in the middle of each volume of a run."""
-    shown = sorted(presentations, key=lambda p: p.onset)
-    onsets = [p.onset for p in shown]
-    times = (np.arange(n_volumes) + 0.5) * repetition_time
-    if not shown:
-        return [("", k) for k in range(len(times))]
-    current = np.clip(np.searchsorted(onsets, times, side="right") - 1, 0, None)
-    return [
-        (shown[k].stimulus, max(0, int((time - onsets[k]) // repetition_time)))
-        for k, time in zip(current, times, strict=True)
-    ]

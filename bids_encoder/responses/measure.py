@@ -14,7 +14,6 @@ import numpy as np
 from bids_encoder.errors import naming
 from bids_encoder.grids.grid import Grid
 from bids_encoder.responses.assemble import (
-    ContinuousRun,
     Responses,
     continuous_matrix,
     event_matrix,
@@ -161,7 +160,6 @@ def measure(
         ),
         in_pieces=hrf in RANK1,
     )
-    estimated: dict[int, tuple[str, ...]] = {}
     shapes = None
     with _said_once() as on_separate:
         if hrf in RANK1:
@@ -175,7 +173,6 @@ def measure(
                 for one in inputs
             ]  # fmt: skip
             for number, (stimuli, _) in enumerate(designs):
-                estimated[number] = stimuli
                 averaging.begin(number, stimuli)
             shapes, height = rank1_responses(
                 [partial(read, number) for number in range(len(inputs))],
@@ -190,22 +187,16 @@ def measure(
         else:
             for number in unit_by_unit(averaging.units):
                 one = inputs[number]
-                estimated[number], betas = _named(
+                stimuli, betas = _named(
                     one, event_responses, read(number), one.shown, one.info.repetition_time,
                     one.run.start_time, hrf=hrf, **one.unwanted(high_pass), name=one.run.name,
                     on_separate=on_separate,
                 )  # fmt: skip
-                averaging.begin(number, estimated[number])
+                averaging.begin(number, stimuli)
                 averaging.add(number, betas)
                 del betas
             means = averaging.finish()
-    responses = event_matrix(
-        means,
-        grid,
-        averaging.names,
-        [one.run.session for one in inputs],
-        [estimated[number] for number in range(len(inputs))],
-    )
+    responses = event_matrix(means, grid, averaging.names)
     return Measured(responses, mean_bold.astype(np.float32), means.halves, shapes)
 
 
@@ -221,19 +212,13 @@ def _time_series(
     """All volumes that count; each run goes into its place, so that there is no second copy."""
     ends = np.cumsum([0, *(one.cleaning.n_kept for one in inputs)])
     values = np.empty((ends[-1], grid.n_values), dtype=np.float32)
-    series = []
     for number, one in enumerate(inputs):
         here = values[ends[number] : ends[number + 1]]
         here[:] = _named(
             one, continuous_responses, read(number), one.info.repetition_time,
             **one.unwanted(high_pass),
         )  # fmt: skip
-        series.append(
-            ContinuousRun(
-                one.run.name, one.run.session, here, one.shown, one.info.repetition_time, one.kept
-            )
-        )
-    return continuous_matrix(series, grid, values)
+    return continuous_matrix(values, grid)
 
 
 @contextmanager

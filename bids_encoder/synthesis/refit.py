@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bids_encoder.encoding.folds import make_folds
+from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.ridge import fit, predict
 from bids_encoder.errors import naming
 from bids_encoder.features.kernels import LayerKernels, where
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.responses.assemble import Responses
-from bids_encoder.responses.groups import merge_tiny
 from bids_encoder.synthesis.model import kernel_with
 
 
@@ -29,9 +28,9 @@ class Refit:
     responses : Responses
         To these.
     train : (n,) bool
-        Those that the models learn from. The penalty is chosen among them as well, by
-        cross-validation over what is left of the groups.
-    max_folds : int
+        Those that the models learn from.
+    folds : sequence of Fold
+        Of these rows; the penalty is chosen by cross-validation over them.
     mem_bytes : int
         See :func:`bids_encoder.encoding.ridge.fit`.
     device : str
@@ -40,7 +39,7 @@ class Refit:
     samples: Samples
     responses: Responses
     train: np.ndarray
-    max_folds: int
+    folds: Sequence[Fold]
     mem_bytes: int
     device: str
 
@@ -60,14 +59,12 @@ class Refit:
             Too little is left to learn from.
         """
         training = self.responses.take(self.train)
-        groups, _ = merge_tiny(training.groups, training.group_names)
-        folds = make_folds(groups, max_folds=self.max_folds, stimuli=training.stimuli)
         with naming(**where(store, layer)):
             kernel = LayerKernels(self.samples, store).of(layer)
             found = fit(
                 None,
                 training.values,
-                folds,
+                self.folds,
                 kernel=kernel[np.ix_(self.train, self.train)],
                 mem_bytes=self.mem_bytes,
                 device=self.device,

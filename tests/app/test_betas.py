@@ -83,7 +83,7 @@ def test_every_format_says_the_same(bare, measured, sessions_maps, tmp_path, for
     assert [run.name for run in plan.runs] == [FUNC.format(session=s) for s in SESSIONS]
     assert np.array_equal(found.responses.grid.inside, brain())
     assert_are(found, expected_responses(bare, sessions_maps))
-    assert found.responses.group_names == tuple(run.name for run in plan.runs)
+    assert plan.grouping.names == tuple(run.name for run in plan.runs)
     assert plan.design.kind == "events"
 
 

@@ -218,7 +218,7 @@ def test_a_dry_run_finds_what_is_wrong(done, tmp_path, change, code, words):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--test-set", "ses=2"], 65, ["cannot be held out", "0 of 20 samples", "contrast every"]),
+        (["--test-set", "ses=2"], 65, ["cannot be held out", "8 of 20 samples", "contrast every"]),
         (["--synthesize", "{}/new"], 65, ["12 of 12 stimuli have no features", "--network"]),
         (["--hrf", "rank1"], 0, ["measured with the canonical response (spm)", "--hrf rank1"]),
     ],

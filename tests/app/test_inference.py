@@ -182,7 +182,7 @@ def test_repeats_give_a_noise_ceiling_and_normalised_scores(app, tiny, tmp_path,
     follows = truth()[brain()]
     assert np.median(ceiling[follows > 0]) > 0.5
     assert abs(np.median(ceiling[follows == 0])) < 0.2
-    r2 = read(out, "r2", "features+early")
+    r2 = read(out, "pooledr2", "features+early")  # folds have four pictures each
     normalised = read(out, "normalizedr2", "features+early")
     reliable = ceiling >= 0.1
     np.testing.assert_allclose(normalised[reliable], r2[reliable] / ceiling[reliable], rtol=1e-4)

@@ -385,7 +385,7 @@ def test_a_dry_run_says_much_and_writes_nothing(tiny, app, tmp_path):
         "40 pictures, shown 40 times",
         "events: presentations of 1 s",
         "efficientnet_lite0: stage1",
-        "2 for cross-validation: ses-1, ses-2",
+        "2 for cross-validation, which leave out runs: ses-1 (20), ses-2 (20) stimuli",
         "GB",
         "planned, nothing written",
     ):

@@ -22,6 +22,7 @@ LAYER_MAPS = {  # kind to label of stat-
     "r2": "r2",
     "r": "r",
     "penalty": "penalty",
+    "pooled_r2": "pooledr2",
     "normalizedr2": "normalizedr2",
     "test_r2": "testr2",
     "test_r": "testr",
@@ -59,7 +60,16 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
                 derivatives.write_statmap(one, kind, values, grid, layer=layer)
             arrays = {"dual": np.ones((5, 12), np.float32), "stimuli": ["a.png", "b.png"]}
             derivatives.write_weights(one, "weights", arrays, {"layer": layer}, layer=layer)
-        single = ("slope", "pc1", "p", "q", "noiseceiling", "hrfpeak", "joint_r2")
+        single = (
+            "slope",
+            "pc1",
+            "p",
+            "q",
+            "noiseceiling",
+            "hrfpeak",
+            "joint_r2",
+            "joint_pooled_r2",
+        )
         for kind in (*single, "angle", "eccentricity", "retinotopy_f"):
             derivatives.write_statmap(one, kind, values, grid)
         write_contrasts(one, values, grid)

@@ -58,7 +58,7 @@ def test_fits_of_blocks_are_put_together(tmp_path, keep_weights):
     assert pieces.done(2) == parts
     joined = read_fits([pieces.block(2, block) for block in parts])
     assert joined.n_valid == 11
-    for name in ("r2", "r", "penalty", "valid", "dual", "intercept"):
+    for name in ("r2", "r", "pooled_r2", "penalty", "valid", "dual", "intercept"):
         expected = [
             getattr(fit(features, responses[:, slice(*b)], folds, keep_weights=keep_weights), name)
             for b in parts

@@ -65,6 +65,10 @@ def test_every_citation_is_in_the_bibliography(tmp_path):
         ({"Preprocessed": False}, "BOLD that was not preprocessed"),
         ({"Groups": ["ses-1", "ses-2", "ses-3"]}, "left out sessions"),
         ({"Groups": ["block 1", "block 2"]}, "left out contiguous blocks"),
+        (
+            {"FoldsLeaveOut": "stimuli, dealt out at random"},
+            "two folds that left out stimuli, dealt",
+        ),
     ],
 )
 def test_what_was_chosen_is_said(tmp_path, changes, said):

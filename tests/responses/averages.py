@@ -48,6 +48,4 @@ def event_matrix(runs: Sequence[EventRun], grid, **how) -> assemble.Responses:
         average(runs, **how),
         grid,
         [run.name for run in runs],
-        [run.session for run in runs],
-        [run.stimuli for run in runs],
     )

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from bids_encoder.errors import DataError
-from bids_encoder.responses.assemble import ContinuousRun, continuous_matrix
 from bids_encoder.responses.continuous import continuous_responses
 from bids_encoder.responses.drift import nuisance_basis
 from bids_encoder.responses.events_design import event_responses, stimulus_regressors
@@ -121,20 +120,6 @@ def test_continuous_rows_are_dropped_not_filled(show):
     weights = kept.astype(float)
     rest = (bold - columns @ weighted_least_squares(bold, columns, weights))[kept]
     np.testing.assert_allclose(ours, rest / rest.std(axis=0), atol=1e-4)
-
-
-def test_groups_follow_the_rows(show):
-    """Blocks are those of all volumes; of a block that was scrubbed whole nothing is left."""
-    shown = show(*((TR * k, TR, f"p{k}") for k in range(T)))
-    kept = np.arange(T) % 7 != 0
-    kept[12:24] = False
-    values = np.random.default_rng(6).standard_normal((kept.sum(), 3)).astype(np.float32)
-    whole = continuous_matrix([ContinuousRun("r", None, np.zeros((T, 1)), shown, TR)], None)
-    ours = continuous_matrix([ContinuousRun("r", None, values, shown, TR, kept)], None)
-    assert ours.group_names == tuple(n for n in whole.group_names if n != "block 2")
-    assert [ours.group_names[g] for g in ours.groups] == [
-        whole.group_names[g] for g in whole.groups[kept]
-    ]
 
 
 @pytest.mark.parametrize(
