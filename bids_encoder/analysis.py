@@ -147,7 +147,7 @@ def analyse(
         mem_bytes=data.spare_memory,
         device=data.device,
     )  # fmt: skip
-    write_neural_code(settings.neural_code, analysis, plan, store, measured, scores, regions)
+    write_neural_code(settings.neural_code, analysis, data, store, scores, regions)
     passed = passed_voxels(settings.inference, analysis, responses.grid)
     write_summary(analysis, plan, source, responses, folds, scores, warnings, passed)
     write_region_fingerprints(datasets, analysis, source.layers, regions, grid)

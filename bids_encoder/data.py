@@ -13,13 +13,13 @@ from bids_encoder.bids.written import places_in_words
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.grids.grid import Grid
 from bids_encoder.plan import Plan, listed
+from bids_encoder.predicted_region import sampled_stimuli
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.betas import betas_grid, measure_betas
 from bids_encoder.responses.grids import common_grid
 from bids_encoder.responses.measure import Measured, measure
 from bids_encoder.responses.meshes import load_meshes
 from bids_encoder.settings import Settings
-from bids_encoder.similarity import sampled_stimuli
 from bids_encoder.source import Source
 from bids_encoder.workload import work_of
 
@@ -137,7 +137,7 @@ class Data:
         how = {
             "standardize": chosen.standardize,
             "squares_of": None if plan.test_set is None else plan.test_set.stimuli,
-            "halves_of": sampled_stimuli(self.settings.neural_code, list(plan.stimuli)),
+            "halves_of": sampled_stimuli(self.settings.neural_code, plan),
             "on_progress": on_progress,
         }
         meshes = load_meshes(plan.surfaces.measured) if plan.surfaces else None

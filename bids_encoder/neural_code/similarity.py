@@ -136,7 +136,7 @@ def gini(values: np.ndarray) -> np.ndarray:
         return np.where(total > 0, weighted / (count * total), 0.0)
 
 
-def sample_items(names: Sequence[str], most: int, seed: int = 0) -> list[str]:
+def sample_items(names: Sequence[str], most: int, seed: int | str = 0) -> list[str]:
     """Draw at most so many items; the same ones wherever they occur.
 
     Items are drawn by the checksums of their names with the seed. Participants
@@ -146,7 +146,7 @@ def sample_items(names: Sequence[str], most: int, seed: int = 0) -> list[str]:
     ----------
     names : sequence of str
     most : int
-    seed : int
+    seed : int or str
 
     Returns
     -------
