@@ -133,9 +133,9 @@ def analyse(
     scores = _fit_layers(settings, executor, analysis, store, data, folds)
     places = places_in_words(grid.form)
     warn_of_edges(scores, places)
-    write_noise_ceiling(
-        analysis, responses.take(data.held) if data.held.any() else responses, scores
-    )
+    scored = data.held if data.held.any() else ~data.held
+    recurring = data.recurring and data.recurring.take(scored)
+    write_noise_ceiling(analysis, responses.take(scored), scores, recurring)
     write_inference(
         settings.inference, analysis, plan, store, samples, training, folds, scores,
         nested=settings.encoding.nested,

@@ -10,6 +10,7 @@ import numpy as np
 
 from bids_encoder import console, memory
 from bids_encoder.bids.written import places_in_words
+from bids_encoder.features.recurring import Recurring, find_recurring
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.grids.grid import Grid
 from bids_encoder.plan import Plan, listed
@@ -85,6 +86,20 @@ class Data:
     def samples(self) -> Samples:
         """What was on the screen, a row for each of the responses."""
         return samples_of(self.settings, self.plan, self.responses.stimuli)
+
+    @cached_property
+    def recurring(self) -> Recurring | None:
+        """Which rows show what other runs show too; None in event designs."""
+        plan = self.plan
+        if plan.design.kind == "events":
+            return None
+        return find_recurring(
+            plan.presentations,
+            [info.n_volumes for info in plan.infos],
+            [info.repetition_time for info in plan.infos],
+            [run.start_time for run in plan.runs],
+            self.settings.responses.delays,
+        ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
 
     @cached_property
     def held(self) -> np.ndarray:
