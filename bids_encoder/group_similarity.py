@@ -41,7 +41,8 @@ COLUMNS = {
     "ceiling_low": "Noise ceiling across participants, lower bound: mean correlation of one "
     "participant's similarities with the mean of the others', over pairs of pictures that are "
     "compared in all. Nothing is resampled, and what other pictures would show is not covered.",
-    "ceiling_high": "Upper bound: with the mean of all.",
+    "ceiling_high": "Upper bound: with the mean of all, in which each takes part: in pure noise, "
+    "whose lower bound is 0, it is 1 / sqrt(participants).",
     "common_stimuli": "Number of sampled pictures that are compared in all participants.",
 }
 

@@ -52,7 +52,8 @@ SIMILARITY = {
     "pearson": "Pearson correlation, over pairs of pictures, of the similarity of the region's "
     "response patterns with the similarity in the layer.",
     "pearson_low": "Low end of its 95 % bootstrap interval: pictures are drawn with replacement, "
-    "pairs of a picture with its own copy left out. It does not cover the choice of voxels, nor "
+    "pairs of a picture with its own copy left out, and what this makes too wide where there is "
+    "little agreement is taken back. It does not cover the choice of voxels, nor "
     "what other participants would show. n/a where the voxels were chosen by the same samples.",
     "pearson_high": "High end of that interval.",
     "spearman": "The same with ranks of the similarities (Spearman).",
@@ -67,7 +68,7 @@ SIMILARITY = {
     "the pictures that are compared. Nothing is resampled, and what other pictures or participants "
     "would show is not covered; n/a where the voxels were chosen by the same samples.",
     "ceiling_high": "Noise ceiling of a half, upper bound: mean correlation of the halves with "
-    "their mean.",
+    "their mean, in which they take part: 0.71 in pure noise, whose lower bound is 0.",
     "crossvalidated": "Pearson correlation of the layer's dissimilarities (1 - similarity) with "
     "cross-validated squared distances of the response patterns of the two halves.",
     "encoding_r": "Mean over the region's voxels of the correlation r of held-out responses with "
