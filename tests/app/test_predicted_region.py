@@ -260,3 +260,59 @@ def test_tables_of_earlier_versions_count_as_untested():
     assert set(old["chosen_on"]) == {SAME}
     assert old[["p", "pearson_low", "ceiling_high"]].isna().all(axis=None)
     assert with_choice(table(OTHERS))["p"].notna().all()
+
+
+# ---- through the app
+
+
+def similarity(out):
+    [path] = (out / "sub-01" / "func").glob("*_desc-features_similarity.tsv")
+    return pandas.read_table(path, na_values="n/a")
+
+
+def test_a_test_set_is_compared_from_end_to_end(tiny, app, tmp_path):
+    options = ("--participant-label", "01", "--features", tiny.features, "--n-permutations", 0)
+    held = ("--test-set", "ses=2")
+    assert app(tiny.bids, tmp_path / "out", "participant", *options, *held).code == 0
+    found = similarity(tmp_path / "out")
+    assert set(found["chosen_on"]) == {TRAINING} and (found["pictures"] == 20).all()
+    page = (tmp_path / "out" / "sub-01.html").read_text()
+    assert "compared is the test set. 20 samples chose, 20 are compared" in page
+
+
+def test_few_pictures_are_not_tested_and_the_page_says_so(tiny, app, tmp_path):
+    for session in ("1", "2"):
+        lines = tiny.events(session).read_text().splitlines(keepends=True)
+        tiny.events(session).write_text("".join(lines[:6]))
+    options = ("--participant-label", "01", "--features", tiny.features, "--n-permutations", 0)
+    end = app(tiny.bids, tmp_path / "out", "participant", *options)
+    assert end.code == 0 and "too few to be divided" in end.said
+    found = similarity(tmp_path / "out")
+    assert set(found["chosen_on"]) == {SAME}
+    assert found[["p", "pearson_low", "pearson_high"]].isna().all(axis=None)
+    page = (tmp_path / "out" / "sub-01.html").read_text()
+    assert "there is no p, no interval and no noise ceiling" in page and "“not tested”" in page
+    assert app(tiny.bids, tmp_path / "out", "group").code == 0
+    [path] = (tmp_path / "out").glob("*_desc-features_groupsimilarity.tsv")
+    assert (pandas.read_table(path)["untested"] == 1).all()
+    assert "“Not tested”" in (tmp_path / "out" / "group.html").read_text()
+
+
+def test_versions_of_an_acquisition_are_refused_in_the_plan(tiny, app, tmp_path):
+    raw = tiny.bold("1")
+    for name in ("raw", "dico"):
+        copy = raw.with_name(raw.name.replace("_bold", f"_acq-{name}_bold"))
+        copy.write_bytes(raw.read_bytes())
+        events = tiny.events("1")
+        name = events.name.replace("_events", f"_acq-{name}_events")
+        events.with_name(name).write_bytes(events.read_bytes())
+    raw.unlink()
+    tiny.events("1").unlink()
+    options = ("--participant-label", "01", "--features", tiny.features, "--dry-run")
+    end = app(tiny.bids, tmp_path / "out", "participant", *options)
+    assert end.code == 65 and "versions of one acquisition" in end.err
+    assert '{"bold": {"acquisition": "dico"}}' in end.err
+    chosen = tmp_path / "filter.json"
+    chosen.write_text('{"bold": {"acquisition": ["dico", null]}}')
+    end = app(tiny.bids, tmp_path / "out", "participant", *options, "--bids-filter-file", chosen)
+    assert end.code == 0, end.err
