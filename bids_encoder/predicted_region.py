@@ -39,6 +39,7 @@ SHARE = 1 / 3  # of the rows that choose: the rest has four ninths of all pairs
 _ROWS_PER_FOLD = 8
 _MOST_FOLDS = 5
 _COARSE = PENALTIES[::4]  # enough to tell the best quarter of the voxels
+_HALF = PENALTIES[::2]  # for the mean of their scores
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def find_predicted_region(
             found = _fit(layers, kernels, responses, rows, slice(None), grid=_COARSE, **how)
             voxels = best_voxels(found)
             rest = np.flatnonzero(~choosing)
-            again = _fit(layers, kernels, responses, rest, voxels, nested=nested, **how)
+            again = _fit(layers, kernels, responses, rest, voxels, grid=_HALF, nested=nested, **how)
             encoding_r = [mean_score(r) for r in again]
             return _if_enough(voxels, ~choosing, OTHERS, encoding_r, len(rows))
         except DataError as error:  # too few rows in a fold, or the same features in all of them
@@ -196,7 +197,7 @@ def _whole_groups(groups: np.ndarray, wanted: int) -> np.ndarray | None:
 
 
 def _fit(
-    layers, kernels, responses: Responses, rows, voxels, *, grid=PENALTIES, nested=False, **how
+    layers, kernels, responses: Responses, rows, voxels, *, grid, nested=False, **how
 ) -> list[np.ndarray]:
     """Held-out r of each layer, from these rows alone."""
     values = responses.values[rows][:, voxels]
