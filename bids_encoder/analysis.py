@@ -129,9 +129,9 @@ def analyse(
     scores = _fit_layers(settings, executor, analysis, store, data, folds)
     places = places_in_words(grid.form)
     warn_of_edges(scores, places)
-    write_noise_ceiling(
-        analysis, responses.take(data.held) if data.held.any() else responses, scores, folds
-    )
+    scored = data.held if data.held.any() else ~data.held
+    recurring = data.recurring and data.recurring.take(scored)
+    write_noise_ceiling(analysis, responses.take(scored), scores, folds, recurring)
     write_inference(
         settings.inference, analysis, plan, store, samples, training, folds, scores,
         nested=settings.encoding.nested,
@@ -143,7 +143,7 @@ def analyse(
         mem_bytes=data.spare_memory,
         device=data.device,
     )  # fmt: skip
-    write_neural_code(settings.neural_code, analysis, plan, store, measured, scores, regions)
+    write_neural_code(settings.neural_code, analysis, data, store, scores, regions)
     passed = passed_voxels(settings.inference, analysis, responses.grid)
     write_summary(analysis, plan, source, responses, data.grouping, scores, warnings, passed)
     write_region_fingerprints(datasets, analysis, source.layers, regions, grid)

@@ -13,9 +13,11 @@ from bids_encoder import console, memory
 from bids_encoder.bids.written import places_in_words
 from bids_encoder.encoding.folds import Fold, make_folds
 from bids_encoder.errors import UsageError
+from bids_encoder.features.recurring import Recurring, find_recurring
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.grids.grid import Grid
 from bids_encoder.plan import Plan
+from bids_encoder.predicted_region import sampled_stimuli
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.responses.betas import betas_grid, measure_betas
 from bids_encoder.responses.grids import common_grid
@@ -24,7 +26,6 @@ from bids_encoder.responses.groups import merge_tiny
 from bids_encoder.responses.measure import Measured, measure
 from bids_encoder.responses.meshes import load_meshes
 from bids_encoder.settings import Settings
-from bids_encoder.similarity import sampled_stimuli
 from bids_encoder.source import Source
 from bids_encoder.workload import work_of
 
@@ -89,6 +90,20 @@ class Data:
     def samples(self) -> Samples:
         """What was on the screen, a row for each of the responses."""
         return samples_of(self.settings, self.plan, self.responses.stimuli)
+
+    @cached_property
+    def recurring(self) -> Recurring | None:
+        """Which rows show what other runs show too; None in event designs."""
+        plan = self.plan
+        if plan.design.kind == "events":
+            return None
+        return find_recurring(
+            plan.presentations,
+            [info.n_volumes for info in plan.infos],
+            [info.repetition_time for info in plan.infos],
+            [run.start_time for run in plan.runs],
+            self.settings.responses.delays,
+        ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
 
     @cached_property
     def held(self) -> np.ndarray:
@@ -162,7 +177,7 @@ class Data:
         how = {
             "standardize": chosen.standardize,
             "squares_of": None if plan.test_set is None else plan.test_set.stimuli,
-            "halves_of": sampled_stimuli(self.settings.neural_code, list(plan.stimuli)),
+            "halves_of": sampled_stimuli(self.settings.neural_code, plan),
             "on_progress": on_progress,
         }
         meshes = load_meshes(plan.surfaces.measured) if plan.surfaces else None

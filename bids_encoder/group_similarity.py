@@ -13,18 +13,23 @@ from bids_encoder.bids.written import PLACE, Written, read_table
 from bids_encoder.errors import DataError
 from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
 from bids_encoder.neural_code.analysis import noise_ceiling
+from bids_encoder.similarity_columns import SAME, with_choice
 
 if TYPE_CHECKING:
     import pandas
 
 _INTERVAL = (
     f"{CONFIDENCE:.0%} bootstrap interval of the mean over participants (n/a with fewer than "
-    f"{MIN_PARTICIPANTS})."
+    f"{MIN_PARTICIPANTS}, and where the voxels of one were chosen by the samples that are "
+    "compared). It does not cover what other pictures would show."
 )
+_SAME_CHOICE = "voxels chosen by the samples that are compared"
 COLUMNS = {
     "region": "Region of the brain.",
     "layer": "Layer of the network, from shallow to deep; pixels: the pictures themselves.",
     "participants": "Number of participants with this region.",
+    "untested": f"Number of those whose {_SAME_CHOICE}: their values are too high, also in pure "
+    "noise, so that neither interval nor ceiling is given.",
     "pearson": "Mean over participants of the Pearson correlation, over pairs of pictures, of "
     "similarity of response patterns with similarity in the layer.",
     "pearson_low": f"Low end of the {_INTERVAL}",
@@ -34,9 +39,11 @@ COLUMNS = {
     "encoding_r_low": f"Low end of the {_INTERVAL}",
     "encoding_r_high": f"High end of the {_INTERVAL}",
     "ceiling_low": "Noise ceiling across participants, lower bound: mean correlation of one "
-    "participant's similarities with the mean of the others', over pictures that all have seen.",
-    "ceiling_high": "Upper bound: with the mean of all.",
-    "common_stimuli": "Number of sampled pictures that all have seen.",
+    "participant's similarities with the mean of the others', over pairs of pictures that are "
+    "compared in all. Nothing is resampled, and what other pictures would show is not covered.",
+    "ceiling_high": "Upper bound: with the mean of all, in which each takes part: in pure noise, "
+    "whose lower bound is 0, it is 1 / sqrt(participants).",
+    "common_stimuli": "Number of sampled pictures that are compared in all participants.",
 }
 
 
@@ -65,7 +72,7 @@ def write_group_similarity(datasets: Mapping[str, Path], members: Sequence[Writt
         analysis = start_analysis(datasets, {**names, "atlas": atlas}, settings={}, sources=sources)
         if not is_done(analysis, "group_similarity"):
             columns = summarise(
-                [read_table(path) for path in paths],
+                [with_choice(read_table(path)) for path in paths],
                 _ceilings([path for path in matrices if path is not None]),
             )
             write_table(analysis, "group_similarity", columns, COLUMNS)
@@ -91,10 +98,14 @@ def summarise(
     nothing = (np.nan, np.nan, 0)
     for (region, layer), rows in everything.groupby(["region", "layer"], sort=False):
         low, high, common = ceilings.get(region, nothing)
+        untested = int(np.count_nonzero(rows["chosen_on"] == SAME))
+        if untested:
+            low, high = np.nan, np.nan
         row = {
             "region": region,
             "layer": layer,
             "participants": len(rows),
+            "untested": untested,
             "spearman": rows["spearman"].mean(),
             "ceiling_low": low,
             "ceiling_high": high,
@@ -102,9 +113,9 @@ def summarise(
         }
         for name in ("pearson", "encoding_r"):
             values = rows[name].to_numpy(dtype=np.float64)
-            interval = mean_interval(values[:, None])
-            row |= {name: interval[0][0], f"{name}_low": interval[1][0]}
-            row |= {f"{name}_high": interval[2][0]}
+            mean, *ends = (one[0] for one in mean_interval(values[:, None]))
+            low_end, high_end = (np.nan, np.nan) if untested else ends
+            row |= {name: mean, f"{name}_low": low_end, f"{name}_high": high_end}
         for name, value in row.items():
             columns[name].append(value)
     return columns
@@ -134,16 +145,27 @@ def _ceilings(paths: Sequence[Path]) -> dict[str, tuple[float, float, int]]:
 
 
 def _ceiling(rows: Sequence[tuple[list[str], np.ndarray]]) -> tuple[float, float, int]:
-    common = sorted(set.intersection(*(set(stimuli) for stimuli, _ in rows)))
+    """Noise ceiling over the pictures that are compared in all participants, and their number."""
+    squares = [_square(values, len(stimuli)) for stimuli, values in rows]
+    compared = [
+        {name for name, some in zip(stimuli, np.isfinite(square).any(axis=0), strict=True) if some}
+        for (stimuli, _), square in zip(rows, squares, strict=True)
+    ]
+    common = sorted(set.intersection(*compared))
     if len(rows) < 2 or len(common) < 4:
         return np.nan, np.nan, len(common)
     upper = np.triu_indices(len(common), k=1)
     measured = []
-    for stimuli, values in rows:
-        square = np.zeros((len(stimuli), len(stimuli)))
-        square[np.triu_indices(len(stimuli), k=1)] = values
-        square += square.T
+    for (stimuli, _), square in zip(rows, squares, strict=True):
         place = {name: i for i, name in enumerate(stimuli)}
         kept = [place[name] for name in common]
         measured.append(square[np.ix_(kept, kept)][upper])
     return *noise_ceiling(np.stack(measured)), len(common)
+
+
+def _square(values: np.ndarray, n: int) -> np.ndarray:
+    """Similarities of pairs as a symmetric matrix; NaN on its diagonal."""
+    square = np.full((n, n), np.nan)
+    upper = np.triu_indices(n, k=1)
+    square[upper] = square.T[upper] = values
+    return square

@@ -10,7 +10,12 @@ import numpy as np
 from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, is_done, read_values, write_statmap
 from bids_encoder.bids.written import places_in_words
-from bids_encoder.encoding.ceiling import SMALLEST_CEILING, ceiling_from_means, normalise
+from bids_encoder.encoding.ceiling import (
+    SMALLEST_CEILING,
+    ceiling_from_means,
+    ceiling_from_passes,
+    normalise,
+)
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.null import false_discovery_rate
 from bids_encoder.encoding.permute import autocorrelation
@@ -22,6 +27,7 @@ from bids_encoder.encoding.strata import (
 )
 from bids_encoder.encoding.tail import FEWEST_EXCESSES, SHARES
 from bids_encoder.features.kernels import LayerKernels
+from bids_encoder.features.recurring import Recurring
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.grid import Grid
@@ -42,6 +48,7 @@ BLOCK_SECONDS = 30.0
 LARGEST_SPREAD = 0.25
 SPREAD_P = 0.002
 LEAST_REPEATED = 10  # stimuli with repeats; of fewer no ceiling is worth having
+LEAST_VOLUMES = 30  # that recur; neighbouring ones are alike, and count for less than stimuli
 
 
 def inference_is_done(chosen: Inference, analysis: Analysis) -> bool:
@@ -193,6 +200,7 @@ def write_noise_ceiling(
     responses: Responses,
     scores: Sequence[LayerScores],
     folds: Sequence[Fold],
+    recurring: Recurring | None = None,
 ) -> None:
     """Write the noise ceiling and the scores in its units, where stimuli have repeats.
 
@@ -205,15 +213,17 @@ def write_noise_ceiling(
         Those on the test set are normalised, where there is one; else r2, and where folds are
         small (`encoding.scores.SMALL_FOLD`) pooled r2.
     folds : sequence of Fold
+    recurring : Recurring, optional
+        In continuous designs: which of these rows show what other runs show too.
     """
-    repeats = responses.repeats
-    if repeats is None or np.count_nonzero(repeats > 1) < LEAST_REPEATED:
+    found = (
+        _ceiling_of_stimuli(responses)
+        if recurring is None
+        else _ceiling_of_stretches(responses, recurring)
+    )
+    if found is None:
         return
-    ceiling = ceiling_from_means(responses.values, repeats, responses.squares)
-    extra = {
-        "RepeatedStimuli": int(np.count_nonzero(repeats > 1)),
-        "Repeats": {"mean": float(repeats.mean()), "highest": int(repeats.max())},
-    }
+    ceiling, repeated, extra = found
     write_statmap(analysis, "noiseceiling", ceiling, responses.grid, extra=extra)
     for score in scores:
         name, values = score.share_of_variance(folds)
@@ -227,9 +237,44 @@ def write_noise_ceiling(
         )
     reliable = np.count_nonzero(ceiling >= SMALLEST_CEILING)
     logger.info(
-        f"{extra['RepeatedStimuli']} stimuli were repeated: {reliable} "
-        f"{places_in_words(responses.grid.form)} have a noise ceiling of at least "
-        f"{SMALLEST_CEILING:g}"
+        f"{repeated}: {reliable} {places_in_words(responses.grid.form)} have a noise ceiling of at "
+        f"least {SMALLEST_CEILING:g}"
+    )
+
+
+# A ceiling (V,), what it is from in words, and for the sidecar.
+_Ceiling = tuple[np.ndarray, str, dict[str, object]]
+
+
+def _ceiling_of_stimuli(responses: Responses) -> _Ceiling | None:
+    """From the repeats of single stimuli; None where there are too few."""
+    repeats = responses.repeats
+    if repeats is None or np.count_nonzero(repeats > 1) < LEAST_REPEATED:
+        return None
+    number = int(np.count_nonzero(repeats > 1))
+    return (
+        ceiling_from_means(responses.values, repeats, responses.squares),
+        f"{number} stimuli were repeated",
+        {
+            "RepeatedStimuli": number,
+            "Repeats": {"mean": float(repeats.mean()), "highest": int(repeats.max())},
+        },
+    )
+
+
+def _ceiling_of_stretches(responses: Responses, recurring: Recurring) -> _Ceiling | None:
+    """From stretches that recur in several runs; None where they are too short."""
+    contents, runs = np.unique(recurring.content[recurring.content >= 0], return_counts=True)
+    if len(contents) < LEAST_VOLUMES:
+        return None
+    return (
+        ceiling_from_passes(responses.values, recurring.content, recurring.runs),
+        f"{len(contents)} volumes' worth of the stimulus recurs in several runs",
+        {
+            "RepeatedVolumes": len(contents),
+            "Repeats": {"mean": float(runs.mean()), "highest": int(runs.max())},
+            "CeilingOf": "single volumes, as they are scored",
+        },
     )
 
 

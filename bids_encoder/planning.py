@@ -23,6 +23,7 @@ from bids_encoder.bids.trials import read_trials
 from bids_encoder.errors import UsageError
 from bids_encoder.plan import Plan
 from bids_encoder.regions import find_regions
+from bids_encoder.responses.acquisitions import refuse_copies
 from bids_encoder.responses.betas import describe_betas
 from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.confounds import Thresholds
@@ -176,6 +177,8 @@ def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], file
     precomputed = runs[0].betas is not None
     for run, info, shown in () if precomputed else seen:
         check_onsets(shown, info.n_volumes * info.repetition_time, run.events)
+    if not precomputed:
+        refuse_copies(runs, infos, presentations)
     screen = read_screen(presentations, files, fps, films)
     presentations = screen.presentations
     if precomputed:

@@ -9,33 +9,36 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, is_done, write_table, write_weights
+from bids_encoder.compared_regions import ComparedRegion, atlas_regions, best_predicted
+from bids_encoder.data import Data
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.neighbourhood import among
 from bids_encoder.networks.preprocess import fit_to_square
-from bids_encoder.neural_code.compare import Halves, compare, compare_halves
+from bids_encoder.neural_code.compare import Comparison, Halves, compare, compare_halves
 from bids_encoder.neural_code.similarity import (
     bootstrap_interval,
     gini,
     pairs,
     pearson,
-    sample_items,
     similarity_matrix,
 )
 from bids_encoder.neural_code.voxels import neighbour_similarity
-from bids_encoder.plan import Plan
+from bids_encoder.predicted_region import (
+    SHARE,
+    sampled_stimuli,
+)
 from bids_encoder.responses.atlas import Regions
 from bids_encoder.responses.measure import Measured
 from bids_encoder.settings import NeuralCode
 from bids_encoder.similarity_columns import (
-    BEST,
-    CHOICE,
+    ATLAS,
     FAR,
     NEIGHBOURS,
     PATTERNS,
@@ -46,9 +49,8 @@ from bids_encoder.stimuli.segments import Segment, pictures_of
 from bids_encoder.summary import LayerScores
 
 PIXELS = "pixels"  # what the layer before the first is called
-PREDICTED = "predicted"  # the region of the best-predicted voxels
 _SIDE = 32
-_FEWEST = 5  # voxels of a region
+_OF_THE_CHOICE = ("RegionChoice", "SamplesThatChose", "SamplesCompared")
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,6 @@ class _Pictures:
     matrices: np.ndarray
 
 
-def sampled_stimuli(chosen: NeuralCode, stimuli: Sequence[str]) -> list[str]:
-    """The stimuli whose similarities are looked at; none when they are not wanted."""
-    if chosen.no_neural_code:
-        return []
-    return sample_items(sorted(stimuli), chosen.similarity_items, chosen.similarity_seed)
-
-
 def tables_are_done(
     chosen: NeuralCode, analysis: Analysis, atlases: Sequence[Regions] = ()
 ) -> bool:
@@ -89,9 +84,8 @@ def tables_are_done(
 def write_neural_code(
     chosen: NeuralCode,
     analysis: Analysis,
-    plan: Plan,
+    data: Data,
     store: FeatureStore,
-    measured: Measured,
     scores: Sequence[LayerScores],
     atlases: Sequence[Regions] = (),
 ) -> None:
@@ -101,18 +95,18 @@ def write_neural_code(
     ----------
     chosen : NeuralCode
     analysis : Analysis
-    plan : Plan
+    data : Data
+        Responses and samples of the plan.
     store : FeatureStore
-    measured : Measured
     scores : sequence of LayerScores
-        They choose the best-predicted voxels, which are the region ``predicted``.
     atlases : sequence of Regions
         On the voxels of the analysis; each gets tables of its own.
     """
     if tables_are_done(chosen, analysis, atlases):
         return
+    plan, measured = data.plan, data.measured
     with console.stage("similarity") as words:
-        items = sampled_stimuli(chosen, list(plan.stimuli))
+        items = sampled_stimuli(chosen, plan)
         estimated = measured.responses.stimuli
         if estimated is not None:  # responses of some lie outside of the runs
             items = [item for item in items if item in frozenset(estimated)]
@@ -127,11 +121,15 @@ def write_neural_code(
         words.append(f"{len(items)} pictures")
         for atlas in (None, *atlases):
             own, name = _own(chosen, analysis, atlas), atlas and atlas.atlas
-            regions = _predicted(scores) if atlas is None else _members(atlas, measured)
+            if atlas is None:
+                regions, choice = best_predicted(data, store, scores, items)
+                about = {**extra, **choice, **PATTERNS}
+            else:
+                regions = atlas_regions(atlas, measured, scores)
+                about = {**extra, "RegionChoice": atlas.source, **PATTERNS}
             if regions and plan.design.kind == "events":
-                about = {**extra, "RegionChoice": atlas.source if atlas else CHOICE, **PATTERNS}
-                _write_similarity(own, chosen, pictures, measured, scores, regions, about, name)
-            _write_neighbours(own, measured, regions, name, chosen.similarity_seed)
+                _write_similarity(own, chosen, pictures, measured, regions, about, name)
+            _write_neighbours(own, measured, regions, about, name, chosen.similarity_seed)
             if atlas is not None:
                 words.append(f"{len(regions)} regions of {name}")
         if plan.design.kind != "events":
@@ -145,6 +143,7 @@ def _own(chosen: NeuralCode, analysis: Analysis, atlas: Regions | None) -> Analy
         similarity_items=chosen.similarity_items,
         similarity_permutations=chosen.similarity_permutations,
         similarity_seed=chosen.similarity_seed,
+        similarity_choice=f"a share of {SHARE:.3g} of the samples chooses, the rest is compared",
         regions=hashlib.sha256(regions).hexdigest() if regions else None,
     )
 
@@ -186,101 +185,120 @@ def _write_smoothness(
     return _Pictures(items, (PIXELS, *store.layers), np.stack(matrices))
 
 
-def _predicted(scores: Sequence[LayerScores]) -> dict[str, np.ndarray]:
-    top = np.fmax.reduce([score.r for score in scores])
-    scored = np.isfinite(top)
-    if np.count_nonzero(scored) < _FEWEST:
-        return {}
-    best = np.zeros(top.shape, bool)
-    best[scored] = top[scored] >= np.quantile(top[scored], 1 - BEST)
-    return {PREDICTED: best}
-
-
-def _members(atlas: Regions, measured: Measured) -> dict[str, np.ndarray]:
-    """Voxels of each region that have usable responses; tiny regions are left out."""
-    usable = np.isfinite(measured.responses.values[0])
-    found = {name: (atlas.labels == number) & usable for number, name in atlas.names.items()}
-    return {name: there for name, there in found.items() if there.sum() >= _FEWEST}
-
-
-def _mean(values: np.ndarray) -> float:
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if values.size else float("nan")
-
-
 def _write_similarity(
     own: Analysis,
     chosen: NeuralCode,
     pictures: _Pictures,
     measured: Measured,
-    scores: Sequence[LayerScores],
-    regions: Mapping[str, np.ndarray],
+    regions: Sequence[ComparedRegion],
     about: Mapping[str, object],
     atlas: str | None,
 ) -> None:
     """Compare each region's similarities with each layer's."""
+    # All regions of a table are compared by the same pictures, and permuted together.
+    compared = dict(zip(measured.responses.stimuli, regions[0].compared, strict=True))
+    kept = np.array([compared[item] for item in pictures.items])
+    ours = _Pictures(
+        tuple(item for item, keep in zip(pictures.items, kept, strict=True) if keep),
+        pictures.layers,
+        pictures.matrices[:, kept][:, :, kept],
+    )
     row_of = {name: row for row, name in enumerate(measured.responses.stimuli)}
-    responses = measured.responses.values[[row_of[item] for item in pictures.items]]
+    responses = measured.responses.values[[row_of[item] for item in ours.items]]
     found = compare(
-        pictures.matrices,
-        [responses[:, voxels] for voxels in regions.values()],
+        ours.matrices,
+        [responses[:, region.voxels] for region in regions],
         permutations=chosen.similarity_permutations,
         seed=chosen.similarity_seed,
     )
     rows = []
-    for (region, voxels), one in zip(regions.items(), found, strict=True):
-        half = _halves(pictures, measured, voxels)
-        for i, layer in enumerate(pictures.layers):
-            encoding = np.nan if i == 0 else _mean(scores[i - 1].r[voxels])
+    for region, one in zip(regions, found, strict=True):
+        half = _halves(ours, measured, region.voxels)
+        if not region.is_tested:
+            one, half = _untested(one), _untested_halves(half)
+        for i, layer in enumerate(ours.layers):
+            encoding = np.nan if i == 0 else region.encoding_r[i - 1]
             rows.append(
-                (region, int(voxels.sum()), layer, one.pearson[i], *one.interval[:, i])
+                (region.name, int(region.voxels.sum()), region.chosen_on, len(ours.items))
+                + (layer, one.pearson[i], *one.interval[:, i])
                 + (one.spearman[i], one.p[i], half.pearson[i], *half.ceiling)
                 + (half.crossvalidated[i], encoding)
             )
+    similar = np.full((len(regions), len(kept), len(kept)), np.nan, np.float32)
+    similar[np.ix_(range(len(regions)), kept, kept)] = [one.similarity for one in found]
     arrays = {
         "stimuli": list(pictures.items),
         "layers": list(pictures.layers),
         "layer_similarity": pairs(pictures.matrices).astype(np.float32),
-        "regions": list(regions),
-        "region_similarity": np.stack([pairs(one.similarity) for one in found]).astype(np.float32),
+        "regions": [region.name for region in regions],
+        "region_similarity": pairs(similar),
     }
-    order = {"pairs": "above the diagonal, row after row", "order": "as stimuli"}
+    order = {
+        "pairs": "above the diagonal, row after row",
+        "order": "as stimuli",
+        "region_similarity": "NaN: one of the pictures had a part in the choice of the voxels",
+    }
     write_weights(own, "similarities", arrays, order, atlas=atlas)
     write_table(own, "similarity", _columns(SIMILARITY, rows), SIMILARITY, extra=about, atlas=atlas)
 
 
+def _untested(one: Comparison) -> Comparison:
+    """Without what would count noise as agreement."""
+    return replace(one, interval=np.full_like(one.interval, np.nan), p=np.full_like(one.p, np.nan))
+
+
+def _untested_halves(half: Halves) -> Halves:
+    return replace(half, ceiling=np.full(2, np.nan))
+
+
 def _halves(pictures: _Pictures, measured: Measured, voxels: np.ndarray) -> Halves:
     """What two measurements of the same pictures allow; NaN without repeats."""
-    if measured.halves is None:
+    place = {name: i for i, name in enumerate(pictures.items)}
+    twice = () if measured.halves is None else measured.halves.stimuli
+    rows = [row for row, name in enumerate(twice) if name in place]
+    if not rows:
         none = np.full(len(pictures.layers), np.nan)
         return Halves(none, none[:2], none)
-    place = {name: i for i, name in enumerate(pictures.items)}
-    kept = [place[name] for name in measured.halves.stimuli]
-    first, second = (half[:, voxels] for half in (measured.halves.first, measured.halves.second))
+    kept = [place[twice[row]] for row in rows]
+    first, second = (
+        half[rows][:, voxels] for half in (measured.halves.first, measured.halves.second)
+    )
     return compare_halves(pictures.matrices[:, kept][:, :, kept], first, second)
 
 
-def _write_neighbours(own, measured: Measured, regions, atlas: str | None, seed: int) -> None:
-    grid = measured.responses.grid
-    places, touching = grid.places, grid.neighbours()
-    usable = np.isfinite(measured.responses.values[0])
+def _write_neighbours(
+    own: Analysis,
+    measured: Measured,
+    regions: Sequence[ComparedRegion],
+    about: Mapping[str, object],
+    atlas: str | None,
+    seed: int,
+) -> None:
+    responses, halves = measured.responses, measured.halves
+    places, touching = responses.grid.places, responses.grid.neighbours()
+    usable = np.isfinite(responses.values[0])
+    everything = np.ones(len(responses.values), dtype=bool)
+    whole = ComparedRegion("all voxels", usable, everything, ATLAS, np.empty(0))
     rows = []
-    everywhere = {"all voxels": usable} if atlas is None else {}
-    for name, voxels in {**everywhere, **regions}.items():
-        there = voxels & usable
+    for region in (*([whole] if atlas is None else []), *regions):
+        there, compared = region.voxels & usable, region.compared
         how = {"near": among(touching, there), "distance": FAR, "seed": seed}
-        values = measured.responses.values[:, there]
+        values = responses.values[compared][:, there]
         plain = neighbour_similarity(values, places[there], **how)
-        crossed = None
-        if measured.halves is not None:
-            first, second = measured.halves.first[:, there], measured.halves.second[:, there]
-            crossed = neighbour_similarity(first, places[there], second, **how)
+        near_crossed, far_crossed = np.nan, np.nan
+        if halves is not None:
+            row_of = dict(zip(responses.stimuli, compared, strict=True))
+            kept = [row_of[name] for name in halves.stimuli]
+            if sum(kept) > 2:
+                first, second = halves.first[kept][:, there], halves.second[kept][:, there]
+                crossed = neighbour_similarity(first, places[there], second, **how)
+                near_crossed, far_crossed = crossed.near, crossed.far
         rows.append(
-            (name, int(there.sum()), plain.near, plain.far)
-            + ((crossed.near, crossed.far) if crossed else (np.nan, np.nan))
-            + (plain.near_pairs, plain.far_pairs)
+            (region.name, int(there.sum()), region.chosen_on, plain.near, plain.far)
+            + (near_crossed, far_crossed, plain.near_pairs, plain.far_pairs)
         )
     extra = {"Profiles": "Over stimuli (events) or volumes (continuous designs)."}
+    extra |= {key: about[key] for key in _OF_THE_CHOICE if key in about}
     columns = _columns(NEIGHBOURS, rows)
     write_table(own, "neighbours", columns, NEIGHBOURS, extra=extra, atlas=atlas)
 

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas
+
+PREDICTED = "predicted"  # the region of the best-predicted voxels
 FAR = 4.0  # voxels
 BEST = 0.25
-CHOICE = (
-    f"The {BEST:.0%} of voxels with the highest held-out r of any layer; chosen by the same data, "
-    "so that absolute values are somewhat too high."
+# What chose the voxels of a region.
+ATLAS, OTHERS, TRAINING, SAME = "atlas", "other samples", "training set", "same samples"
+_VOXELS = f"The {BEST:.0%} of voxels with the highest held-out r of any layer"
+CHOICES = {
+    OTHERS: f"{_VOXELS}, by models of a part of the pictures (or volumes) that is compared with "
+    "nothing.",
+    TRAINING: f"{_VOXELS}, by models of the training set; compared is the test set.",
+    SAME: f"{_VOXELS}, chosen by the same responses that are compared: there were too few to set "
+    "some apart. Values are too high, also in pure noise; therefore there is no p, no interval and "
+    "no noise ceiling.",
+}
+_CHOSEN_ON = (
+    f"What chose the voxels: {ATLAS} (an atlas, or all voxels), {OTHERS} (than those compared), "
+    f"{TRAINING} (compared is the test set), {SAME} (values are too high, also in pure noise)."
 )
 PATTERNS = {
     "Patterns": "Responses z-scored per voxel, averaged over repeats; their similarity is the "
@@ -27,29 +46,39 @@ SMOOTHNESS = {
 SIMILARITY = {
     "region": "Region of the brain.",
     "voxels": "Number of its voxels.",
+    "chosen_on": _CHOSEN_ON,
+    "pictures": "Number of pictures that are compared, two by two.",
     "layer": "Layer of the network, from shallow to deep; pixels: the pictures themselves.",
     "pearson": "Pearson correlation, over pairs of pictures, of the similarity of the region's "
     "response patterns with the similarity in the layer.",
-    "pearson_low": "Low end of its 95 % bootstrap interval over pictures.",
+    "pearson_low": "Low end of its 95 % bootstrap interval: pictures are drawn with replacement, "
+    "pairs of a picture with its own copy left out, and what this makes too wide where there is "
+    "little agreement is taken back. It does not cover the choice of voxels, nor "
+    "what other participants would show. n/a where the voxels were chosen by the same samples.",
     "pearson_high": "High end of that interval.",
     "spearman": "The same with ranks of the similarities (Spearman).",
     "p": "Permutation p of the Pearson correlation over shuffled pictures, one-sided, "
     "(1 + as good) / (1 + permutations); not corrected for the number of layers and regions. It "
     "holds for pictures in random order: in blocks of one category, pictures shown one after "
-    "the other share noise.",
+    "the other share noise. Only the compared pictures are shuffled; n/a where the voxels were "
+    "chosen by the same samples.",
     "pearson_half": "Mean of the Pearson correlations with the similarities measured in each of "
     "two halves of the runs: to be compared with the noise ceiling.",
-    "ceiling_low": "Noise ceiling of a half, lower bound: correlation of the two halves.",
+    "ceiling_low": "Noise ceiling of a half, lower bound: correlation of the two halves, over "
+    "the pictures that are compared. Nothing is resampled, and what other pictures or participants "
+    "would show is not covered; n/a where the voxels were chosen by the same samples.",
     "ceiling_high": "Noise ceiling of a half, upper bound: mean correlation of the halves with "
-    "their mean.",
+    "their mean, in which they take part: 0.71 in pure noise, whose lower bound is 0.",
     "crossvalidated": "Pearson correlation of the layer's dissimilarities (1 - similarity) with "
     "cross-validated squared distances of the response patterns of the two halves.",
     "encoding_r": "Mean over the region's voxels of the correlation r of held-out responses with "
-    "their prediction from the layer (the encoding model).",
+    "their prediction from the layer (the encoding model). Of the best-predicted voxels: from "
+    "models of those samples alone that had no part in the choice (or on the test set).",
 }
 NEIGHBOURS = {
     "region": "Region of the brain.",
     "voxels": "Number of its voxels.",
+    "chosen_on": _CHOSEN_ON,
     "near_r": "Mean Pearson correlation of the response profiles of voxels that share a face.",
     "far_r": f"The same of voxels at least {FAR:g} voxels apart.",
     "near_r_crossed": "As near_r, one voxel's profile from one half of the runs, the other's from "
@@ -58,3 +87,20 @@ NEIGHBOURS = {
     "near_pairs": "Number of pairs of voxels that share a face.",
     "far_pairs": "Number of pairs of voxels far from each other.",
 }
+
+
+def with_choice(table: pandas.DataFrame) -> pandas.DataFrame:
+    """A table of the similarity analysis in which every row says what chose its voxels.
+
+    Tables of earlier versions do not: their best-predicted voxels were chosen by the samples that
+    are compared, so that p, intervals and ceilings of these rows go.
+    """
+    if "chosen_on" in table:
+        return table
+    table = table.assign(chosen_on=ATLAS)
+    untested = table["region"] == PREDICTED
+    table.loc[untested, "chosen_on"] = SAME
+    table.loc[untested, ["pearson_low", "pearson_high", "p", "ceiling_low", "ceiling_high"]] = (
+        np.nan
+    )
+    return table

@@ -6,6 +6,7 @@ alone are the same (`names.BidsFile.run_key`).
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,13 +69,38 @@ def collect_runs(dataset: Dataset, selection: Selection) -> list[Run]:
     listing: Listing = {}
     events = _find_events(dataset, sources, selection.query("events"), listing)
     beside = _candidates_beside(sources, selection)
+    sources = [source for source in sources if source[0].path in events]
+    _refuse_reconstructions([(raw, file) for raw, file, *_ in sources])
     return [
         _make_run(
             dataset, source, events[source[0].path], beside, listing, selection.slice_time_ref
         )
         for source in sources
-        if source[0].path in events
     ]
+
+
+def _refuse_reconstructions(files: list[tuple[BidsFile, BidsFile]]) -> None:
+    """Refuse files, each with its raw name, that differ in nothing but ``rec-``.
+
+    They hold one acquisition, and would count as repeats of its stimuli, with the same noise.
+    Other entities (``acq-``) may or may not tell acquisitions apart; that the data say.
+    """
+    seen: dict[frozenset, tuple[BidsFile, BidsFile]] = {}
+    for raw, file in files:
+        key = frozenset(pair for pair in raw.run_key if pair[0] != "rec")
+        before, read_before = seen.setdefault(key, (raw, file))
+        if before is raw:
+            continue
+        labels = [one.entities.get("rec") for one in (before, raw)]
+        raise DataError(
+            "Two runs are reconstructions of one acquisition: they would count as repeats, with "
+            "the same noise.",
+            file=file.path,
+            found=f"also {read_before.path.name}: their names differ in nothing but rec-",
+            expected="one image of each acquisition",
+            remedy="choose one with --bids-filter-file: "
+            + " or ".join(json.dumps({"bold": {"reconstruction": label}}) for label in labels),
+        )
 
 
 def _choose_raw(dataset: Dataset, selection: Selection, raw: list[BidsFile]) -> list[Source]:

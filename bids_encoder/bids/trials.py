@@ -305,8 +305,9 @@ def _add_runs(
                 place=name,
                 found=f"also {runs[name][0].betas.images[0]}",
                 expected="one file (or one image for each contrast)",
-                remedy="write a narrower path, with {session} and {run}; or filter, for example by "
-                '"stat": "effect"',
+                remedy="write a narrower path, with {session} and {run}; or choose with a "
+                '--bids-filter-file, for example {"betas": {"stat": "effect"}}, or by "desc" or '
+                '"reconstruction"',
             )
         runs[name] = (_run(file, entities, members, n_rows), members)
 

@@ -10,6 +10,9 @@ in r², and the square root of it in Pearson r. Two estimators are given that ag
 one from variances (as in Allen et al. 2022, Nature Neuroscience, "Noise ceiling estimation", but
 not clipped, and for any number of repeats), one from correlations of halves.
 
+In continuous designs, where the same stretch of a film recurs in several runs, single volumes are
+scored (m = 1), and the noise of successive volumes is correlated; see `ceiling_from_passes`.
+
 A noise-normalised score is r² / ceiling, not clipped, where the ceiling is high enough for the
 quotient to mean something.
 """
@@ -106,6 +109,79 @@ def _from_variances(
     noise = within / (n - s)
     signal = (between - noise) / ((n - np.square(counts).sum() / n) / (s - 1))
     return _share(signal, noise / averaged)
+
+
+def ceiling_from_passes(
+    responses: np.ndarray, content: np.ndarray, passes: np.ndarray
+) -> np.ndarray:
+    """Ceiling of single volumes, from stretches of a film that recur.
+
+    Volumes that recur in the same n passes are a stretch of S volumes, and each stretch is a
+    two-way analysis of variance without replication. With y_it the volume t in pass i, and a
+    point for a mean,
+
+        MS_t = n Σ_t (y_.t - y_..)² / (S - 1)
+        MS_ε = Σ_it (y_it - y_i. - y_.t + y_..)² / ((S - 1)(n - 1))
+        σ²_s = (MS_t - MS_ε) / n,   σ²_ε = MS_ε
+
+    The mean of each pass is taken out of both, because it is: noise that is correlated over time
+    has a mean of its own in each pass, and deviates from it equally in MS_t and in MS_ε, so that
+    their difference has no bias whatever the correlation. Stretches are pooled by S - 1.
+
+    Parameters
+    ----------
+    responses : (N, V) array
+        One row a volume.
+    content : (N,) int array
+        What each row shows; negative where it does not recur. Nothing twice in one pass.
+    passes : (N,) int array
+        The pass (run) of each row.
+
+    Returns
+    -------
+    (V,) float64 array
+        The estimate as it comes, which may be negative where there is no signal; NaN where
+        responses are not finite or constant.
+
+    Raises
+    ------
+    DataError
+        No two volumes recur in the same two passes.
+    """
+    y, content, passes = (np.asarray(x) for x in (responses, content, passes))
+    signal, noise = np.zeros((2, y.shape[1]))
+    n_signal, n_noise = 0, 0
+    for rows in _stretches(content, passes):
+        n, s = rows.shape
+        if n < 2 or s < 2:
+            continue
+        values = y[rows].astype(np.float64)
+        values -= values.mean(axis=1, keepdims=True)
+        means = values.mean(axis=0)
+        left = np.square(values - means).sum(axis=(0, 1))
+        between = n * np.square(means).sum(axis=0)
+        signal += (between - left / (n - 1)) / n  # (S - 1) σ²_s
+        noise += left
+        n_signal, n_noise = n_signal + s - 1, n_noise + (s - 1) * (n - 1)
+    if not n_signal:
+        raise _too_few("no stretch of two volumes in two runs")
+    noise = noise / n_noise
+    signal = signal / n_signal
+    size = np.abs(y).max(axis=0)
+    noise = np.where(noise > 1e-12 * np.square(size), noise, np.nan)  # nothing to estimate
+    return _share(signal, noise)
+
+
+def _stretches(content: np.ndarray, passes: np.ndarray) -> list[np.ndarray]:
+    """Rows of what recurs in the same passes: (n, S) indices, one line a pass."""
+    rows_of: dict[int, dict[int, int]] = {}
+    for row in np.flatnonzero(content >= 0).tolist():
+        rows_of.setdefault(int(content[row]), {})[int(passes[row])] = row
+    found: dict[tuple[int, ...], list[list[int]]] = {}
+    for rows in rows_of.values():
+        order = tuple(sorted(rows))
+        found.setdefault(order, []).append([rows[one] for one in order])
+    return [np.array(columns).T for columns in found.values()]
 
 
 def split_half_ceiling(

@@ -32,7 +32,7 @@ class Comparison:
     pearson, spearman : (L,) arrays
         Correlation over pairs of items with the similarity in each layer.
     interval : (2, L) array
-        95 % bootstrap interval of ``pearson``, over items.
+        95 % bootstrap interval of ``pearson``, over items, corrected.
     p : (L,) array
         Of ``pearson``, by permutation of items, one-sided.
     halves : Halves or None
@@ -105,7 +105,9 @@ def compare(
             matrix,
             r[:, k],
             rho[:, k],
-            np.transpose([bootstrap_interval(layer, matrix, seed=seed) for layer in layers]),
+            np.transpose(
+                [bootstrap_interval(layer, matrix, seed=seed, corrected=True) for layer in layers]
+            ),
             p[:, k],
         )
         for k, matrix in enumerate(matrices)

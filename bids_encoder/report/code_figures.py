@@ -74,7 +74,10 @@ def similarity_profiles(table: pandas.DataFrame) -> plt.Figure:
             axes.scatter(places[shown], r[shown], 42, face[shown], edgecolors=colors[shown],
                          linewidths=1.8, zorder=2)  # fmt: skip
         axes.axhline(0, color="#d8dee9", zorder=0)
-        axes.set_title(f"{region} ({rows['voxels'].iloc[0]} voxels)", fontsize=10, color=INK)
+        said = f"{rows['voxels'].iloc[0]} voxels"
+        if rows["p"].isna().all():
+            said += ", not tested"
+        axes.set_title(f"{region} ({said})", fontsize=10, color=INK)
         layer_ticks(axes, rows["layer"])
     figure.supylabel("similarity analysis, r", fontsize=10)
     return figure
@@ -109,13 +112,15 @@ def peaks(table: pandas.DataFrame) -> plt.Figure:
             if np.isfinite(low).any():
                 axes.fill_between(places, low / top, high / top, color=color, alpha=0.15, lw=0)
             axes.plot(places, mean / top, color=color, label=label)
-            if mean.size:
-                best = int(np.argmax(mean))
+            best = int(np.argmax(mean)) if mean.size else None
+            if best is not None and not low[best] <= 0:
                 axes.plot(places[best], mean[best] / top, color=color, **marker)
             lowest = np.nanmin([lowest, *low / top, *mean / top])
             highest = np.nanmax([highest, *high / top])
         axes.axhline(0, color="#d8dee9", zorder=0)
-        axes.set_title(region, fontsize=10, color=INK)
+        untested = "untested" in rows and rows["untested"].any()
+        title = f"{region}, not tested" if untested else region
+        axes.set_title(title, fontsize=10, color=INK)
         layer_ticks(axes, rows["layer"])
     panels[0].set_ylim(max(lowest, -1), min(highest, 2))
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=9,

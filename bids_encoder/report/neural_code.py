@@ -11,6 +11,7 @@ from bids_encoder.bids.names import parse_name
 from bids_encoder.bids.written import Written, read_table
 from bids_encoder.report import code_figures, figures
 from bids_encoder.report.page import Figure, Section, Table
+from bids_encoder.similarity_columns import SAME, with_choice
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +35,7 @@ def sections(written: Written) -> list[Section]:
     if side is None:
         return []
     smoothness = read_table(written.path("smoothness"))
-    similar = _tables(written, "similarity")
+    similar = {key: with_choice(one) for key, one in _tables(written, "similarity").items()}
     title = f"Neural code, task {written.names['task']}"
     if written.names["space"]:
         title += f", {written.names['space']}"
@@ -42,7 +43,7 @@ def sections(written: Written) -> list[Section]:
         Section(
             title=title,
             anchor=outputs.label(title + (written.names["network"] or "")),
-            paragraphs=(_sampled(side), *_compared(similar, written)),
+            paragraphs=(_sampled(side), *_chosen(written), *_compared(similar, written)),
             tables=tuple(_neighbours(_tables(written, "neighbours"))),
             figures=(_smoothness_figure(written, smoothness), *_profiles(written, similar)),
         )
@@ -77,13 +78,20 @@ def _compared(similar: Mapping, written: Written) -> list[str]:
             "responses to successive pictures overlap, so that pictures shown one after the "
             "other would look alike whatever they show."
         ]
-    text = (
-        "The region “predicted” holds the quarter of voxels with the highest held-out r of any "
-        "layer; it was chosen by the same data."
-    )
     if all(table["ceiling_low"].isna().all() for table in similar.values()):
-        text += " There is no noise ceiling: no picture is repeated across runs."
-    return [text]
+        return ["There is no noise ceiling: no compared pictures are repeated across runs."]
+    return []
+
+
+def _chosen(written: Written) -> list[str]:
+    """How the voxels of the region “predicted” were chosen, as its sidecar has it."""
+    side = written.matching_sidecar("neighbours")
+    if side is None or "RegionChoice" not in side:
+        return []
+    return [
+        f"The region “predicted”: {side['RegionChoice']} {side['SamplesThatChose']} samples "
+        f"chose, {side['SamplesCompared']} are compared."
+    ]
 
 
 def _neighbours(tables: Mapping[str | None, pandas.DataFrame]) -> list[Table]:
@@ -130,6 +138,11 @@ def _profiles(written: Written, tables: Mapping) -> list[Figure]:
             "permutation p < 0.05, not corrected; grey band: noise ceiling, where pictures are "
             "repeated (for half of the data)."
         )
+        if (kept["chosen_on"] == SAME).any():
+            caption += (
+                " Open, without bars, “not tested”: voxels chosen by the same responses, so that "
+                "noise alone would lie above 0."
+            )
         if len(shown) < len(regions):
             caption += f" The {_MANY} of {len(regions)} regions that agree most are drawn."
         title = "Where the layers and the brain agree" + (f", atlas {atlas}" if atlas else "")
@@ -173,8 +186,13 @@ def group_figures(root: Path, names: Mapping) -> list[Figure]:
             "Means over participants, each curve divided by its maximum; bands: 95 % intervals "
             "over participants, where there are at least five. Similarity analysis: agreement "
             "of region and layer on which pictures are alike. Encoding: held-out r, mean over "
-            "the region's voxels. Symbols mark the peaks."
+            "the region's voxels. Symbols mark the peaks, unless the interval holds 0."
         )
+        if table["untested"].any() if "untested" in table else atlas is None:
+            caption += (
+                " “Not tested”: the voxels of some participants were chosen by the same responses "
+                "that are compared, so that noise alone would lie above 0."
+            )
         if len(strength) > _MANY:
             caption += f" The {_MANY} of {len(strength)} regions that agree most are drawn."
         where = f", atlas {atlas}" if atlas else ""

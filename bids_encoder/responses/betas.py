@@ -18,6 +18,7 @@ from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.parts import with_meshes
 from bids_encoder.grids.volume import VolumeGrid
+from bids_encoder.responses.acquisitions import MapCopies
 from bids_encoder.responses.assemble import event_matrix
 from bids_encoder.responses.beta_files import Layout, describe_maps, stream_maps, usable_voxels
 from bids_encoder.responses.beta_surfaces import (
@@ -198,6 +199,7 @@ def measure_betas(
     )
     for number, stimuli in enumerate(shown):
         averaging.begin(number, stimuli)
+    copies = MapCopies(runs, shown, grid.n_values)
     total = np.zeros(grid.n_values, dtype=np.float64)
     done = 0
     for numbers in together.values():
@@ -212,11 +214,13 @@ def measure_betas(
                     for row in some:
                         total[here] += row / np.float64(len(shown[number]) * len(runs))
                 averaging.add(number, some, rows, start)
+                copies.add(number, some, rows, start)
         for number in numbers:
             quality[number].check(runs[number], presentations[number])
             done += 1
             if on_progress:
                 on_progress(done, len(runs))
+    copies.check()
     total[~np.isfinite(total)] = np.nan
     means = averaging.finish()
     responses = event_matrix(means, grid, names)

@@ -117,6 +117,76 @@ def test_clips_are_events(tmp_path, app, no_page):
     assert len(list((tmp_path / "work").glob("features/*/??/*.npy"))) == 16
 
 
+def followed(run: str) -> np.ndarray:
+    """Voxels of the left half follow a film, the same in each run that shows it."""
+    film = np.random.default_rng(11 if run in "123" else 12).standard_normal(60)
+    data = np.zeros((*SHAPE, 60))
+    data[:4] = 10 * (film - film.mean()) / film.std()
+    return data
+
+
+def maps(out: Path, kind: str) -> dict[str, np.ndarray]:
+    found = out.glob(f"sub-01/func/*_stat-{kind}_*.nii.gz")
+    return {path.name: np.asarray(nibabel.load(path).dataobj) for path in found}
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_film_that_recurs_in_several_runs_has_a_noise_ceiling(tmp_path, app, no_page, held):
+    for seed, name in enumerate(("one.mkv", "two.mkv", "three.mkv")):
+        film = moving_picture(120 * RATE, seed)
+        write_film(tmp_path / "raw" / "stimuli" / name, film, rate=RATE)
+    tables = {run: "0\t120\tone.mkv\n" for run in "123"}
+    tables |= {"4": "0\t120\ttwo.mkv\n", "5": "0\t120\tthree.mkv\n"}
+    bids = dataset(tmp_path, tables, 60, followed)
+    more = ("--n-permutations", 0, *(("--test-set", "run=1") if held else ()))
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path, *more), "-v")
+    assert end.code == 0, end.err
+    ceilings = maps(tmp_path / "out", "noiseceiling")
+    if held:  # one run of the test set, and nothing that repeats it there
+        assert not ceilings
+        return
+    assert "volumes' worth of the stimulus recurs in several runs" in end.said
+    [ceiling] = ceilings.values()
+    # Signal and noise of the left half have equal variance; there is nothing in the right one.
+    signal = np.nanmean(ceiling[:4][brain()[:4]])
+    assert signal == pytest.approx(0.5, abs=0.08)
+    assert abs(np.nanmean(ceiling[4:][brain()[4:]])) < 0.05
+    normalized = maps(tmp_path / "out", "normalizedr2")
+    for name, r2 in maps(tmp_path / "out", "r2").items():
+        divided = normalized[name.replace("stat-r2", "stat-normalizedr2")]
+        there = np.isfinite(divided)
+        assert there.any()
+        np.testing.assert_allclose(divided[there], (r2 / ceiling)[there], rtol=1e-3, atol=1e-5)
+
+
+def test_runs_of_a_test_set_that_repeat_a_film_have_its_ceiling(tmp_path, app, no_page):
+    stimuli = tmp_path / "raw" / "stimuli"
+    for seed, name in enumerate(("one.mkv", "two.mkv", "three.mkv")):
+        write_film(stimuli / name, moving_picture(120 * RATE, seed), rate=RATE)
+    tables = {"4": "0\t120\ttwo.mkv\n", "5": "0\t120\tthree.mkv\n"}
+    tables |= {run: "0\t120\tone.mkv\n" for run in "123"}
+    bids = dataset(tmp_path, tables, 60, followed)
+    for path in (bids / "sub-01" / "func").glob("*run-[123]_*"):
+        path.rename(path.with_name(path.name.replace(f"task-{TASK}", "task-test")))
+    write_json(bids / "task-test_bold.json", {"TaskName": "test", "RepetitionTime": TR})
+    more = ("--n-permutations", 0, "--test-set", "task=test", "--no-neural-code")
+    end = app(bids, tmp_path / "out", "participant", *options(tmp_path, *more), "-v")
+    assert end.code == 0, end.err
+    [ceiling] = maps(tmp_path / "out", "noiseceiling").values()
+    assert np.nanmean(ceiling[:4][brain()[:4]]) == pytest.approx(0.5, abs=0.08)
+    [path] = (tmp_path / "out").glob("sub-01/func/*_stat-noiseceiling_*.json")
+    side = json.loads(path.read_text())
+    assert side["RepeatedVolumes"] > 50 and side["Repeats"] == {"mean": 3.0, "highest": 3}
+    normalized = maps(tmp_path / "out", "normalizedr2")
+    tested = maps(tmp_path / "out", "testr2")
+    assert len(normalized) == len(tested) == 5
+    for name, r2 in tested.items():
+        divided = normalized[name.replace("stat-testr2", "stat-normalizedr2")]
+        there = np.isfinite(divided)
+        assert there.any()
+        np.testing.assert_allclose(divided[there], (r2 / ceiling)[there], rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("fault", ["cut", "text", "empty", "sound"])
 def test_bad_films_are_found_before_anything_is_computed(tmp_path, films, app, fault):
     bids = dataset(tmp_path, {"1": "0\t30\tone.mkv\n"}, 15)

@@ -88,8 +88,15 @@ def test_the_best_predicted_voxels_are_compared_with_the_layers(events):
     with h5py.File(results(out, "similarities.h5")) as file:
         assert sorted(file["stimuli"].asstr()[()]) == sorted(picture_names())
         layers, regions = file["layer_similarity"][()], file["region_similarity"][()]
-    again = [np.corrcoef(layer, regions[0])[0, 1] for layer in layers]
+    compared = np.isfinite(regions[0])
+    n = table["pictures"][0]
+    # A third of the pictures chose the voxels: their pairs are not there.
+    assert n == 26 and np.count_nonzero(compared) == n * (n - 1) // 2
+    again = [np.corrcoef(layer[compared], regions[0][compared])[0, 1] for layer in layers]
     np.testing.assert_allclose(table["pearson"], again, atol=1e-5)
+    assert set(table["chosen_on"]) == {"other samples"}
+    assert side["SamplesThatChose"] == 14 and side["SamplesCompared"] == 26
+    assert (table["encoding_r"].dropna() < 0.9).all() and table["encoding_r"].max() > 0.2
 
 
 def test_pages_show_the_neural_code(events):
@@ -110,12 +117,17 @@ def test_the_group_has_the_means_of_its_participants(events):
     np.testing.assert_allclose(
         table["encoding_r"], np.mean([t["encoding_r"] for t in each], axis=0)
     )
-    assert (table["participants"] == 2).all() and (table["common_stimuli"] == 40).all()
+    assert (table["participants"] == 2).all() and (table["common_stimuli"] == 26).all()
     assert table["pearson_low"].isna().all()  # two participants have no interval
     similar = []
     for sub in ("01", "02"):
         with h5py.File(results(out, "similarities.h5", sub)) as file:
             similar.append(file["region_similarity"][0])
+    # Participants who saw the same pictures compare the same pairs.
+    compared = np.isfinite(similar).all(axis=0)
+    assert np.array_equal(compared, np.isfinite(similar[0]))
+    similar = [one[compared] for one in similar]
+    assert (table["untested"] == 0).all()
     assert table["ceiling_low"][0] == pytest.approx(np.corrcoef(similar)[0, 1], abs=1e-5)
 
 

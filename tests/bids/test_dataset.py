@@ -217,6 +217,30 @@ def test_parts_and_echoes(raw):
         runs_of(raw)
 
 
+@pytest.mark.parametrize("labels", [("raw", "dico"), (None, "norm")])
+@pytest.mark.parametrize("prepared", [False, True])
+def test_reconstructions_of_one_acquisition_are_refused(raw, fmriprep, labels, prepared):
+    for label in labels:
+        name = f"sub-01_task-x{f'_rec-{label}' if label else ''}_run-1"
+        raw.run(name)
+        fmriprep.preprocessed(name)
+    derivatives = [fmriprep.root] if prepared else []
+    with pytest.raises(DataError, match="reconstructions of one acquisition") as error:
+        runs_of(raw, derivatives=derivatives)
+    said = str(error.value)
+    for label in labels:
+        query = {"bold": {"reconstruction": label}}
+        assert json.dumps(query) in said
+        [run] = runs_of(raw, derivatives=derivatives, filters=query)
+        assert run.entities.get("rec") == label
+
+
+def test_reconstructions_of_different_runs_are_no_copies(raw):
+    raw.run("sub-01_task-x_rec-a_run-1")
+    raw.run("sub-01_task-x_rec-b_run-2")
+    assert len(runs_of(raw)) == 2
+
+
 def test_odd_names_are_no_trouble(raw, caplog):
     raw.run("sub-01_task-x")
     for name in (

@@ -5,6 +5,7 @@ import pytest
 
 from bids_encoder.encoding.ceiling import (
     ceiling_from_means,
+    ceiling_from_passes,
     noise_ceiling,
     normalise,
     reliable,
@@ -104,3 +105,74 @@ def test_ceiling_from_means_is_that_of_the_single_responses():
 def test_ceiling_from_means_needs_repeats():
     with pytest.raises(DataError, match="repeats"):
         ceiling_from_means(np.ones((5, 2)), np.ones(5, int), np.full(2, 5.0))
+
+
+def film(n_passes, n_volumes, smoothness, rng, offset=0.0, signal=1.0):
+    """Passes of a film, (passes, volumes, voxels), with noise that is correlated over time.
+
+    Noise, and by default signal, have unit variance in all voxels, so that the ceiling of a volume
+    is 1/2. Each pass has a mean of its own, with the standard deviation ``offset``.
+    """
+    shape = (n_passes + 1, n_volumes + 200, 200)
+    drawn = rng.standard_normal(shape)
+    for k in range(1, shape[1]):
+        drawn[:, k] = smoothness * drawn[:, k - 1] + np.sqrt(1 - smoothness**2) * drawn[:, k]
+    truth, noise = drawn[0, 200:], drawn[1:, 200:]
+    return signal * truth + noise + offset * rng.standard_normal((n_passes, 1, shape[2]))
+
+
+def rows_of(passes):
+    """Passes one after the other, and what each row shows in which pass."""
+    n, length, _ = passes.shape
+    content, number = np.tile(np.arange(length), n), np.repeat(np.arange(n), length)
+    return np.concatenate(passes), content, number
+
+
+@pytest.mark.parametrize("smoothness", [0.0, 0.6, 0.9])
+def test_ceiling_of_a_film_does_not_depend_on_how_smooth_its_noise_is(smoothness):
+    rng = np.random.default_rng(3)
+    drawn = [ceiling_from_passes(*rows_of(film(4, 120, smoothness, rng))) for _ in range(10)]
+    # A short stretch of smooth signal and noise has less variance of both.
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.02)
+
+
+def test_means_of_passes_are_no_noise_of_volumes():
+    rng = np.random.default_rng(4)
+    rows, content, number = rows_of(film(4, 100, 0.6, rng, offset=2.0))
+    assert np.mean(ceiling_from_passes(rows, content, number)) == pytest.approx(0.5, abs=0.04)
+    assert np.mean(noise_ceiling(rows, content)) < 0.3  # one way, the means count as noise
+
+
+@pytest.mark.parametrize("smoothness", [0.0, 0.8])
+def test_ceiling_of_noise_is_zero(smoothness):
+    rng = np.random.default_rng(7)
+    drawn = [
+        np.mean(ceiling_from_passes(*rows_of(film(3, 80, smoothness, rng, signal=0.0))))
+        for _ in range(10)
+    ]
+    assert np.mean(drawn) == pytest.approx(0, abs=0.02)
+
+
+def test_stretches_are_pooled_and_single_showings_left_out():
+    rng = np.random.default_rng(5)
+    long, short = film(2, 400, 0.5, rng), film(3, 100, 0.5, rng)
+    rows, content, number = rows_of(long)
+    more, other, passes = rows_of(short)
+    once = rng.standard_normal((50, 200))
+    found = ceiling_from_passes(
+        np.concatenate([rows, more, once]),
+        np.concatenate([content, other + 1000, np.full(50, -1)]),
+        np.concatenate([number, passes, np.zeros(50, int)]),
+    )
+    assert np.mean(found) == pytest.approx(0.5, abs=0.03)
+    with pytest.raises(DataError, match="no stretch"):
+        ceiling_from_passes(once, np.full(50, -1), np.zeros(50, int))
+
+
+def test_the_best_possible_model_of_a_film_reaches_its_ceiling():
+    rng = np.random.default_rng(6)
+    truth = rng.standard_normal((300, 50))
+    passes = truth + 1.5 * rng.standard_normal((4, 300, 50))
+    ceiling = ceiling_from_passes(*rows_of(passes))
+    reached = r2_score(np.concatenate(passes), np.tile(truth, (4, 1)))
+    assert np.mean(reached) == pytest.approx(np.mean(ceiling), abs=0.02)
