@@ -7,9 +7,9 @@ from collections import Counter
 from bids_encoder import memory
 from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.plan import Plan
+from bids_encoder.predicted_region import sampled_stimuli
 from bids_encoder.responses.means import repeated_among, units_of_standardization
 from bids_encoder.settings import Settings
-from bids_encoder.similarity import sampled_stimuli
 from bids_encoder.source import Source
 
 LARGEST_LAYER = 25_000  # features; layers of networks are reduced to at most so many
@@ -33,7 +33,7 @@ def work_of(
     joint, events = settings.joint, plan.design.kind == "events"
     n_samples = plan.n_samples
     shown = [[one.stimulus for one in run] for run in plan.presentations]
-    wanted = sampled_stimuli(settings.neural_code, list(plan.stimuli))
+    wanted = sampled_stimuli(settings.neural_code, plan)
     sizes = [] if source is None else list(source.sizes.values())
     widest = max(sizes, default=LARGEST_LAYER)
     lazily = source is not None and isinstance(source.origin, ExternalFeatures)
