@@ -283,7 +283,9 @@ def _write_neighbours(
     for region in (*([whole] if atlas is None else []), *regions):
         there, compared = region.voxels & usable, region.compared
         how = {"near": among(touching, there), "distance": FAR, "seed": seed}
-        values = responses.values[compared][:, there]
+        # All rows of a region are taken without a copy of the whole matrix.
+        some = slice(None) if compared.all() else compared
+        values = responses.values[some][:, there]
         plain = neighbour_similarity(values, places[there], **how)
         near_crossed, far_crossed = np.nan, np.nan
         if halves is not None:

@@ -10,9 +10,9 @@ import pytest
 
 from bids_encoder.errors import DataError
 from bids_encoder.responses.acquisitions import (
+    MapCopies,
     filter_for,
     refuse_copies,
-    refuse_copies_of_maps,
     shared_noise,
 )
 from bids_encoder.responses.grids import describe_run
@@ -95,7 +95,19 @@ def test_surfaces_are_compared_too(make_run, show, tmp_path):
         refuse_copies(made, infos, [show((2, 1, "a.png"))] * 2)
 
 
-def test_maps_that_were_estimated_twice_from_one_run_are_refused(runs, caplog):
+def refuse_copies_of_maps(runs, names, maps):
+    """Maps come in pieces of some rows and some places."""
+    copies = MapCopies(runs, names, maps[0].shape[1])
+    for number, values in enumerate(maps):
+        for rows in (range(15), range(15, 40)):
+            for start, stop in ((0, 111), (111, 300)):
+                copies.add(number, values[list(rows), start:stop], rows, start)
+    copies.check()
+
+
+@pytest.mark.parametrize("most", [300, 20_000, 37])
+def test_maps_that_were_estimated_twice_from_one_run_are_refused(runs, caplog, monkeypatch, most):
+    monkeypatch.setattr("bids_encoder.responses.acquisitions._MOST_VOXELS", most)
     made, _, _ = runs(acq_b=scan(1), acq_d=scan(1))
     rng = np.random.default_rng(3)
     signal, noise = rng.standard_normal((2, 40, 300))
