@@ -69,6 +69,7 @@ def best_predicted(
     settings = data.settings
     found = find_predicted_region(
         data.responses,
+        data.grouping.groups,
         data.held,
         scores,
         lru_cache(maxsize=1)(LayerKernels(data.samples, store).of),

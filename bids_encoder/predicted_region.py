@@ -86,6 +86,7 @@ def sampled_stimuli(chosen: NeuralCode, plan: Plan) -> list[str]:
 
 def find_predicted_region(
     responses: Responses,
+    groups: np.ndarray,
     held: np.ndarray,
     scores: Sequence[LayerScores],
     kernels: Callable[[str], np.ndarray],
@@ -102,6 +103,8 @@ def find_predicted_region(
     ----------
     responses : Responses
         n rows.
+    groups : (n,) int
+        What cross-validation leaves out together; of the training rows where some are held out.
     held : (n,) bool
         Rows of a test set.
     scores : sequence of LayerScores
@@ -128,8 +131,8 @@ def find_predicted_region(
         voxels = best_voxels([score.r for score in scores])
         test_r = [mean_score(score.test_r[voxels]) for score in scores]
         return _if_enough(voxels, held, TRAINING, test_r, np.count_nonzero(~held))
-    choosing = choosing_rows(responses, items, seed=seed)
-    how = {"mem_bytes": mem_bytes, "device": device}
+    choosing = choosing_rows(responses, groups, items, seed=seed)
+    how = {"groups": groups, "mem_bytes": mem_bytes, "device": device}
     layers = [score.layer for score in scores]
     if choosing is not None:
         try:
@@ -169,7 +172,7 @@ def best_voxels(scores: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def choosing_rows(
-    responses: Responses, items: Collection[str], *, seed: int = 0
+    responses: Responses, groups: np.ndarray, items: Collection[str], *, seed: int = 0
 ) -> np.ndarray | None:
     """Rows that choose the voxels, (n,) bool; None where there are too few rows for that."""
     n = len(responses.values)
@@ -177,7 +180,7 @@ def choosing_rows(
     if n - wanted < FEWEST_COMPARED:
         return None
     if responses.stimuli is None:
-        return _whole_groups(responses.groups, wanted)
+        return _whole_groups(groups, wanted)
     spare = [name for name in responses.stimuli if name not in frozenset(items)]
     among = spare if len(spare) >= wanted else responses.stimuli
     # Another seed than that of the sampled pictures, or the same ones would be taken.
@@ -197,11 +200,11 @@ def _whole_groups(groups: np.ndarray, wanted: int) -> np.ndarray | None:
 
 
 def _fit(
-    layers, kernels, responses: Responses, rows, voxels, *, grid, nested=False, **how
+    layers, kernels, responses: Responses, rows, voxels, *, groups, grid, nested=False, **how
 ) -> list[np.ndarray]:
     """Held-out r of each layer, from these rows alone."""
     values = responses.values[rows][:, voxels]
-    folds = _folds(responses.groups[rows])
+    folds = _folds(groups[rows])
     return [
         fit(
             None, values, folds, kernel=kernels(layer)[np.ix_(rows, rows)], penalties=grid,

@@ -40,6 +40,7 @@ class Participant:
     """Pictures, features of four layers that resemble each other, and responses."""
 
     responses: Responses
+    groups: np.ndarray
     layers: tuple[np.ndarray, ...]
 
     def kernel(self, layer: str) -> np.ndarray:
@@ -51,7 +52,7 @@ class Participant:
 
     def scores(self, rows=slice(None)):
         """Of all layers, by models of all these rows."""
-        folds = make_folds(self.responses.groups[rows])
+        folds = make_folds(self.groups[rows])
         values = self.responses.values[rows]
         found = [fit(x[rows], values, folds, keep_weights=False).r for x in self.layers]
         return [SimpleNamespace(layer=str(k), r=r) for k, r in enumerate(found)]
@@ -60,7 +61,9 @@ class Participant:
         held = np.zeros(len(self.responses.values), bool) if held is None else held
         scores = [SimpleNamespace(layer=name) for name in self.names] if scores is None else scores
         items = self.responses.stimuli or ()
-        return find_predicted_region(self.responses, held, scores, self.kernel, items, **how)
+        return find_predicted_region(
+            self.responses, self.groups, held, scores, self.kernel, items, **how
+        )
 
     def compared(self, voxels, rows, permutations=99):
         layers = similarity_matrix(np.stack([x[rows] for x in self.layers]))
@@ -87,9 +90,7 @@ def participant(seed, *, n=84, smooth=0.0, signal=0.0, pictures=3, continuous=Fa
     values = (values - values.mean(0)) / values.std(0)
     names = None if continuous else tuple(f"p{k:03d}.png" for k in range(n))
     groups = np.arange(n) * N_RUNS // n
-    return Participant(
-        Responses(values.astype(np.float32), None, groups, ("run",) * N_RUNS, names), tuple(layers)
-    )
+    return Participant(Responses(values.astype(np.float32), None, names), groups, tuple(layers))
 
 
 @pytest.mark.parametrize("smooth", [0.0, 1.2])
@@ -187,34 +188,34 @@ def test_where_too_few_pictures_are_left_nothing_is_tested(caplog):
 
 
 def test_participants_who_saw_the_same_choose_by_the_same_pictures():
-    first = participant(1).responses
+    first, groups = participant(1).responses, participant(1).groups
     order = np.random.default_rng(0).permutation(84)
     shuffled = Responses(
-        first.values[order], None, first.groups, ("run",) * 4,
-        tuple(first.stimuli[k] for k in order),
+        first.values[order], None, tuple(first.stimuli[k] for k in order)
     )  # fmt: skip
-    rows = choosing_rows(first, first.stimuli), choosing_rows(shuffled, first.stimuli)
+    rows = [choosing_rows(one, groups, first.stimuli) for one in (first, shuffled)]
     chosen = [
         {name for name, choosing in zip(one.stimuli, where, strict=True) if choosing}
         for one, where in zip((first, shuffled), rows, strict=True)
     ]
     assert chosen[0] == chosen[1] and len(chosen[0]) == 28
-    assert not np.array_equal(rows[0], choosing_rows(first, first.stimuli, seed=1))
+    assert not np.array_equal(rows[0], choosing_rows(first, groups, first.stimuli, seed=1))
 
 
 def test_pictures_that_are_not_sampled_choose_where_they_are_enough():
-    responses = participant(1).responses
+    one = participant(1)
+    responses = one.responses
     sampled = responses.stimuli[:40]
-    rows = choosing_rows(responses, sampled)
+    rows = choosing_rows(responses, one.groups, sampled)
     chosen = {name for name, some in zip(responses.stimuli, rows, strict=True) if some}
     assert len(chosen) == 28 and not chosen & set(sampled)
 
 
 def test_volumes_choose_by_whole_runs():
-    responses = participant(1, continuous=True).responses
-    rows = choosing_rows(responses, ())
-    assert set(responses.groups[rows]) == {0}
-    assert rows[responses.groups == 0].all()
+    one = participant(1, continuous=True)
+    rows = choosing_rows(one.responses, one.groups, ())
+    assert set(one.groups[rows]) == {0}
+    assert rows[one.groups == 0].all()
 
 
 # ---- the tables and figures of untested regions
