@@ -13,14 +13,13 @@ from bids_encoder import console
 from bids_encoder.bids.derivatives import (
     Analysis,
     is_done,
-    is_torn,
     open_grid,
     read_values,
-    start_analysis,
     write_mask,
     write_statmap,
     write_weights,
 )
+from bids_encoder.bids.leftovers import remove_leftovers
 from bids_encoder.bids.written import places_in_words
 from bids_encoder.data import Data
 from bids_encoder.encoding.folds import Fold
@@ -30,21 +29,24 @@ from bids_encoder.executors.problem import Executor, Problem, kernel_of
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.grid import Grid
+from bids_encoder.identity import begin_analysis
 from bids_encoder.inference import (
     inference_is_done,
+    inference_parts,
     passed_voxels,
     write_inference,
     write_noise_ceiling,
 )
-from bids_encoder.joint import joint_is_done, write_joint
+from bids_encoder.joint import joint_is_done, joint_parts, write_joint
 from bids_encoder.plan import Plan
-from bids_encoder.regions import load_regions
+from bids_encoder.regions import Regions, load_regions
 from bids_encoder.responses.rank1_runs import Shapes
-from bids_encoder.settings import Settings, result_settings
-from bids_encoder.similarity import tables_are_done, write_neural_code
+from bids_encoder.settings import Settings
+from bids_encoder.similarity import table_parts, tables_are_done, write_neural_code
 from bids_encoder.source import Source
 from bids_encoder.summary import (
     LayerScores,
+    summary_is_done,
     warn_of_edges,
     write_region_fingerprints,
     write_summary,
@@ -55,7 +57,6 @@ logger = logging.getLogger(__name__)
 _LAYER_MAPS = ("r2", "r", "pooled_r2", "penalty")  # that a fit makes
 _TEST_MAPS = ("test_r2", "test_r")
 _MAPS = ("mask", "boldref", "bestlayer", "slope")  # of all layers together
-_MAPS_OF_SOME = ("pc1", "noiseceiling")  # likewise, where the data have one
 
 
 def analyse(
@@ -87,22 +88,10 @@ def analyse(
         What came out, in a few words.
     """
     plan = data.plan
-    analysis = start_analysis(
-        datasets,
-        {**plan.names, "network": source.name},
-        settings={
-            **result_settings(settings),
-            "design": plan.design.kind,
-            "features": source.identity,
-            "stimuli": plan.stimuli_stamp,
-            "reference_times": [run.start_time for run in plan.runs],
-            **({"meshes": plan.surfaces.source} if plan.surfaces else {}),
-        },
-        sources=plan.sources,
-    )
+    analysis = begin_analysis(settings, datasets, plan, source)
     title = f"task {plan.task}"
     if (
-        is_done(analysis, "scores")
+        summary_is_done(settings.inference, analysis)
         and _maps_are_done(plan, analysis, source.layers)
         and _models_are_done(settings, analysis, source.layers)
         and inference_is_done(settings.inference, analysis)
@@ -112,7 +101,8 @@ def analyse(
         regions = load_regions(plan.regions, grid)
         if tables_are_done(settings.neural_code, analysis, regions):
             logger.info(f"{title}: all is there already, with the same input and settings")
-            write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
+            written = write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
+            _remove_leftovers(settings, analysis, regions, written)
             return f"{title}: done before"
     # The BOLD first: it takes minutes, and features may take hours, before a fault comes out.
     grid, measured, responses = data.grid, data.measured, data.responses
@@ -145,8 +135,12 @@ def analyse(
     )  # fmt: skip
     write_neural_code(settings.neural_code, analysis, data, store, scores, regions)
     passed = passed_voxels(settings.inference, analysis, responses.grid)
-    write_summary(analysis, plan, source, responses, data.grouping, scores, warnings, passed)
-    write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
+    write_summary(
+        settings.inference, analysis, plan, source, responses, data.grouping, scores, warnings,
+        passed,
+    )  # fmt: skip
+    written = write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
+    _remove_leftovers(settings, analysis, regions, written)
     top = np.fmax.reduce([s.r for s in scores])
     return (
         f"{title}: {len(scores)} layers, {np.isfinite(scores[0].r).sum()} {places}, "
@@ -156,21 +150,30 @@ def analyse(
 
 def _maps_are_done(plan: Plan, analysis: Analysis, layers: Sequence[str]) -> bool:
     """Whether all maps are there still: somebody may have removed or damaged one."""
-    always = (*_MAPS, *(["hrf", "hrfpeak"] if plan.runs_together else []))
-    return (
-        all(is_done(analysis, kind) for kind in always)
-        and all(
-            is_done(analysis, kind, layer=layer)
-            for kind in (*_LAYER_MAPS, "fingerprint_map")
-            for layer in layers
-        )
-        and not any(is_torn(analysis, kind) for kind in _MAPS_OF_SOME)
-        and not any(
-            is_torn(analysis, kind, layer=layer)
-            for kind in (*_TEST_MAPS, "normalizedr2")
-            for layer in layers
-        )
+    hrf = ["hrf", "hrfpeak"] if plan.runs_together else []
+    tested = _TEST_MAPS if plan.test_set is not None else ()
+    return all(is_done(analysis, kind) for kind in (*_MAPS, *hrf)) and all(
+        is_done(analysis, kind, layer=layer)
+        for kind in (*_LAYER_MAPS, *tested, "fingerprint_map")
+        for layer in layers
     )
+
+
+def _remove_leftovers(
+    settings: Settings, analysis: Analysis, regions: Sequence[Regions], written: Sequence[Analysis]
+) -> None:
+    """Remove what earlier runs wrote under the same names, and what is not part of this any more.
+
+    ``written``: of the regions' tables and label images.
+    """
+    parts = [
+        analysis,
+        *inference_parts(settings.inference, analysis),
+        *joint_parts(settings.joint, analysis),
+        *table_parts(settings.neural_code, analysis, regions),
+        *written,
+    ]
+    remove_leftovers(analysis, {one.hash for one in parts})
 
 
 def _models_are_done(settings: Settings, analysis: Analysis, layers: Sequence[str]) -> bool:

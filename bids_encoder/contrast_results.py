@@ -29,6 +29,11 @@ WHOLE = "whole"
 Synthesized: TypeAlias = Mapping[str, Sequence[Effect]]
 """Effects of each part, by layer."""
 
+COMPARISON = ("precisionrecall", "curves", "agreement")
+"""Kinds of files that compare a synthesized contrast with a measured one."""
+
+MEASURED = ("measured_effect", "measured_t")
+
 DIRECTIONS = {"positive": 1, "negative": -1}
 STATISTICS = ("effect", "t")
 AGREEMENT = (
@@ -82,6 +87,7 @@ def write_contrast(
         The areas under the curves in a few words.
     """
     label = one.contrast.label
+    compared = [] if measured is None else _compared(parts, measured)
     extra = {
         "Contrast": one.contrast.name,
         "Weights": dict(one.contrast.weights),
@@ -91,10 +97,12 @@ def write_contrast(
         "TrainingSamples": [int(np.count_nonzero(part.train)) for part in parts]
         if parts[0].train.size
         else None,
+        "Measured": measured is not None,
+        "Compared": bool(compared),
     }
     said = ""
-    if measured is not None:
-        said = _write_comparison(analysis, label, parts, found, measured, grid, extra)
+    if compared:
+        said = _write_comparison(analysis, label, compared, found, measured, grid, extra)
     for layer in [*(one for one in found if one != ALL), ALL]:
         names = {"contrast": label, "layer": None if layer == ALL else layer}
         effect = combine(found[layer])
@@ -119,18 +127,22 @@ def write_measured(
     write_statmap(analysis, "measured_t", measured.t, grid, dof=measured.dof, extra=extra, **names)
 
 
-def _write_comparison(analysis, label, parts, found, measured, grid, extra) -> str:
-    """Tables of precision and recall, and the map of agreement; the areas in words."""
-    told = [measured.get(part_name(number)) for number in range(len(parts))]
+def _compared(
+    parts: Sequence[Part], measured: Mapping[str, RunContrast]
+) -> list[tuple[int, RunContrast]]:
+    """Parts that were measured, and what was measured of them."""
     if len(parts) == 1:
-        told = [measured[WHOLE]]
-    pairs = [number for number, one in enumerate(told) if one is not None]
-    if not pairs:
-        return ""
+        return [(0, measured[WHOLE])]
+    told = [(number, measured.get(part_name(number))) for number in range(len(parts))]
+    return [(number, one) for number, one in told if one is not None]
+
+
+def _write_comparison(analysis, label, compared, found, measured, grid, extra) -> str:
+    """Tables of precision and recall, and the map of agreement; the areas in words."""
     curves = {
         (layer, statistic, direction): precision_recall(
-            np.concatenate([sign * getattr(effects[number], statistic) for number in pairs]),
-            np.concatenate([measured_voxels(told[number].t, sign) for number in pairs]),
+            np.concatenate([sign * getattr(effects[part], statistic) for part, _ in compared]),
+            np.concatenate([measured_voxels(one.t, sign) for _, one in compared]),
         )
         for layer, effects in found.items()
         for statistic in STATISTICS

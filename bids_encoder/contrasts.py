@@ -6,16 +6,20 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from bids_encoder import console
-from bids_encoder.bids.derivatives import Analysis, is_done, start_analysis
+from bids_encoder.bids.derivatives import Analysis, is_done
+from bids_encoder.bids.leftovers import remove_old_experiment
+from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.contrast_results import (
     ALL,
+    COMPARISON,
+    MEASURED,
     WHOLE,
     Synthesized,
     part_name,
@@ -26,6 +30,7 @@ from bids_encoder.data import samples_of
 from bids_encoder.errors import UsageError
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
+from bids_encoder.identity import begin_analysis
 from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
 from bids_encoder.responses.contrast_glm import Design, RunContrast, measure_contrasts
@@ -79,11 +84,7 @@ class Contrasts:
         file = read_contrast_file(self.path)
         contrasts, files = find_pictures(file, _shown(lab.settings, lab.plan))
         plans = {one.contrast.label: _begin(lab, one, files) for one in contrasts}
-        todo = [
-            one
-            for one in contrasts
-            if not is_done(plans[one.contrast.label], "synthesized_t", contrast=one.contrast.label)
-        ]
+        todo = [one for one in contrasts if not _is_done(lab, plans[one.contrast.label], one)]
         title = f"task {lab.saved.names['task']}: "
         if not todo:
             logger.info(f"{title}the contrasts are there already, with the same models")
@@ -97,11 +98,12 @@ class Contrasts:
                 label = one.contrast.label
                 there = measured.get(label)
                 found = work.synthesize(one, parts[label])
+                if there is not None:
+                    write_measured(_begin_measured(lab, one), one, there[WHOLE], lab.saved.grid)
                 areas = write_contrast(
                     plans[label], one, parts[label], found, there, lab.saved.grid
                 )
-                if there is not None:
-                    write_measured(_begin_measured(lab, one), one, there[WHOLE], lab.saved.grid)
+                remove_old_experiment(plans[label], label)
                 said.append(f"{one.contrast.name}{areas}")
             words += [one for one in said[:3]] + (["…"] if len(said) > 3 else [])
         return f"{title}{len(said)} contrast{'s' * (len(said) > 1)}"
@@ -289,26 +291,38 @@ def _begin(lab: Lab, one: ContrastPictures, files: Mapping[str, Path]) -> Analys
         contrast=one.contrast.name,
         weights=dict(one.contrast.weights),
         pictures=hashlib.sha256(repr(pictures).encode()).hexdigest(),
+        features=lab.source.identity_of(sorted(one.ids)),
         trials=_stamp(one),
         **_glm_settings(lab.settings),
     )
 
 
-def _begin_measured(lab: Lab, one: ContrastPictures) -> Analysis:
-    plan = lab.plan
-    return start_analysis(
-        lab.datasets,
-        plan.names,
-        settings={
-            "contrast": one.contrast.name,
-            "weights": dict(one.contrast.weights),
-            "trials": _stamp(one),
-            "cleaning": [cleaning.described for cleaning in plan.cleanings],
-            "reference_times": [run.start_time for run in plan.runs],
-            **_glm_settings(lab.settings),
-        },
-        sources=plan.sources,
+def _is_done(lab: Lab, analysis: Analysis, one: ContrastPictures) -> bool:
+    """Whether all files of a contrast are there."""
+    label = one.contrast.label
+    for layer in (*lab.layers, None):
+        names = {"contrast": label, "layer": layer}
+        kinds = ("synthesized_effect", "synthesized_t")
+        if not all(is_done(analysis, kind, **names) for kind in kinds):
+            return False
+    side = sidecar_of(analysis.sidecars("synthesized_t", contrast=label)[-1])
+    compared = COMPARISON if side.get("Compared") else ()
+    measured = MEASURED if side.get("Measured") and lab.plan is not None else ()
+    return all(is_done(analysis, kind, contrast=label) for kind in compared) and all(
+        is_done(_begin_measured(lab, one), kind, contrast=label) for kind in measured
     )
+
+
+def _begin_measured(lab: Lab, one: ContrastPictures) -> Analysis:
+    data = begin_analysis(lab.settings, lab.datasets, lab.plan, lab.source).data
+    settings = {
+        "contrast": one.contrast.name,
+        "weights": dict(one.contrast.weights),
+        "trials": _stamp(one),
+        "data": data.hash,
+        **_glm_settings(lab.settings),
+    }
+    return replace(data, settings=settings)
 
 
 def _stamp(one: ContrastPictures) -> str | None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder import console
+from bids_encoder.bids import checksums
 from bids_encoder.bids.dataset import list_participants
 from bids_encoder.bids.derivatives import Analysis, is_done, start_analysis, write_table
 from bids_encoder.bids.description import init_dataset
+from bids_encoder.bids.leftovers import files_beside, parts_are_done, remove_old_group
 from bids_encoder.bids.names import without_prefix
 from bids_encoder.bids.spaces import NATIVE, is_own
 from bids_encoder.bids.written import PLACE, Written, find_analyses, read_fingerprints
@@ -62,6 +64,7 @@ def run_group(settings: Settings) -> str:
     OutputError
         The results cannot be written.
     """
+    checksums.forget()
     wanted = list_participants(settings.bids_dir, settings.selection.participant_label)
     found = _finished(settings, wanted)
     groups = _alike(found)
@@ -192,15 +195,23 @@ def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list
         for kind, layer in source_maps(one.layers)
         for path in one.files(kind, layer).values()
     ]
+    sources += [
+        path for one in members for kind in ("scores", "mask") for path in _files(one, kind)
+    ]
     sources += [path for table in tables for path in table.values()]
     analysis = start_analysis(
         datasets,
         {**names, "tpl": names["space"]},
-        settings={"flips": N_PERMUTATIONS, "seed": 0},
+        settings={
+            "flips": N_PERMUTATIONS,
+            "seed": 0,
+            "members": {one.names["sub"]: one.sidecar["SettingsHash"] for one in members},
+        },
         sources=sources,
     )
     said = [f"task {names['task']}", f"{len(members)} participant{'s' * (len(members) != 1)}"]
-    if is_done(analysis, "group_scores"):
+    if is_done(analysis, "group_scores") and parts_are_done(analysis, "group_scores"):
+        _remove_leftovers(analysis)
         return [*said, "all is there already"]
     for atlas in sorted({atlas for table in tables for atlas in table}):
         paths = {
@@ -215,7 +226,24 @@ def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list
         logger.info(how_tested(len(members)))
         said.append(f"maps in {names['space']}")
     _write_scores(analysis, members)
+    _remove_leftovers(analysis)
     return said
+
+
+def _files(one: Written, kind: str) -> list[Path]:
+    return list(one.files(kind).values())
+
+
+def _kinds_of_folders(analysis: Analysis) -> list[str]:
+    """One kind of file of each folder that files of the group lie in."""
+    return ["group_scores", *([] if is_own(analysis.names["space"]) else ["group_mean"])]
+
+
+def _remove_leftovers(analysis: Analysis) -> None:
+    """Remove what a summary of other participants left."""
+    for kind in _kinds_of_folders(analysis):
+        suffixes = ("groupfingerprint", "groupscores", "statmap", "dseg")
+        remove_old_group(analysis, kind, suffixes, {analysis.hash})
 
 
 def _write_fingerprints(
@@ -265,6 +293,7 @@ def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
     columns = {name: table[name].tolist() for name in table.columns}
     extra = {
         "Participants": [f"sub-{one.names['sub']}" for one in members],
+        "FilesBeside": files_beside(analysis, _kinds_of_folders(analysis)),
         "Test": None if is_own(analysis.names["space"]) else how_tested(len(members)),
     }
     write_table(analysis, "group_scores", columns, meanings, extra=extra)

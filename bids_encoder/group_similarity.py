@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_encoder.bids.derivatives import is_done, start_analysis, write_table
-from bids_encoder.bids.written import PLACE, Written, read_table
+from bids_encoder.bids.leftovers import remove_old_group
+from bids_encoder.bids.written import PLACE, Written, read_table, verified
 from bids_encoder.errors import DataError
 from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
 from bids_encoder.neural_code.analysis import noise_ceiling
@@ -64,19 +65,23 @@ def write_group_similarity(datasets: Mapping[str, Path], members: Sequence[Writt
     """
     tables = [one.of_atlases("similarity") for one in members]
     names = {key: members[0].names[key] for key in ("task", "network", *PLACE)}
-    said = []
+    said, asked = [], set()
     for atlas in dict.fromkeys(name for found in tables for name in found):
         paths = [found[atlas] for found in tables if atlas in found]
         matrices = [one.of_atlases("similarities").get(atlas) for one in members]
         sources = [*paths, *(path for path in matrices if path is not None)]
-        analysis = start_analysis(datasets, {**names, "atlas": atlas}, settings={}, sources=sources)
+        of = {"members": {one.names["sub"]: one.sidecar["SettingsHash"] for one in members}}
+        analysis = start_analysis(datasets, {**names, "atlas": atlas}, settings=of, sources=sources)
         if not is_done(analysis, "group_similarity"):
             columns = summarise(
                 [with_choice(read_table(path)) for path in paths],
                 _ceilings([path for path in matrices if path is not None]),
             )
             write_table(analysis, "group_similarity", columns, COLUMNS)
+        asked.add(analysis.hash)
         said.append(f"similarity in {atlas or 'the best-predicted voxels'}")
+    nothing = start_analysis(datasets, names, settings={}, sources=())
+    remove_old_group(nothing, "group_similarity", ("groupsimilarity",), asked)
     return said
 
 
@@ -128,7 +133,7 @@ def _ceilings(paths: Sequence[Path]) -> dict[str, tuple[float, float, int]]:
     measured: dict[str, list[tuple[list[str], np.ndarray]]] = {}
     for path in paths:
         try:
-            with h5py.File(path) as file:
+            with h5py.File(verified(path)) as file:
                 stimuli = file["stimuli"].asstr()[()].tolist()
                 for region, values in zip(
                     file["regions"].asstr()[()], file["region_similarity"][()], strict=True

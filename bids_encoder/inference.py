@@ -57,6 +57,11 @@ def inference_is_done(chosen: Inference, analysis: Analysis) -> bool:
     return chosen.n_permutations == 0 or all(is_done(ours, kind) for kind in ("p", "q"))
 
 
+def inference_parts(chosen: Inference, analysis: Analysis) -> list[Analysis]:
+    """What the maps of p-values that are asked for belong to."""
+    return [_with_settings(chosen, analysis)] if chosen.n_permutations else []
+
+
 def write_inference(
     chosen: Inference,
     analysis: Analysis,

@@ -30,6 +30,11 @@ def joint_is_done(chosen: Joint, analysis: Analysis, layers: Sequence[str]) -> b
     )
 
 
+def joint_parts(chosen: Joint, analysis: Analysis) -> list[Analysis]:
+    """What the maps of the joint model, if it is asked for, belong to."""
+    return [_with_settings(chosen, analysis)] if chosen.joint or chosen.joint_unique else []
+
+
 def write_joint(
     chosen: Joint,
     analysis: Analysis,

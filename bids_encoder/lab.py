@@ -11,7 +11,8 @@ from bids_encoder import console
 from bids_encoder.bids import outputs
 from bids_encoder.bids.derivatives import Analysis, start_analysis
 from bids_encoder.bids.meshes import find_again
-from bids_encoder.bids.written import places_in_words, sidecar_of
+from bids_encoder.bids.seals import sidecar_of
+from bids_encoder.bids.written import places_in_words
 from bids_encoder.data import Data
 from bids_encoder.errors import UsageError
 from bids_encoder.features.external import ExternalFeatures

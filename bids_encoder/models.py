@@ -8,6 +8,7 @@ pictures, as long as their features are in the cache.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.names import parse_name, without_prefix
-from bids_encoder.bids.written import ENTITIES, sidecar_of
+from bids_encoder.bids.seals import require_whole, sidecar_of, sidecar_path
+from bids_encoder.bids.written import ENTITIES
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.grid import Grid
@@ -24,6 +26,8 @@ from bids_encoder.settings import Settings
 from bids_encoder.source import Source
 from bids_encoder.synthesis.model import Model, mean_prediction
 from bids_encoder.synthesis.model_file import AGAIN, read_model
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +185,7 @@ def _open(settings: Settings, names: dict[str, str | None], source: Source) -> S
     models = {}
     for layer in source.layers:
         path = outputs.output_path(settings.output_dir, "weights", {**names, "layer": layer})
-        models[layer] = read_model(path)
+        models[layer] = read_model(_checked(path))
         _check_origin(models[layer], layer, source.described(layer))
     _check_alike(list(models.values()))
     names = {**names, "form": _form(next(iter(models.values())), names)}
@@ -194,6 +198,23 @@ def _open(settings: Settings, names: dict[str, str | None], source: Source) -> S
         for model in dual:
             _check_stamps(model, training)
     return SavedModels(names, models, training)
+
+
+def _checked(path: Path) -> Path:
+    """The file of a model, whose content is what its sidecar says.
+
+    Raises
+    ------
+    DataError
+        It was damaged since it was written.
+    """
+    if path.exists() and sidecar_path(path).exists():
+        require_whole({".h5": path}, f"copy file and sidecar again, or {AGAIN}")
+    elif path.exists():
+        logger.warning(
+            f"{path.name} came without its sidecar (.json): whether it is whole is not known."
+        )
+    return path
 
 
 def _form(model: Model, names: Mapping[str, str | None]) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from bids_encoder import console, memory
 from bids_encoder.analysis import analyse
-from bids_encoder.bids import atomic, outputs, provenance
+from bids_encoder.bids import atomic, checksums, outputs, provenance
 from bids_encoder.bids.betas import check_betas_options
 from bids_encoder.bids.checks import read_description, require_folder
 from bids_encoder.bids.dataset import (
@@ -19,7 +19,11 @@ from bids_encoder.bids.dataset import (
     locate_derivatives,
     open_dataset,
 )
-from bids_encoder.bids.description import add_descriptions, init_dataset
+from bids_encoder.bids.description import (
+    add_descriptions,
+    init_dataset,
+    remove_old_descriptions,
+)
 from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.bids.written import find_analyses, places_in_words
 from bids_encoder.config_file import to_toml
@@ -92,13 +96,16 @@ def run_participant(settings: Settings, participant: str) -> str:
     BidsEncoderError
         Input or output is wrong; the message says what and where.
     """
+    checksums.forget()
     if settings.flow.reports_only:
         return f"report {write_report(settings.output_dir, participant)}"
     if settings.synthesis.reuse_models:
         return _reuse_models(settings, participant)
     with console.collected_warnings() as warnings:
         dataset, plans = _read(settings, participant)
-        source, device = _open_source(settings, {id_ for plan in plans for id_ in plan.stimuli})
+        source, device = _open_source(
+            settings, sorted({id_ for plan in plans for id_ in plan.stimuli})
+        )
         for plan in plans:
             source.check_stimuli(plan.stimuli.values())
             _check_memory(settings, plan, source)
@@ -125,6 +132,7 @@ def run_participant(settings: Settings, participant: str) -> str:
                     saved = models_of(settings, named, source)
                     lab = Lab(settings, datasets, source, device, saved, data)
                     summaries += run_experiments(lab)
+        remove_old_descriptions(settings.output_dir, source.name, source.layers)
     _report(settings, participant)
     return "; ".join(summaries)
 

@@ -99,13 +99,17 @@ def run(lab: Lab) -> str:
     grid = with_meshes(lab.saved.grid, lab.meshes) if lab.meshes else lab.saved.grid
     analysis = lab.start(
         experiment="retinotopy",
-        carriers=[Drawn(partial(np.asarray, screen)).digest for screen in screens.values()],
+        carriers={
+            name: Drawn(partial(np.asarray, screen)).digest for name, screen in screens.items()
+        },
         surround=chosen.surround,
         stimulus_degrees=chosen.stimulus_degrees,
         smoothing=SMOOTHING,
         **({"meshes": [mesh.digest for mesh in lab.meshes.values()]} if lab.meshes else {}),
     )
     title = f"task {lab.saved.names['task']}: retinotopy"
+    examples = _examples(list(screens.values()), chosen.surround)
+    write_examples(lab.datasets[""], lab.saved.names, examples)
     if all(is_done(analysis, kind) for kind in KINDS):
         logger.info(f"{title} is there already, with the same models and settings")
         return f"{title} done before"
@@ -122,8 +126,6 @@ def run(lab: Lab) -> str:
             f"{shown} {lab.places} with F > {SHOWN_F:g}",
             f"{len(screens)} pictures behind wedges",
         ]
-    examples = _examples(list(screens.values()), chosen.surround)
-    write_examples(lab.datasets[""], lab.saved.names, examples)
     _write(lab, analysis, angle, eccentricity, f, list(screens))
     return f"{title}: {shown} {lab.places} with F > {SHOWN_F:g}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import numpy as np
 
 from bids_encoder import console
 from bids_encoder.bids import outputs
-from bids_encoder.bids.derivatives import is_done, write_series
+from bids_encoder.bids.derivatives import Analysis, is_done, write_series
+from bids_encoder.bids.leftovers import remove_old_experiment
+from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
 from bids_encoder.settings import Settings
@@ -62,11 +64,13 @@ class ShownPictures:
         digests = [digest_of(file) for file in folder.files.values()]
         table = repr([list(folder.files), digests, dict(folder.columns)])
         analysis = lab.start(
-            experiment="pictures", pictures=hashlib.sha256(table.encode()).hexdigest()
+            experiment="pictures",
+            pictures=hashlib.sha256(table.encode()).hexdigest(),
+            features=lab.source.identity_of(sorted(folder.files)),
         )
         names = {"contrast": self.label}
         title = f"task {lab.saved.names['task']}: pictures of {self.path.resolve().name}"
-        if is_done(analysis, "prediction", **names):
+        if _is_done(analysis, names):
             logger.info(f"{title} are there already, with the same models")
             return f"{title} done before"
         ids = list(folder.files)
@@ -87,8 +91,12 @@ class ShownPictures:
                 )
             maps = lab.saved.predict_mean(store, ids, lab.layers)
             words.append(f"{len(ids)} pictures")
-        extra = {"Layers": list(lab.layers), "Folder": self.path.resolve().name}
         means = list(_means(folder, maps))
+        extra = {
+            "Layers": list(lab.layers),
+            "Folder": self.path.resolve().name,
+            "Means": len(means),
+        }
         if means:
             columns = {
                 "volume": list(range(len(means))),
@@ -115,7 +123,16 @@ class ShownPictures:
             analysis, "prediction", maps, lab.saved.grid, ids, columns, meanings,
             extra=extra, **names,
         )  # fmt: skip
+        remove_old_experiment(analysis, self.label)
         return f"{title}: {len(ids)}"
+
+
+def _is_done(analysis: Analysis, names: Mapping[str, str]) -> bool:
+    """Whether the predictions are there, and the means, if there are some."""
+    if not is_done(analysis, "prediction", **names):
+        return False
+    side = sidecar_of(analysis.sidecars("prediction", **names)[-1])
+    return not side.get("Means") or is_done(analysis, "prediction_mean", **names)
 
 
 def _means(folder: PictureFolder, maps: np.ndarray) -> Iterator[tuple[str, str, int, np.ndarray]]:

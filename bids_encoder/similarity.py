@@ -7,7 +7,6 @@ alike neighbouring voxels are (super-voxel smoothness).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, is_done, write_table, write_weights
+from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.compared_regions import ComparedRegion, atlas_regions, best_predicted
 from bids_encoder.data import Data
 from bids_encoder.features.store import FeatureStore
@@ -34,7 +34,7 @@ from bids_encoder.predicted_region import (
     SHARE,
     sampled_stimuli,
 )
-from bids_encoder.responses.atlas import Regions
+from bids_encoder.responses.atlas import Regions, region_stamp
 from bids_encoder.responses.measure import Measured
 from bids_encoder.settings import NeuralCode
 from bids_encoder.similarity_columns import (
@@ -49,8 +49,10 @@ from bids_encoder.stimuli.segments import Segment, pictures_of
 from bids_encoder.summary import LayerScores
 
 PIXELS = "pixels"  # what the layer before the first is called
+_OF_PATTERNS = ("similarity", "similarities")
 _SIDE = 32
-_OF_THE_CHOICE = ("RegionChoice", "SamplesThatChose", "SamplesCompared")
+# What the sidecar of the last table says too; "Beside": the kinds of files beside it.
+_OF_THE_CHOICE = ("RegionChoice", "SamplesThatChose", "SamplesCompared", "Beside")
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,24 @@ def tables_are_done(
     chosen: NeuralCode, analysis: Analysis, atlases: Sequence[Regions] = ()
 ) -> bool:
     """Whether there is nothing left for :func:`write_neural_code` to do."""
-    # The neighbours' table is the last one that is written of each.
-    return chosen.no_neural_code or all(
-        is_done(_own(chosen, analysis, atlas), "neighbours", atlas=atlas and atlas.atlas)
-        for atlas in (None, *atlases)
-    )
+    if chosen.no_neural_code:
+        return True
+    for atlas in (None, *atlases):
+        own, name = _own(chosen, analysis, atlas), atlas and atlas.atlas
+        if not is_done(own, "neighbours", atlas=name):  # the last one that is written of each
+            return False
+        also = sidecar_of(own.path("neighbours", atlas=name)).get("Beside", ())
+        if not all(is_done(own, kind, atlas=name) for kind in also):
+            return False
+    return is_done(_own(chosen, analysis, None), "smoothness")
+
+
+def table_parts(
+    chosen: NeuralCode, analysis: Analysis, atlases: Sequence[Regions] = ()
+) -> list[Analysis]:
+    """What the tables that are asked for belong to."""
+    some = () if chosen.no_neural_code else (None, *atlases)
+    return [_own(chosen, analysis, atlas) for atlas in some]
 
 
 def write_neural_code(
@@ -129,6 +144,7 @@ def write_neural_code(
                 about = {**extra, "RegionChoice": atlas.source, **PATTERNS}
             if regions and plan.design.kind == "events":
                 _write_similarity(own, chosen, pictures, measured, regions, about, name)
+            about["Beside"] = list(_OF_PATTERNS if regions and plan.design.kind == "events" else ())
             _write_neighbours(own, measured, regions, about, name, chosen.similarity_seed)
             if atlas is not None:
                 words.append(f"{len(regions)} regions of {name}")
@@ -138,13 +154,12 @@ def write_neural_code(
 
 def _own(chosen: NeuralCode, analysis: Analysis, atlas: Regions | None) -> Analysis:
     """The analysis with the settings that only these tables depend on."""
-    regions = b"" if atlas is None else repr(atlas.names).encode() + atlas.labels.tobytes()
     return analysis.with_settings(
         similarity_items=chosen.similarity_items,
         similarity_permutations=chosen.similarity_permutations,
         similarity_seed=chosen.similarity_seed,
         similarity_choice=f"a share of {SHARE:.3g} of the samples chooses, the rest is compared",
-        regions=hashlib.sha256(regions).hexdigest() if regions else None,
+        regions=atlas and region_stamp(atlas),
     )
 
 

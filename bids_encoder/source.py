@@ -31,7 +31,7 @@ class Source:
     layers : tuple of str
         From shallow to deep.
     identity : str
-        Changes when the features of the same pictures would.
+        Changes when the features of the same pictures would; see :meth:`identity_of`.
     citation : str
     origin : Network, Pyramid or ExternalFeatures
     """
@@ -41,6 +41,17 @@ class Source:
     identity: str
     citation: str
     origin: Network | Pyramid | ExternalFeatures
+
+    def identity_of(self, stimuli: Iterable[str], *, blank: bool = False) -> str:
+        """Changes when the features of these stimuli, or of an empty screen, would.
+
+        What a network makes of stimuli changes with their content too, which their own stamps
+        tell; features computed elsewhere are themselves what is read.
+        """
+        if isinstance(self.origin, ExternalFeatures):
+            wanted = [*stimuli, *([BLANK] if blank else [])]
+            return open_features(self.origin.path, wanted, self.layers).identity
+        return self.identity
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,14 @@ from bids_encoder.bids.derivatives import (
     Analysis,
     is_done,
     read_values,
+    remove_files,
     start_analysis,
     write_dseg,
     write_statmap,
     write_table,
 )
+from bids_encoder.bids.provenance import plain
+from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.ridge import PENALTIES
 from bids_encoder.encoding.scores import are_small
@@ -35,7 +37,9 @@ from bids_encoder.grids.grid import Grid
 from bids_encoder.plan import Plan
 from bids_encoder.regions import Regions
 from bids_encoder.responses.assemble import Responses
+from bids_encoder.responses.atlas import region_stamp
 from bids_encoder.responses.grouping import Grouping
+from bids_encoder.settings import Inference
 from bids_encoder.source import Source
 
 logger = logging.getLogger(__name__)
@@ -124,7 +128,27 @@ def _at(penalty: np.ndarray, place: int) -> np.ndarray:
     return np.isclose(penalty, np.log10(PENALTIES[place]), atol=1e-4)
 
 
+def summary_is_done(chosen: Inference, analysis: Analysis) -> bool:
+    """Whether the table of scores is there, and the maps beside it that some data have."""
+    if not is_done(analysis, "scores"):
+        return False
+    side = sidecar_of(analysis.path("scores"))
+    return side.get("Inference") == plain(asdict(chosen)) and all(
+        is_done(analysis, kind, layer=layer)
+        for kind, layers in side.get("FurtherMaps", {}).items()
+        for layer in (layers or [None])
+    )
+
+
+def _further_maps(analysis: Analysis, layers: Sequence[str]) -> dict[str, list[str]]:
+    """Maps that not all data have, and their layers (none: of all layers together)."""
+    found = {kind: [] for kind in ("noiseceiling", "pc1") if is_done(analysis, kind)}
+    of_layers = [layer for layer in layers if is_done(analysis, "normalizedr2", layer=layer)]
+    return found | ({"normalizedr2": of_layers} if of_layers else {})
+
+
 def write_summary(
+    chosen: Inference,
     analysis: Analysis,
     plan: Plan,
     source: Source,
@@ -136,8 +160,8 @@ def write_summary(
 ) -> None:
     """Write what all layers together say; the table comes last and means: done.
 
-    ``grouping`` is of the rows that models learn from; ``passed`` (V,) are the voxels that are
-    predicted better than chance, where that is known.
+    ``grouping`` is of the rows that models learn from; ``chosen`` says which voxels count, and
+    ``passed`` (V,) are those that are predicted better than chance, where that is known.
     """
     layers = [score.layer for score in scores]
     r = np.stack([score.r for score in scores])
@@ -151,7 +175,9 @@ def write_summary(
         passed = well_predicted(r)
         rule = "voxels whose best score is higher than chance makes scores low"
     component = first_component(r, passed)
-    if component is not None:
+    if component is None:
+        remove_files(analysis, "pc1")
+    else:
         write_statmap(analysis, "pc1", component.values, responses.grid)
     rows = [_row(score, np.count_nonzero(best == i)) for i, score in enumerate(scores, start=1)]
     extra = {
@@ -160,6 +186,9 @@ def write_summary(
         "Layers": layers,
         "FeaturesFrom": {k: v for k, v in source.described(layers[0]).items() if k != "layers"},
         "SourceStamps": dict(analysis.inputs),
+        "DataHash": analysis.data.hash,
+        "Inference": plain(asdict(chosen)),
+        "FurtherMaps": _further_maps(analysis, layers),
         **({"MapFormat": analysis.names["form"]} if analysis.names.get("form") else {}),
         "Design": plan.design.kind,
         "DesignReason": plan.design.reason,
@@ -202,7 +231,7 @@ def write_region_fingerprints(
     layers: Sequence[str],
     regions: Sequence[Regions],
     grid: Grid,
-) -> None:
+) -> list[Analysis]:
     """Write the fingerprints of all regions, one table an atlas, from the maps of scores.
 
     Parameters
@@ -216,24 +245,29 @@ def write_region_fingerprints(
         On the voxels of the analysis.
     grid : Grid
         Of the analysis.
+
+    Returns
+    -------
+    list of Analysis
+        What the tables and the label images belong to.
     """
+    written = []
     paths = [path for layer in layers for path in analysis.files("r", layer=layer).values()]
     scores = None
     for one in regions:
-        content = repr(one.names).encode() + one.labels.tobytes()
         ours = start_analysis(
             datasets,
             analysis.names,
             settings={
                 "scores": analysis.hash,
-                "regions": hashlib.sha256(content).hexdigest(),
+                "regions": region_stamp(one),
                 "best_share": BEST_SHARE,
                 "draws": DRAWS,
                 "seed": 0,
             },
             sources=paths,
         )
-        _write_regions(datasets, analysis, one, grid, ours.settings["regions"])
+        written += [ours, _write_regions(datasets, analysis, one, grid)]
         if is_done(ours, "fingerprint", atlas=one.atlas):
             continue
         if scores is None:
@@ -250,16 +284,18 @@ def write_region_fingerprints(
             extra={"Atlas": one.atlas, "AtlasSource": one.source},
             atlas=one.atlas,
         )
+    return written
 
 
 def _write_regions(
-    datasets: Mapping[str, Path], analysis: Analysis, regions: Regions, grid: Grid, content: str
-) -> None:
-    """Write where the regions lie, numbered in their order; `content`: their checksum."""
+    datasets: Mapping[str, Path], analysis: Analysis, regions: Regions, grid: Grid
+) -> Analysis:
+    """Write where the regions lie, numbered in their order."""
     mask = list(analysis.files("mask").values())
-    ours = start_analysis(datasets, analysis.names, settings={"regions": content}, sources=mask)
+    stamp = {"regions": region_stamp(regions)}
+    ours = start_analysis(datasets, analysis.names, settings=stamp, sources=mask)
     if is_done(ours, "regions", atlas=regions.atlas):
-        return
+        return ours
     numbers = list(regions.names)
     labels = np.zeros(len(regions.labels), dtype=int)
     for i, number in enumerate(numbers, start=1):
@@ -267,6 +303,7 @@ def _write_regions(
     extra = {"Atlas": regions.atlas, "AtlasSource": regions.source}
     names = [regions.names[number] for number in numbers]
     write_dseg(ours, "regions", labels, grid, names, extra=extra, atlas=regions.atlas)
+    return ours
 
 
 def _fingerprint_rows(

@@ -79,6 +79,20 @@ def make_folder(path: Path) -> None:
         raise output_error(path, error) from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file; fine if there is none.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path to write to; on success it becomes ``path``.

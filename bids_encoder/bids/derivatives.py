@@ -1,25 +1,31 @@
 """Writing results: data files, their sidecars, and what is done already.
 
 A data file comes first, its sidecar last. A sidecar therefore means a whole
-file, and its ``SettingsHash`` and ``FileSizes`` tell a second run whether the
+file, and its ``SettingsHash`` and ``FileChecksums`` tell a second run whether the
 work can be skipped.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs, provenance
+from bids_encoder.bids.checksums import checksums
 from bids_encoder.bids.images import read_images
-from bids_encoder.bids.written import is_whole, sidecar_of
+from bids_encoder.bids.seals import is_whole, sealed, sidecar_of
+from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.grids.frame import grid_of
 from bids_encoder.grids.grid import Grid, Meaning
 from bids_encoder.grids.parts import HEMISPHERES
+
+logger = logging.getLogger(__name__)
 
 # Dark blue to yellow (viridis, anchors): early to late layers, also in grey print.
 _COLORS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -40,14 +46,22 @@ class Analysis:
         Every setting that changes the results.
     inputs : mapping of str to str
         BIDS URI of each file that was read, and its stamp.
+    of_network : frozenset of str
+        Settings that change nothing in files that are of the data alone, such as the mask:
+        those of the network and of the models. Analyses of several networks share such files.
+    parent : str or None
+        Hash of the analysis that these files are a part of, where they depend on more
+        settings than the rest of it.
     """
 
     root: Path
     names: Mapping[str, str | None]
     settings: Mapping[str, object]
     inputs: Mapping[str, str]
+    of_network: frozenset[str] = frozenset()
+    parent: str | None = None
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Changes with the settings, with the inputs, and with our version."""
         return provenance.settings_hash(
@@ -56,7 +70,18 @@ class Analysis:
 
     def with_settings(self, **more: object) -> Analysis:
         """The same analysis for files that depend on more settings than the others do."""
-        return replace(self, settings={**self.settings, **more})
+        parent = self.parent or self.hash
+        return replace(self, settings={**self.settings, **more}, parent=parent)
+
+    @cached_property
+    def data(self) -> Analysis:
+        """The same analysis for files that are of the data alone, whatever the network."""
+        kept = {k: value for k, value in self.settings.items() if k not in self.of_network}
+        return replace(self, settings=kept, of_network=frozenset(), parent=None)
+
+    def of_kind(self, kind: str) -> Analysis:
+        """This analysis, or the part of it that files of a kind depend on."""
+        return self.data if self.of_network and outputs.is_of_data(kind) else self
 
     def path(self, kind: str, extension: str | None = None, **names: str | None) -> Path:
         """Where a file goes; ``names`` (``layer="conv1"``) add to those of the analysis."""
@@ -81,6 +106,7 @@ def start_analysis(
     *,
     settings: Mapping[str, object],
     sources: Iterable[str | Path],
+    of_network: Iterable[str] = (),
 ) -> Analysis:
     """Begin an analysis: take the stamps of the files that it reads.
 
@@ -88,7 +114,7 @@ def start_analysis(
     ----------
     datasets : mapping of str to Path
         What :func:`bids_encoder.bids.description.init_dataset` gave back.
-    names, settings : mapping
+    names, settings, of_network
         See :class:`Analysis`.
     sources : iterable of path
         Every file that is read: BOLD images first, then events, masks, confounds.
@@ -98,29 +124,28 @@ def start_analysis(
     MissingInputError
         If one cannot be read.
     """
-    inputs = {provenance.bids_uri(p, datasets): provenance.file_stamp(p) for p in sources}
-    return Analysis(datasets[""], dict(names), dict(settings), inputs)
+    sources = list(sources)
+    uris = provenance.bids_uris(sources, datasets)
+    inputs = dict(zip(uris, provenance.file_stamps(sources), strict=True))
+    return Analysis(datasets[""], dict(names), dict(settings), inputs, frozenset(of_network))
 
 
 def is_done(analysis: Analysis, kind: str, **names: str | None) -> bool:
     """Whether a file is there, whole, and made in the way that is asked for now."""
-    return _recorded(analysis, kind, names) == (True, True)
+    *others, last = analysis.sidecars(kind, **names)
+    sidecar = sidecar_of(last)
+    return (
+        sidecar.get("SettingsHash") == analysis.of_kind(kind).hash
+        and is_whole(analysis.files(kind, **names), sidecar)
+        and all(sidecar_of(other) == sidecar for other in others)
+    )
 
 
-def is_torn(analysis: Analysis, kind: str, **names: str | None) -> bool:
-    """Whether a file was made in the way that is asked for now, but is not there, or not whole."""
-    return _recorded(analysis, kind, names) == (True, False)
-
-
-def _recorded(analysis: Analysis, kind: str, names: Mapping[str, str | None]) -> tuple[bool, bool]:
-    """Whether its sidecar tells of this analysis, and whether a file is as the sidecar says."""
-    sidecar = sidecar_of(analysis.sidecars(kind, **names)[-1])
-    ours = sidecar.get("SettingsHash") == analysis.hash
-    return ours, is_whole(analysis.files(kind, **names), sidecar)
-
-
-def _sizes(analysis: Analysis, kind: str, names: Mapping[str, str | None]) -> dict[str, int]:
-    return {name: path.stat().st_size for name, path in analysis.files(kind, **names).items()}
+def remove_files(analysis: Analysis, kind: str, **names: str | None) -> None:
+    """Remove the files of a kind, if they are there; the sidecar, which means done, goes first."""
+    paths = [*reversed(analysis.sidecars(kind, **names)), *analysis.files(kind, **names).values()]
+    for path in paths:
+        atomic.remove(path)
 
 
 def write_mask(analysis: Analysis, grid: Grid, extra: Mapping[str, object] | None = None) -> Path:
@@ -344,18 +369,31 @@ def _write_image(
 
 
 def _begin(analysis: Analysis, kind: str, names: Mapping[str, str | None]) -> Path:
-    """Take away old sidecars, which must never stand beside new data."""
-    for sidecar in reversed(analysis.sidecars(kind, **names)):
-        try:
-            sidecar.unlink(missing_ok=True)
-        except OSError as error:
-            raise atomic.output_error(sidecar, error) from error
-    return next(iter(analysis.files(kind, **names).values()))
+    """Take away old sidecars, which must never stand beside new data.
+
+    Where they are of this very analysis, and the files whole, new data are the same bytes.
+    Such sidecars stay, or another process would miss them meanwhile.
+    """
+    files, sidecars = analysis.files(kind, **names), analysis.sidecars(kind, **names)
+    first, now = next(iter(files.values())), sidecar_of(sidecars[-1])
+    ours = now.get("SettingsHash") == analysis.of_kind(kind).hash
+    if ours and is_whole(files, now):
+        return first
+    if ours or (not now and sidecars[-1].exists()):
+        logger.warning(
+            f"{first.name} or its sidecar was removed or damaged since it was written: it is made "
+            "again.",
+            extra=OF_THIS_RUN,
+        )
+    for sidecar in reversed(sidecars):
+        atomic.remove(sidecar)
+    return first
 
 
 def _finish(analysis, kind, names, extra) -> None:
     """Write the sidecars: the files are done."""
-    declared, sizes = outputs.kinds()[kind], _sizes(analysis, kind, names)
+    declared, files = outputs.kinds()[kind], analysis.files(kind, **names)
+    analysis = analysis.of_kind(kind)
     content: dict[str, object] = {
         "Description": outputs.describe(kind, {**analysis.names, **names}),
         "Sources": list(analysis.inputs),
@@ -363,15 +401,20 @@ def _finish(analysis, kind, names, extra) -> None:
     if declared.units is not None:
         content["Units"] = declared.units
     content |= {**_grid(analysis), **declared.metadata, **(extra or {})}
+    if not outputs.is_of_data(kind):
+        content["Network"] = analysis.names["network"]
     content |= {
         "Settings": analysis.settings,
         "SettingsHash": analysis.hash,
+        "AnalysisHash": analysis.parent or analysis.hash,
         # BIDS wants one string here.
         "SoftwareVersions": ", ".join(map(" ".join, provenance.software_versions().items())),
-        "FileSizes": sizes,
+        "FileSizes": {name: path.stat().st_size for name, path in files.items()},
+        "FileChecksums": dict(zip(files, checksums(files.values()), strict=True)),
     }
+    content = sealed(provenance.plain(content, paths=False))
     for sidecar in analysis.sidecars(kind, **names):
-        atomic.write_json(sidecar, provenance.plain(content, paths=False))
+        atomic.write_json(sidecar, content)
 
 
 def _grid(analysis: Analysis) -> dict[str, object]:

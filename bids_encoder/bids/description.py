@@ -8,6 +8,7 @@ and left alone when nothing in it would change.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,10 @@ from urllib.parse import quote
 
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
+from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.errors import OutputError, UsageError
+
+logger = logging.getLogger(__name__)
 
 NAME = "bids_encoder"
 BIDS_VERSION = "1.11.1"
@@ -104,7 +108,10 @@ def add_descriptions(output_dir: str | Path, network: str, layers: Iterable[str]
             lines = path.read_text("utf-8").splitlines()[1:]
         except FileNotFoundError:
             lines = []
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            logger.warning(f"{path.name} was damaged: it is made again.", extra=OF_THIS_RUN)
+            lines = []
+        except OSError as error:
             raise atomic.output_error(path, error) from error
         known = dict(line.split("\t", 1) for line in lines if "\t" in line)
         rows = dict(sorted({**known, **outputs.label_descriptions(network, layers)}.items()))
@@ -113,6 +120,24 @@ def add_descriptions(output_dir: str | Path, network: str, layers: Iterable[str]
             output_dir / "descriptions.json",
             {"Description": "What the desc- labels in the names of files stand for."},
         )
+
+
+def remove_old_descriptions(output_dir: str | Path, network: str, layers: Iterable[str]) -> None:
+    """Remove rows of a network's layers that no file of any participant is called after."""
+    path = Path(output_dir) / "descriptions.tsv"
+    with atomic.locked(Path(output_dir)):
+        rows = dict(line.split("\t", 1) for line in path.read_text("utf-8").splitlines()[1:])
+        ours = outputs.label_descriptions(network, layers)
+        old = [
+            one
+            for one in rows
+            if one.startswith(f"desc-{outputs.label(network)}+")
+            and one not in ours
+            and not any(Path(output_dir).glob(f"*/func/*_{one}_*"))
+        ]
+        if old:
+            kept = {key: value for key, value in rows.items() if key not in old}
+            atomic.write_tsv(path, {"desc_id": list(kept), "description": list(kept.values())})
 
 
 def readme() -> str:

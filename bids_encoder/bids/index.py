@@ -22,11 +22,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bids_encoder.bids.checksums import checksum
+from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.errors import InvalidDatasetError, OutputError
 
 logger = logging.getLogger(__name__)
 
 _DATABASE = "layout_index.sqlite"  # pybids' own name
+_CHECKSUM = "checksum.txt"  # SHA-256 of the index
 
 
 def open_layout(root: Path, participants: Sequence[str] = (), *, database_dir=None):
@@ -62,6 +65,7 @@ def open_layout(root: Path, participants: Sequence[str] = (), *, database_dir=No
             return _index(root, ignore)
         kept = Path(database_dir) / _database_name(root, participants, ignore)
         try:
+            _remove_damaged(kept)
             if not (kept / _DATABASE).exists():
                 _build(root, ignore, kept)
             return _index(root, ignore, kept)
@@ -130,6 +134,7 @@ def _build(root, ignore, kept: Path) -> None:
         layout = _index(root, ignore, beside)
         layout.session.close()
         layout.connection_manager.engine.dispose()
+        (beside / _CHECKSUM).write_text(checksum(beside / _DATABASE) + "\n")
         os.rename(beside, kept)
     except OSError as error:
         # Another process may have been faster: then its index is as good as ours.
@@ -142,6 +147,21 @@ def _build(root, ignore, kept: Path) -> None:
             ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _remove_damaged(kept: Path) -> None:
+    """Remove a kept index that is not as it was written: it is made again."""
+    try:
+        expected = (kept / _CHECKSUM).read_text().strip() if kept.exists() else None
+    except (OSError, ValueError):
+        expected = ""
+    try:
+        if expected is None or checksum(kept / _DATABASE) == expected:
+            return
+    except OSError:
+        pass
+    logger.warning("The kept index %s was damaged: it is made again.", kept, extra=OF_THIS_RUN)
+    shutil.rmtree(kept, ignore_errors=True)
 
 
 def _database_name(root: Path, participants, ignore) -> str:

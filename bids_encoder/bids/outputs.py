@@ -76,6 +76,11 @@ def kinds() -> dict[str, Kind]:
     }
 
 
+def is_of_data(kind: str) -> bool:
+    """Whether files of a kind belong to no network, so that all networks' analyses share them."""
+    return "{network}" not in kinds()[kind].path
+
+
 def label(text: str) -> str:
     """Make a BIDS label: letters, digits and ``+``; everything else goes.
 

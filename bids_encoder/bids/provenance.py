@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,9 +16,9 @@ from urllib.parse import quote
 import numpy as np
 
 from bids_encoder import __version__
+from bids_encoder.bids.checksums import checksum, checksums
 from bids_encoder.errors import MissingInputError
 
-_ENDS = 2**16
 _PACKAGES = ("numpy", "scipy", "torch", "nibabel", "nilearn", "pybids")
 
 
@@ -83,11 +84,7 @@ def settings_hash(settings: Mapping) -> str:
 
 
 def file_stamp(path: str | Path) -> str:
-    """A short fingerprint of a file, to notice that an input has changed.
-
-    It is made of the size and of the first and last 64 KiB. A gzip file ends
-    with a checksum of all of its content, so no change of a ``.nii.gz`` can
-    hide; nor can one of a table that is shorter than 128 KiB.
+    """The size and the checksum of all of a file, to notice that an input has changed.
 
     Raises
     ------
@@ -95,12 +92,7 @@ def file_stamp(path: str | Path) -> str:
         If the file cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            content = file.read(_ENDS)
-            if size > _ENDS:
-                file.seek(max(_ENDS, size - _ENDS))
-                content += file.read()
+        return f"{os.stat(path).st_size}-{checksum(path)[:32]}"
     except OSError as error:
         raise MissingInputError(
             "An input cannot be read.",
@@ -109,7 +101,40 @@ def file_stamp(path: str | Path) -> str:
             expected="a file that can be read",
             remedy=f"Look whether it is there; in a DataLad dataset: datalad get {path}",
         ) from error
-    return f"{size}-{hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def file_stamps(paths: Iterable[str | Path]) -> list[str]:
+    """:func:`file_stamp` of each path; several files are read at once."""
+    paths = list(paths)
+    with contextlib.suppress(OSError):  # which one cannot be read, the stamps say
+        checksums(paths)
+    return [file_stamp(path) for path in paths]
+
+
+def content_stamp(content: object) -> str:
+    """A checksum of numbers and words: 32 hexadecimal digits.
+
+    Parameters
+    ----------
+    content : object
+        As :func:`plain` takes it. Arrays count with their type, shape and every bit.
+    """
+    digest = hashlib.sha256()
+    text = json.dumps(_with_arrays(content), sort_keys=True, separators=(",", ":"))
+    digest.update(text.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def _with_arrays(content: object) -> object:
+    """Arrays as their checksums; the rest as :func:`plain` has it."""
+    if isinstance(content, np.ndarray):
+        values = hashlib.sha256(np.ascontiguousarray(content)).hexdigest()
+        return [content.dtype.str, list(content.shape), values]
+    if isinstance(content, Mapping):
+        return {str(key): _with_arrays(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_with_arrays(value) for value in content]
+    return plain(content)
 
 
 def bids_uri(path: str | Path, datasets: Mapping[str, str | Path]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import nibabel
 from bids_encoder.bids import outputs
 from bids_encoder.bids.images import read_images
 from bids_encoder.bids.names import parse_name
+from bids_encoder.bids.seals import is_sealed, is_whole, require_whole, sidecar_of
 from bids_encoder.bids.sidecars import read_json
 from bids_encoder.errors import DataError
 from bids_encoder.grids.frame import grid_of
@@ -68,9 +68,34 @@ class Written:
         return self.images(kind, layer)[None]
 
     def images(self, kind: str, layer: str | None = None, **names: str) -> dict:
-        """Read one of its maps; see :func:`bids_encoder.bids.images.read_images`."""
+        """Read one of its maps; see :func:`bids_encoder.bids.images.read_images`.
+
+        Raises
+        ------
+        DataError
+            It is missing, damaged, or was made with other settings or data.
+        """
         names = {**self.names, "layer": layer, **names}
+        files = outputs.data_files(self.root, kind, names)
+        if not self._is_ours(require_whole(files)):
+            raise DataError(
+                "A file of this analysis was made with other settings or data.",
+                file=next(iter(files.values())),
+                found="an AnalysisHash that is not that of the table of scores",
+                expected="files that were made together",
+                remedy="run the participant level again",
+            )
         return read_images(outputs.image_files(self.root, kind, names))
+
+    def _is_ours(self, side: Mapping) -> bool:
+        """Whether a sidecar tells of a file of this analysis, of its data or of its models."""
+        ours, settings = self.sidecar.get("SettingsHash"), side.get("Settings") or {}
+        data = self.sidecar.get("DataHash")
+        return (
+            side.get("AnalysisHash") in (ours, data)
+            or settings.get("models") == [ours]
+            or settings.get("data") == data
+        )
 
     def files(self, kind: str, layer: str | None = None) -> dict[str, Path]:
         """Its data files; see :func:`bids_encoder.bids.outputs.data_files`."""
@@ -85,41 +110,46 @@ class Written:
 
         An earlier run may have left a file that this one was not asked for.
         """
-        path = outputs.sidecars(self.root, kind, self.names)[-1]
-        if not path.exists():
+        files = outputs.data_files(self.root, kind, self.names)
+        *_, last = outputs.sidecars(self.root, kind, self.names)
+        if not last.exists():
             return None
-        sidecar = read_json(path)
-        settings = sidecar.get("Settings", {})
-        same = all(settings.get(key) == value for key, value in self.sidecar["Settings"].items())
-        return sidecar if same else None
+        sidecar = require_whole(files)
+        return sidecar if self._is_ours(sidecar) else None
 
     def sidecar_from_models(self, kind: str) -> dict | None:
         """The sidecar of a file that was made with the models of this analysis, or None."""
         side = sidecar_of(outputs.sidecars(self.root, kind, self.names)[-1])
         made_with = (side.get("Settings") or {}).get("models")
-        ours = [self.sidecar.get("SettingsHash")]
-        return side if made_with == ours and is_whole(self.files(kind), side) else None
+        if made_with != [self.sidecar.get("SettingsHash")]:
+            return None
+        return require_whole(self.files(kind))
 
     def table(self) -> pandas.DataFrame:
         """Read its table of scores."""
         import pandas
 
-        return pandas.read_table(self.path("scores"))
+        return pandas.read_table(verified(self.path("scores")))
 
     def unfinished(self, files: Iterable[tuple[str, str | None]] = ()) -> Path | None:
-        """The first of its files that is missing, cut short, or of other settings.
+        """The first of its files that is not there, or was made with other settings or data.
 
         Parameters
         ----------
         files : iterable of (kind, layer)
             Besides the table of scores.
+
+        Raises
+        ------
+        DataError
+            A file that is of this analysis is damaged.
         """
         for kind, layer in (("scores", None), *files):
             path = outputs.sidecars(self.root, kind, {**self.names, "layer": layer})[-1]
-            side = sidecar_of(path)
             ours = self.files(kind, layer)
-            same = side.get("SettingsHash") == self.sidecar.get("SettingsHash")
-            if not same or not is_whole(ours, side):
+            if not path.exists() or not all(one.exists() for one in ours.values()):
+                return next(iter(ours.values()))
+            if not self._is_ours(require_whole(ours)):
                 return next(iter(ours.values()))
         return None
 
@@ -133,13 +163,8 @@ class Written:
             atlas = entities.pop("atlas", None)
             side = sidecar_of(path)
             made_of = (side.get("Settings") or {}).get("scores")
-            if (
-                atlas
-                and entities == ours
-                and made_of == self.sidecar.get("SettingsHash")
-                and is_whole({".tsv": path}, side)
-            ):
-                found[atlas] = path
+            if atlas and entities == ours and made_of == self.sidecar.get("SettingsHash"):
+                found[atlas] = verified(path)
         return found
 
     def regions(self) -> dict[str, list[str]]:
@@ -167,12 +192,8 @@ class Written:
         for path in sorted(plain.parent.glob(f"*_{plain.name.rpartition('_')[2]}")):
             entities = dict(parse_name(path).entities)
             atlas = entities.pop("atlas", None)
-            side = sidecar_of(path)
-            settings = side.get("Settings") or {}
-            same = all(settings.get(k) == value for k, value in self.sidecar["Settings"].items())
-            extension = path.name[path.name.index(".") :]
-            if entities == ours and same and is_whole({extension: path}, side):
-                found[atlas] = path
+            if entities == ours and self._is_ours(sidecar_of(path)):
+                found[atlas] = verified(path)
         return dict(sorted(found.items(), key=lambda item: item[0] or ""))
 
 
@@ -185,6 +206,7 @@ def read_table(path: Path) -> pandas.DataFrame:
     """Read a table that we wrote; regions may be called NA or None."""
     import pandas
 
+    path = verified(path)
     return pandas.read_table(path, na_values=["n/a"], keep_default_na=False, dtype={"region": str})
 
 
@@ -200,25 +222,16 @@ def read_fingerprints(path: Path) -> pandas.DataFrame:
     return read_table(path)
 
 
-def sidecar_of(path: Path) -> dict:
-    """The sidecar of a file, empty where there is none that can be read."""
-    try:
-        content = json.loads(
-            path.with_name(f"{path.name.partition('.')[0]}.json").read_text("utf-8")
-        )
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def verified(path: Path) -> Path:
+    """The path of a table, or of an HDF5 file, whose content is what its sidecar says.
 
-
-def is_whole(files: Mapping[str, Path], sidecar: dict) -> bool:
-    """Have the files the sizes that their sidecar says?"""
-    try:
-        return all(
-            path.stat().st_size == sidecar["FileSizes"][name] for name, path in files.items()
-        )
-    except (OSError, KeyError, TypeError):
-        return False
+    Raises
+    ------
+    DataError
+        It is missing or damaged.
+    """
+    require_whole({path.name[path.name.index(".") :]: path})
+    return path
 
 
 def find_analyses(root: Path, participants: Sequence[str] | None = None) -> list[Written]:
@@ -240,6 +253,15 @@ def find_analyses(root: Path, participants: Sequence[str] | None = None) -> list
     for folder in folders:
         for path in sorted((folder / "func").glob("*_scores.json")):
             sidecar = read_json(path)
+            if not is_sealed(sidecar):
+                raise DataError(
+                    "A sidecar in the output folder was damaged, or written by an earlier version.",
+                    file=path,
+                    found="another checksum than its SidecarChecksum",
+                    expected="what this program has written, unchanged",
+                    remedy="run the participant level again as it was run before; or remove the "
+                    "files of this analysis",
+                )
             lacking = [key for key in ("Network", "Layers") if key not in sidecar]
             if lacking:
                 raise DataError(

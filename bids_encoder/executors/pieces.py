@@ -12,8 +12,11 @@ are the same bits however they are cut.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +24,14 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder import __version__
+from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.encoding.blocks import TILE
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.ridge import Fit
 from bids_encoder.executors.problem import Problem
-from bids_encoder.features.cache import write_whole
+from bids_encoder.features.cache import read_array, write_array, write_whole
+
+logger = logging.getLogger(__name__)
 
 # The smallest block that is worth a task of its own, in tiles. A task makes the matrices of each
 # penalty anew, which takes as long as some thousand voxels, more where there are more samples.
@@ -63,13 +69,31 @@ class Pieces:
         return self.layer(number) / f"{block[0]:08d}-{block[1]:08d}.npz"
 
     def done(self, number: int) -> list[Block]:
-        """Blocks of a layer that have been fitted."""
-        names = [_NAME.fullmatch(path.name) for path in sorted(self.layer(number).glob("*.npz"))]
-        return [(int(name[1]), int(name[2])) for name in names if name]
+        """Blocks of a layer that have been fitted; files that are damaged are removed."""
+        blocks = []
+        for path in sorted(self.layer(number).glob("*.npz")):
+            name = _NAME.fullmatch(path.name)
+            if name is None:
+                continue
+            if _is_whole(path):
+                blocks.append((int(name[1]), int(name[2])))
+            else:
+                logger.warning(f"{path} was damaged: it is made again.", extra=OF_THIS_RUN)
+                path.unlink()
+        return blocks
 
     def remove(self, number: int | None = None) -> None:
         """Take away a layer that is finished, or everything."""
         shutil.rmtree(self.folder if number is None else self.layer(number), ignore_errors=True)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the checksums inside a ``.npz`` file (CRC-32 of each array) hold."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError):
+        return False
 
 
 def write_problem(work_dir: Path, problem: Problem) -> Pieces:
@@ -83,8 +107,8 @@ def write_problem(work_dir: Path, problem: Problem) -> Pieces:
         digest.update(b"|")
     pieces = Pieces(work_dir / "fits" / digest.hexdigest()[:32])
     responses = np.asarray(problem.responses, dtype=np.float32)
-    if read_responses(pieces) is None:
-        write_whole(pieces.folder / "responses.npy", lambda file: np.save(file, responses))
+    if read_array(pieces.folder / "responses.npy", mapped=True) is None:
+        write_array(pieces.folder / "responses.npy", responses)
     folds = {str(t): fold.test for t, fold in enumerate(problem.folds)}
     write_whole(pieces.folder / "folds.npz", lambda file: np.savez(file, **folds))
     return pieces
@@ -98,6 +122,11 @@ def read_responses(pieces: Pieces) -> np.ndarray | None:
 def read_kernel(pieces: Pieces, number: int) -> np.ndarray | None:
     """Map the kernel (m, m) of a layer; None where it is not there."""
     return _read(pieces.kernel(number))
+
+
+def checked_kernel(pieces: Pieces, number: int) -> np.ndarray | None:
+    """Map a kernel that an earlier run may have left; None where there is none that is whole."""
+    return read_array(pieces.kernel(number), mapped=True)
 
 
 def _read(path: Path) -> np.ndarray | None:

@@ -18,13 +18,14 @@ from bids_encoder.errors import MissingInputError, UsageError
 from bids_encoder.executors.pieces import (
     Block,
     Pieces,
+    checked_kernel,
     read_folds,
     read_kernel,
     read_responses,
     write_fit,
 )
 from bids_encoder.executors.problem import kernel_of, training_kernel
-from bids_encoder.features.cache import write_whole
+from bids_encoder.features.cache import write_array
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.networks.devices import resolve_device
@@ -119,10 +120,10 @@ def write_kernel(
 ) -> None:
     """Compute the kernel of a layer, unless it is there."""
     with task(pieces.folder, version, threads):
-        if read_kernel(pieces, number) is None:
+        if checked_kernel(pieces, number) is None:
             kernel = kernel_of(samples, store)(store.layers[number])
             kernel = training_kernel(kernel, training)
-            write_whole(pieces.kernel(number), lambda file: np.save(file, kernel))
+            write_array(pieces.kernel(number), kernel)
 
 
 def fit_block(

@@ -36,7 +36,6 @@ import numpy as np
 from bids_encoder.errors import DataError, MissingInputError, UsageError
 from bids_encoder.features.hdf5 import check_stored
 from bids_encoder.features.store import Features
-from bids_encoder.networks.weights import file_digest
 
 _ROWS_BYTES = 64_000_000
 _STRIP = 4096  # columns that a kernel is summed up from at a time, or a multiple
@@ -55,7 +54,8 @@ class ExternalFeatures:
     rows : dict of stimulus id -> row in the file
     sizes : dict of layer -> number of features
     identity : str
-        Checksum of the file.
+        Checksum of the layers, and of the features and ids of these stimuli. Their order,
+        other stimuli, and the rest of the file change nothing.
     """
 
     path: Path
@@ -171,7 +171,8 @@ def open_features(
         for layer in found:
             _check_layer(file, layer, path, n_rows, rows)
         sizes = {layer: int(file[layer].shape[1]) for layer in found}
-    return ExternalFeatures(path, found, rows, sizes, _identity(path, found, rows))
+        identity = _identity(file, found, rows)
+    return ExternalFeatures(path, found, rows, sizes, identity)
 
 
 def require_file(path: Path) -> None:
@@ -349,10 +350,17 @@ def _blocks(
             yield first, block.astype(np.float32)
 
 
-def _identity(path: Path, layers: tuple[str, ...], rows: dict[str, int]) -> str:
-    with path.open("rb") as file:
-        content = file_digest(file)
-    return hashlib.sha256(repr((content, layers, list(rows))).encode()).hexdigest()
+def _identity(file: h5py.File, layers: tuple[str, ...], rows: dict[str, int]) -> str:
+    ids = {row: name for name, row in rows.items()}
+    digest = hashlib.sha256()
+    for layer in layers if ids else ():
+        found: dict[str, str] = {}
+        for start, block in _blocks(file[layer]):
+            for row in range(start, start + len(block)):
+                if row in ids:
+                    found[ids[row]] = hashlib.sha256(block[row - start]).hexdigest()
+        digest.update(repr((layer, sorted(found.items()))).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -21,7 +21,7 @@ from bids_encoder.features.cache import (
     CachedFeatures,
     Layout,
     entry_path,
-    open_entry,
+    has_entry,
     write_entry,
     write_layout,
 )
@@ -81,13 +81,18 @@ def extract(
     layout = extractor.layout
     folder = Path(cache_dir) / "features" / layout.key
     write_layout(folder, layout)
+
+    def remake(names: Sequence[str]) -> None:
+        some = {name: stimuli[name] for name in names}
+        extract(network, some, cache_dir=cache_dir, batch_size=batch_size)
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         digests = dict(zip(stimuli, pool.map(_digest, stimuli.values()), strict=True))
         by_content = {digests[name]: stimulus for name, stimulus in stimuli.items()}
         wanted = {
             digest: stimulus
             for digest, stimulus in by_content.items()
-            if open_entry(entry_path(folder, digest), layout.total) is None
+            if not has_entry(entry_path(folder, digest), layout)
         }
         done, total = len(by_content) - len(wanted), len(by_content)
         log.debug("Features of %d stimuli: %d are in the cache.", total, done)
@@ -98,16 +103,16 @@ def extract(
         report = on_progress or (lambda done, total: None)
         report(done, total)
         if not wanted:  # no threads, no replicas of the network
-            return CachedFeatures(folder, layout, digests)
+            return CachedFeatures(folder, layout, digests, remake)
         segments = {d: one for d, one in wanted.items() if isinstance(one, Segment)}
         with batches_of(extractor, batch_size) as run:
             found = _picture_features(pool, run, pictures)
             for digest, row in chain(found, film_features(pool, run, segments)):
                 _refuse_what_is_not_finite(row, layout, by_content[digest])
-                write_entry(entry_path(folder, digest), row)
+                write_entry(entry_path(folder, digest), row, layout)
                 done += 1
                 report(done, total)
-    return CachedFeatures(folder, layout, digests)
+    return CachedFeatures(folder, layout, digests, remake)
 
 
 def recall(
@@ -152,9 +157,7 @@ def recall(
             remedy="bring back the files that it was fitted with, or fit the model again",
         )
     lacking = [
-        name
-        for name, digest in digests.items()
-        if open_entry(entry_path(cache, digest), layout.total) is None
+        name for name, digest in digests.items() if not has_entry(entry_path(cache, digest), layout)
     ]
     lost = [name for name in lacking if name not in there]
     if lost:
@@ -169,7 +172,12 @@ def recall(
         )
     if lacking:
         extract(network, {name: files[name] for name in lacking}, cache_dir=cache_dir)
-    return CachedFeatures(cache, layout, dict(digests))
+
+    def remake(names: Sequence[str]) -> None:
+        some = {name: there[name] for name in names if name in there}
+        extract(network, some, cache_dir=cache_dir)
+
+    return CachedFeatures(cache, layout, dict(digests), remake)
 
 
 def _inside(folder: Path, name: str) -> Path | None:

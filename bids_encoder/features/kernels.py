@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder.encoding.ridge import linear_kernel
-from bids_encoder.features.cache import CachedFeatures, write_whole
+from bids_encoder.features.cache import CachedFeatures, read_array, write_array
 from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
@@ -52,7 +52,7 @@ def load_kernel(store: FeatureStore, layer: str, stimuli: Sequence[str]) -> np.n
     kernel = _read(path, len(digests))
     if kernel is None:
         kernel = linear_kernel(store.load(layer, [names[digest] for digest in digests]).values)
-        write_whole(path, lambda file: np.save(file, kernel, allow_pickle=False))
+        write_array(path, kernel)
     rows = np.searchsorted(digests, [store.digests[name] for name in stimuli])
     return kernel[np.ix_(rows, rows)]
 
@@ -72,9 +72,8 @@ def _place(store: CachedFeatures, layer: str, digests: Sequence[str]) -> Path:
 
 def _read(path: Path, n: int) -> np.ndarray | None:
     """A kernel from its file; None where there is none that is whole."""
-    try:
-        kernel = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # not there, cut short, not an array
+    kernel = read_array(path)
+    if kernel is None:
         return None
     return kernel if kernel.dtype == np.float64 and kernel.shape == (n, n) else None
 

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bids_encoder.bids import outputs
-from bids_encoder.bids.images import read_images
 from bids_encoder.bids.names import parse_name
-from bids_encoder.bids.sidecars import read_json
-from bids_encoder.bids.written import ENTITIES, Written
+from bids_encoder.bids.seals import sidecar_of
+from bids_encoder.bids.written import ENTITIES, Written, verified
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures
@@ -40,7 +39,7 @@ def found_contrasts(written: Written) -> list[tuple[str, dict]]:
     for path in sorted(folder.glob(f"*_contrast-*_stat-t_desc-{desc}_statmap.json")):
         entities = dict(parse_name(path).entities)
         label = entities.pop("contrast")
-        side = read_json(path)
+        side = sidecar_of(path)
         models = (side.get("Settings") or {}).get("models")
         if entities == ours and models == [written.sidecar.get("SettingsHash")]:
             found.append((label, side))
@@ -68,7 +67,7 @@ def _path(written: Written, kind: str, label: str) -> Path:
 
 
 def _read(path: Path) -> pd.DataFrame | None:
-    return pd.read_table(path) if path.exists() else None
+    return pd.read_table(verified(path)) if path.exists() else None
 
 
 def _said(side: dict) -> str:
@@ -149,7 +148,7 @@ def _canvas(
 
 
 def _values(written: Written, grid: Grid, kind: str, label: str) -> np.ndarray:
-    return grid.drawn(grid.values_of(read_images(_images(written, kind, label))))
+    return grid.drawn(grid.values_of(written.images(kind, contrast=label)))
 
 
 def _images(written: Written, kind: str, label: str) -> dict[str | None, Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,16 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from nibabel import Nifti1Image, as_closest_canonical
 from nibabel.orientations import apply_orientation, io_orientation
+from PIL import Image
 
-from bids_encoder.bids.atomic import atomic_path
+from bids_encoder.bids.atomic import atomic_path, remove
+from bids_encoder.console import OF_THIS_RUN
+from bids_encoder.errors import DataError
 from bids_encoder.report.surface_view import SurfaceView
 
+logger = logging.getLogger(__name__)
+
+SOURCE = "bids_encoder"  # what figures say inside that they are of
 LAYER_COLORS = "viridis"  # early to late, readable in grey and by the colour-blind
 _LIGHTNESS, _CHROMA = 0.72, 0.125  # the largest circle of colours that screens can show
 INK = "#3b4252"
@@ -289,8 +296,59 @@ def layer_ticks(axes: plt.Axes, layers: Sequence[str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save(figure: plt.Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, without a date in it."""
+def save(figure: plt.Figure, path: Path, of: str = "") -> None:
+    """Write a figure as PNG, whole or not at all, without a date in it.
+
+    It says inside that it is of this program, and ``of`` what it was drawn, if that is given.
+    """
+    about = {"Software": None, "Source": SOURCE, **({"Comment": of} if of else {})}
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, dpi=110, metadata=about)
     plt.close(figure)
+
+
+def about(path: Path) -> dict[str, str]:
+    """What a figure says of itself; nothing where it is damaged, or no PNG file.
+
+    Each part of a PNG file has a checksum, all of which are compared.
+    """
+    try:
+        with Image.open(path) as image:
+            said = {str(key): str(value) for key, value in image.info.items()}
+            image.verify()
+    except (OSError, SyntaxError, ValueError):  # what Pillow says of damaged files
+        return {}
+    return said
+
+
+def checked(path: Path) -> Path:
+    """The path of a figure that an earlier run drew.
+
+    Raises
+    ------
+    DataError
+        It is damaged.
+    """
+    if about(path).get("Source") != SOURCE:
+        raise DataError(
+            "A figure that an earlier run drew is damaged.",
+            file=path,
+            expected="a PNG file of this program, whole",
+            remedy="remove it and run the participant level again",
+        )
+    return path
+
+
+def remove_old_figures(folder: Path, kept: Iterable[Path]) -> None:
+    """Remove figures of this program that are on no page any more; name them in the log."""
+    stay = {path.name for path in kept}
+    old = [
+        path
+        for path in sorted(folder.glob("*_figure.png"))
+        if path.name not in stay and about(path).get("Source") == SOURCE
+    ]
+    for path in old:
+        remove(path)
+    if old:
+        names = ", ".join(path.name for path in old)
+        logger.warning(f"Removed figures of earlier results: {names}", extra=OF_THIS_RUN)

@@ -29,13 +29,16 @@ def write_group_report(root: Path, groups: Sequence[Sequence[Written]]) -> Path:
     Path
         The page.
     """
+    sections = [_section(root, members) for members in groups]
     page = render(
         "Group",
         f"Which layer of a network predicts which part of the brain. bids_encoder {__version__}.",
-        [_section(root, members) for members in groups],
+        sections,
     )
     path = outputs.output_path(root, "group_report", {})
     atomic.write_text(path, page)
+    drawn = [figure.path for section in sections for figure in section.figures]
+    figures.remove_old_figures(root / "figures", drawn)
     return path
 
 

@@ -8,6 +8,7 @@ import h5py
 import matplotlib.pyplot as plt
 import numpy as np
 
+from bids_encoder.bids.written import verified
 from bids_encoder.report import figures
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def hrf_figures(maps: Maps) -> list[tuple]:
         return []
     peaks = maps.grid.values_of(written.images("hrfpeak"))
     passed = maps.passed[maps.inside]
-    with h5py.File(written.path("hrf")) as file:
+    with h5py.File(verified(written.path("hrf"))) as file:
         times, curves = file["times"][()], file["curves"][()]
         coefficients = file["coefficients"][()]
     drawn = maps.grid.drawn(peaks)

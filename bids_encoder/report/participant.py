@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import pandas as pd
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.written import Written, find_analyses
+from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.errors import MissingInputError
-from bids_encoder.report import contrasts, fingerprints, methods, neural_code, retinotopy
+from bids_encoder.report import contrasts, figures, fingerprints, methods, neural_code, retinotopy
 from bids_encoder.report.interactive import interactive_view
 from bids_encoder.report.maps import Maps, draw_maps, read_maps
 from bids_encoder.report.page import Section, Table, render
 from bids_encoder.report.stimuli import stimuli_figure
+
+logger = logging.getLogger(__name__)
 
 
 def write_report(root: Path, participant: str) -> Path:
@@ -41,7 +45,7 @@ def write_report(root: Path, participant: str) -> Path:
     OutputError
         The page cannot be written.
     """
-    analyses = find_analyses(root, [participant])
+    analyses = _whole(find_analyses(root, [participant]))
     if not analyses:
         raise MissingInputError(
             f"There are no results of participant {participant} to report.",
@@ -49,18 +53,39 @@ def write_report(root: Path, participant: str) -> Path:
             expected="files that end with _scores.json",
             remedy="run the participant level first, without --reports-only",
         )
+    sections = [
+        *(part for one in analyses for part in _sections(one)),
+        _methods(root, analyses),
+        _errors(root, participant),
+    ]
     page = render(
         f"sub-{participant}",
         f"Which layer of a network predicts which voxel. bids_encoder {__version__}.",
-        [
-            *(part for one in analyses for part in _sections(one)),
-            _methods(root, analyses),
-            _errors(root, participant),
-        ],
+        sections,
     )
     path = outputs.output_path(root, "report", {"sub": participant})
     atomic.write_text(path, page)
+    drawn = [figure.path for section in sections for figure in section.figures]
+    figures.remove_old_figures(root / f"sub-{participant}" / "figures", drawn)
     return path
+
+
+def _whole(analyses: Sequence[Written]) -> list[Written]:
+    """Analyses whose files were made together; the others are named and left out."""
+    whole = []
+    for one in analyses:
+        maps = [("mask", None), ("bestlayer", None), ("slope", None)]
+        lacking = one.unfinished([*maps, *(("r", layer) for layer in one.layers)])
+        if lacking is None:
+            whole.append(one)
+        else:
+            logger.warning(
+                f"Task {one.names['task']}, network {one.names['network']}: left out of the page. "
+                f"It is being worked on or was interrupted, or another analysis of other data has "
+                f"replaced its files ({lacking.name}). Run it again.",
+                extra=OF_THIS_RUN,
+            )
+    return whole
 
 
 def _sections(written: Written) -> list[Section]:

@@ -59,7 +59,11 @@ def _examples(written: Written) -> tuple[Figure, ...]:
     path = _path(written.root, written.names, "wedges")
     if not path.exists():
         return ()
-    return (Figure("What the models were shown", path, "Examples of wedges and rings."),)
+    return (
+        Figure(
+            "What the models were shown", figures.checked(path), "Examples of wedges and rings."
+        ),
+    )
 
 
 def write_examples(

@@ -8,9 +8,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from bids_encoder import __version__
 from bids_encoder.bids import outputs
+from bids_encoder.bids.provenance import content_stamp
 from bids_encoder.report import figures
 from bids_encoder.report.page import Figure
+from bids_encoder.stimuli.files import digest_file
 from bids_encoder.stimuli.segments import Segment, pictures_of
 
 MOST = 24
@@ -23,7 +26,9 @@ def write_stimuli_figure(
     stimuli: Mapping[str, Path | Segment],
     read: Callable[..., list[np.ndarray]] = pictures_of,
 ) -> None:
-    """Draw some of the stimuli, spread evenly over all of them by name; an old sheet stays.
+    """Draw some of the stimuli, spread evenly over all of them by name.
+
+    A sheet of the same stimuli that is whole stays as it is.
 
     Parameters
     ----------
@@ -36,11 +41,17 @@ def write_stimuli_figure(
     read : function as :func:`bids_encoder.stimuli.segments.pictures_of`
     """
     path = _path(root, names)
-    if path.exists() or not stimuli:
+    if not stimuli:
         return
     ids = sorted(stimuli)
     chosen = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, MOST).round().astype(int))]
-    figures.save(draw(chosen, read([stimuli[one] for one in chosen], _small)), path)
+    of = content_stamp([__version__, [(one, _digest(stimuli[one])) for one in chosen]])
+    if figures.about(path).get("Comment") != of:
+        figures.save(draw(chosen, read([stimuli[one] for one in chosen], _small)), path, of)
+
+
+def _digest(stimulus: Path | Segment) -> str:
+    return stimulus.digest if isinstance(stimulus, Segment) else digest_file(stimulus)
 
 
 def stimuli_figure(root: Path, names: Mapping[str, str | None], number: int) -> tuple[Figure, ...]:
@@ -49,7 +60,9 @@ def stimuli_figure(root: Path, names: Mapping[str, str | None], number: int) -> 
     if not path.exists():
         return ()
     shown = f"{MOST} of {number} stimuli" if number > MOST else "All stimuli"
-    return (Figure("What was shown", path, f"{shown}, in the order of their names."),)
+    return (
+        Figure("What was shown", figures.checked(path), f"{shown}, in the order of their names."),
+    )
 
 
 def draw(ids: Sequence[str], pictures: Sequence[np.ndarray]) -> plt.Figure:

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from bids_encoder.bids.provenance import content_stamp
 from bids_encoder.errors import DataError
 from bids_encoder.responses.images import BROKEN, open_image, volumes
 
@@ -39,6 +40,11 @@ class Regions:
     labels: np.ndarray
     names: dict[int, str]
     source: str
+
+
+def region_stamp(regions: Regions) -> str:
+    """Changes with the name of the atlas, its source, its regions and where they lie."""
+    return content_stamp([regions.atlas, regions.source, regions.names, regions.labels])
 
 
 def label_values(path: Path, mask: nibabel.Nifti1Image) -> np.ndarray:

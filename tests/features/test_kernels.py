@@ -26,7 +26,7 @@ def store(tmp_path):
     layout = Layout({"network": "n"}, tuple(SIZES), tuple(map(plan_reduction, _shapes())))
     digests = {name: name[-1] * 64 for name in NAMES}
     for digest in set(digests.values()):
-        write_entry(entry_path(tmp_path, digest), rng.standard_normal(layout.total) + 3)
+        write_entry(entry_path(tmp_path, digest), rng.standard_normal(layout.total) + 3, layout)
     return CachedFeatures(tmp_path, layout, digests)
 
 
