@@ -661,7 +661,20 @@ def test_spoilt_index_is_not_used(raw, tmp_path, caplog):
     (database,) = (tmp_path / "kept").glob("*/layout_index.sqlite")
     database.write_bytes(b"this is no database" * 100)
     assert names(find_runs(open_dataset(raw.root, **options), "01")) == ["sub-01_task-x"]
-    assert "cannot be used" in caplog.text
+    assert f"The kept index {database.parent} was damaged: it is made again." in caplog.text
+
+
+def test_one_changed_letter_in_a_kept_index(raw, tmp_path, caplog):
+    """SQLite would not notice; another label would be read."""
+    raw.run("sub-01_task-xx")
+    options = {"participants": ["01"], "database_dir": tmp_path / "kept"}
+    open_dataset(raw.root, **options)
+    (database,) = (tmp_path / "kept").glob("*/layout_index.sqlite")
+    whole = database.read_bytes()
+    assert b"task-xx" in whole
+    database.write_bytes(whole.replace(b"task-xx", b"task-xy"))
+    assert names(find_runs(open_dataset(raw.root, **options), "01")) == ["sub-01_task-xx"]
+    assert "was damaged: it is made again" in caplog.text
 
 
 def test_index_is_never_in_the_dataset(raw):

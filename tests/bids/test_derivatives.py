@@ -213,14 +213,39 @@ def test_done_means_whole_and_made_with_these_settings(raw, tmp_path, mask):
         assert not derivatives.is_done(one, "r", layer="a")
 
 
-def test_torn_means_made_with_these_settings_and_not_whole(raw, tmp_path, mask):
+def test_one_flipped_byte_makes_work_undone(raw, tmp_path, mask, caplog):
     one = start(raw, tmp_path / "out")
-    assert not derivatives.is_torn(one, "noiseceiling")  # never made
-    path = derivatives.write_statmap(one, "noiseceiling", np.ones(8), VolumeGrid(mask))
-    assert not derivatives.is_torn(one, "noiseceiling")
-    path.unlink()
-    assert derivatives.is_torn(one, "noiseceiling")
-    assert not derivatives.is_torn(start(raw, tmp_path / "out", nested=True), "noiseceiling")
+    grid = VolumeGrid(mask)
+    path = derivatives.write_statmap(one, "r", np.ones(8), grid, layer="a")
+    sidecar = one.path("r", ".json", layer="a")
+    for damaged in (path, sidecar):
+        whole = damaged.read_bytes()
+        changed = bytearray(whole)
+        changed[len(whole) // 2] ^= 1
+        damaged.write_bytes(changed)
+        assert not derivatives.is_done(one, "r", layer="a")
+        derivatives.write_statmap(one, "r", np.ones(8), grid, layer="a")
+        assert derivatives.is_done(one, "r", layer="a") and damaged.read_bytes() == whole
+    assert caplog.text.count("was removed or damaged since it was written") == 2
+
+
+def test_networks_share_what_is_of_the_data_alone(raw, tmp_path, mask):
+    """The mask of one network's analysis is that of another one's; maps of scores are not."""
+    events = raw / "sub-01/func/sub-01_task-x_events.tsv"
+    first, second, other = (
+        derivatives.start_analysis(
+            {"raw": raw, "": tmp_path / "out"},
+            {"sub": "01", "task": "x", "network": "net"},
+            settings={"network": network, "hrf": hrf},
+            sources=[events],
+            of_network=["network"],
+        )
+        for network, hrf in (("a", "spm"), ("b", "spm"), ("a", "glover"))
+    )
+    derivatives.write_mask(first, VolumeGrid(mask))
+    derivatives.write_statmap(first, "r", np.ones(8), VolumeGrid(mask), layer="a")
+    assert derivatives.is_done(second, "mask") and not derivatives.is_done(other, "mask")
+    assert not derivatives.is_done(second, "r", layer="a")
 
 
 def test_a_label_image_without_its_table_is_not_done(analysis, mask):

@@ -162,7 +162,7 @@ def test_layout_is_written_beside(network, pictures, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["short", "empty", "text", "another size", "pickle"])
-def test_damaged_entries_are_made_again(network, pictures, tmp_path, damage):
+def test_damaged_entries_are_made_again(network, pictures, tmp_path, damage, caplog):
     store = extract(network, pictures, cache_dir=tmp_path)
     expected = store.load("full").values
     path = cache.entry_path(store.folder, store.digests["b.png"])
@@ -177,11 +177,46 @@ def test_damaged_entries_are_made_again(network, pictures, tmp_path, damage):
         np.save(path, np.zeros(3, np.float32))
     else:
         path.write_bytes(pickle.dumps([1]))
-    with pytest.raises(DataError, match="run again"):
-        store.load("full")
+    np.testing.assert_array_equal(store.load("full").values, expected)
+    assert path.read_bytes() == whole
+    assert "Features of b.png, layer full, were removed or damaged" in caplog.text
+    assert str(path) in caplog.text
+
+
+@pytest.mark.parametrize("layer", ["relu1", "full"])
+def test_one_flipped_byte_anywhere_is_noticed(network, pictures, tmp_path, layer, caplog):
+    """Of the header, of the numbers (NaN among them) and of their checksums."""
     store = extract(network, pictures, cache_dir=tmp_path)
-    assert path.stat().st_size == len(whole)
-    np.testing.assert_allclose(store.load("full").values, expected, atol=1e-6)
+    expected = store.load(layer).values
+    path = cache.entry_path(store.folder, store.digests["b.png"])
+    whole = path.read_bytes()
+    places = {"header": 12, "checksum": len(whole) - 1 - 32 * (layer == "relu1")}
+    where = store.layout.where(layer)
+    start = len(whole) - 4 * store.layout.total - 32 * len(store.layers)
+    places |= {"first": start + 4 * where.start, "last": start + 4 * where.stop - 1}
+    assert len(store.layers) == 3  # whose checksums stand behind each other
+    if layer == "relu1":
+        places["checksum"] = len(whole) - 3 * 32
+    for number, place in enumerate(places.values()):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x7F
+        path.write_bytes(damaged)
+        np.testing.assert_array_equal(store.load(layer).values, expected)
+        assert path.read_bytes() == whole
+        assert caplog.text.count("are made again") == number + 1
+
+
+def test_another_process_names_what_is_damaged(network, pictures, tmp_path):
+    """It has no network to make it again with."""
+    store = extract(network, pictures, cache_dir=tmp_path)
+    sent = pickle.loads(pickle.dumps(store))
+    path = cache.entry_path(store.folder, store.digests["b.png"])
+    whole = bytearray(path.read_bytes())
+    whole[-40 * 3] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(DataError) as caught:
+        [sent.load(layer) for layer in sent.layers]
+    assert str(path) in str(caught.value) and "stimulus 'b.png', layer" in str(caught.value)
 
 
 def run_in_another_process(pictures, cache_dir):
@@ -214,11 +249,10 @@ def test_cache_that_cannot_be_written(network, pictures, tmp_path):
 
 
 def test_full_disk_leaves_nothing_half_written(network, pictures, tmp_path, monkeypatch):
-    def full(file, array, **options):
-        file.write(b"half")
+    def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(cache.np, "save", full)
+    monkeypatch.setattr(cache.os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         extract(network, pictures, cache_dir=tmp_path)
     assert not [p for p in tmp_path.glob("features/*/??/*")]
