@@ -12,8 +12,7 @@ import nibabel
 from bids_encoder.bids import outputs
 from bids_encoder.bids.images import read_images
 from bids_encoder.bids.names import parse_name
-from bids_encoder.bids.seals import is_sealed, is_whole, require_whole, sidecar_of
-from bids_encoder.bids.sidecars import read_json
+from bids_encoder.bids.seals import is_whole, require_whole, sidecar_of
 from bids_encoder.errors import DataError
 from bids_encoder.grids.frame import grid_of
 from bids_encoder.grids.grid import Grid
@@ -252,8 +251,8 @@ def find_analyses(root: Path, participants: Sequence[str] | None = None) -> list
     found = []
     for folder in folders:
         for path in sorted((folder / "func").glob("*_scores.json")):
-            sidecar = read_json(path)
-            if not is_sealed(sidecar):
+            sidecar = sidecar_of(path)
+            if not sidecar:
                 raise DataError(
                     "A sidecar in the output folder was damaged, or written by an earlier version.",
                     file=path,
