@@ -82,7 +82,7 @@ def require_whole(files: Mapping[str, Path], remedy: str = AGAIN) -> dict:
             "A file that says what an earlier run wrote is missing or damaged.",
             file=sidecar_path(last),
             found="another checksum" if sidecar_path(last).exists() else "no such file",
-            expected=f"a sidecar of this program and its version, with {SEAL}",
+            expected=f"a sidecar as this version of the program wrote it, with its {SEAL}",
             remedy=remedy,
         )
     for name, path in files.items():

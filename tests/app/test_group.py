@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from scipy import stats
 from tiny_dataset import AFFINE, LAYERS, SHAPE, SPACE, TASK, brain, run_app, tree, write_json
 
 from bids_encoder.bids import derivatives, description
+from bids_encoder.bids.seals import sealed
 from bids_encoder.fingerprints.profile import best_layer, slope
 from bids_encoder.grids.neighbourhood import smooth_in_mask
 from bids_encoder.grids.volume import VolumeGrid
@@ -257,23 +259,19 @@ def test_a_second_run_writes_nothing_until_somebody_is_added(study):
     assert side["NumberOfParticipants"] == 3
 
 
-@pytest.mark.parametrize("harm", ["cut", "removed", "no sidecar", "other settings", "table"])
+@pytest.mark.parametrize("harm", ["removed", "no sidecar", "other settings"])
 def test_a_participant_that_is_not_finished_is_left_out(study, harm):
     for label in ("01", "02", "03"):
         study.add(label)
     path = study.participant("02", "stat-slope_desc-net_statmap.nii.gz")
     sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
-    if harm == "cut":
-        path.write_bytes(path.read_bytes()[:-20])
-    elif harm == "removed":
+    if harm == "removed":
         path.unlink()
     elif harm == "no sidecar":
         sidecar.unlink()
-    elif harm == "other settings":
-        sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "SettingsHash": "x"}))
     else:
-        path = study.participant("02", "scores.tsv")
-        path.write_text(path.read_text() + "\n")
+        other = {"SettingsHash": "x", "AnalysisHash": "x"}
+        sidecar.write_text(json.dumps(sealed({**json.loads(sidecar.read_text()), **other})))
     end = study.run()
     assert end.code == 0
     assert f"sub-02, task {TASK}: left out" in end.said and path.name in end.said
@@ -353,10 +351,65 @@ def test_a_task_that_nobody_has(study):
     assert study.run("--task-id", TASK).code == 0
 
 
-def test_a_damaged_map_is_named(study):
+@pytest.mark.parametrize("harm", ["zeros", "cut", "a byte", "sidecar", "table"])
+def test_a_damaged_file_is_named(study, harm):
     for label in ("01", "02"):
         study.add(label)
     path = study.participant("02", "stat-slope_desc-net_statmap.nii.gz")
-    path.write_bytes(b"\0" * path.stat().st_size)
+    content = path.read_bytes()
+    if harm == "zeros":
+        path.write_bytes(b"\0" * len(content))
+    elif harm == "cut":
+        path.write_bytes(content[:-20])
+    elif harm == "a byte":
+        path.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    elif harm == "sidecar":
+        path = path.with_name(path.name.replace(".nii.gz", ".json"))
+        path.write_text(json.dumps({**json.loads(path.read_text()), "Units": "mm"}))
+    else:
+        path = study.participant("02", "scores.tsv")
+        path.write_text(path.read_text() + "\n")
     end = study.run()
-    assert end.code == 65 and path.name in end.said and "remove the folder" in end.said
+    assert end.code == 65 and str(path) in end.said
+    assert "run the participant level again" in end.said
+    assert not list(study.out.glob("*groupscores.tsv"))
+
+
+def test_p_values_of_more_participants_do_not_stay(study):
+    """Seven have p-values, two have none; a person's own files stay."""
+    for number in range(1, 8):
+        study.add(f"{number:02d}", regions={1: "front"} if number > 2 else None)
+    study.run()
+    before = tree(study.out)
+    assert [name for name in before if "pfwe" in name]
+    assert [name for name in before if "groupfingerprint" in name]
+    own = next(study.out.glob("tpl-*/func")) / "tpl-mine_task-look_stat-r+pfwe_statmap.json"
+    own.write_text("{}")
+    end = study.run("--participant-label", "01", "02")
+    assert end.code == 0 and "Removed" in end.said and "pfwe" in end.said
+    fresh = study.out.with_name("fresh")
+    for folder in ("sub-01", "sub-02"):
+        shutil.copytree(study.out / folder, fresh / folder)
+    options = ("group", "--participant-label", "01", "02")
+    assert run_app(study.bids, fresh, *options).code == 0
+    both = [
+        {name: one for name, one in tree(out).items() if name.startswith(("tpl-", "task-", "fig"))}
+        for out in (study.out, fresh)
+    ]
+    assert both[0].pop(own.relative_to(study.out).as_posix())
+    assert both[0] == both[1]
+
+
+def test_a_damaged_map_of_the_group_is_made_again(study):
+    for label in ("01", "02"):
+        study.add(label)
+    study.run()
+    before = tree(study.out)
+    for name in before:
+        if name.startswith(("tpl-", "task-")):
+            path = study.out / name
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+            assert study.run().code == 0
+            assert tree(study.out) == before, name

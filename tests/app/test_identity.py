@@ -357,6 +357,7 @@ def test_what_changes_nothing_is_not_computed_again(of_case, tmp_path):
 # What no longer belongs
 
 
+EVERYTHING = "all of these"
 DROPPED = {
     "a layer": (("--layers", "early"), ()),
     "p-values": (("--n-permutations", "0"), ("stat-p_", "stat-q_")),
@@ -366,13 +367,23 @@ DROPPED = {
     "an atlas": ((), ("_seg-areas", "_atlas-areas")),
     "the neural code": ((), ("_smoothness", "_neighbours")),
 }
+DROPPED[EVERYTHING] = (
+    [option for options, _ in DROPPED.values() for option in options],
+    [mark for _, marks in DROPPED.values() for mark in marks],
+)
 WITH = {
     "the joint model": ("--joint", "--joint-draws", "2"),
     "a test set": ("--test-set", "ses=2"),
 }
 
 
-@pytest.mark.parametrize("what", DROPPED)
+WITH[EVERYTHING] = [option for options in WITH.values() for option in options]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [one if one == EVERYTHING else pytest.param(one, marks=pytest.mark.slow) for one in DROPPED],
+)
 def test_what_is_not_asked_for_any_more_is_removed_and_named(
     what, pristine, tmp_path, app, no_page
 ):
@@ -380,10 +391,11 @@ def test_what_is_not_asked_for_any_more_is_removed_and_named(
     tiny = Tiny(tmp_path / "data")
     atlas(tiny)
     with_ = (*features_of(tiny), *WITH.get(what, ()))
-    with_ += ("--atlas", tiny.folder / "areas.nii.gz") if what == "an atlas" else ()
+    if what in ("an atlas", EVERYTHING):
+        with_ += ("--atlas", tiny.folder / "areas.nii.gz")
     options, marks = DROPPED[what]
     first = ["--n-permutations", "50", "--participant-label", "01", *with_]
-    without = ["--no-neural-code"] if what != "the neural code" else []
+    without = [] if what in ("the neural code", EVERYTHING) else ["--no-neural-code"]
     end = run_app(tiny.bids, tmp_path / "out", "participant", *first, *without)
     assert end.code == 0, end.said
     there = results(tmp_path / "out")
@@ -411,7 +423,7 @@ def test_what_is_not_asked_for_any_more_is_removed_and_named(
     assert stay <= found.keys()
     assert "Removed" in again.err
     for mark in marks:
-        assert mark in again.err and not any(mark in name for name in found)
+        assert mark in again.err and not any(mark in name for name in found.keys() - stay)
 
 
 def test_two_networks_share_an_output(of_case, tmp_path):

@@ -191,6 +191,14 @@ def test_another_network_is_refused(without_bold):
 def test_a_damaged_model_is_refused(without_bold):
     tiny, out, work = without_bold
     [path] = out.rglob("*stage3_weights.h5")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2000] + bytes([whole[-2000] ^ 1]) + whole[-1999:])
+    end = again(tiny, out, work)
+    assert end.code == 65 and str(path) in end.said and "damaged since" in end.said
+    path.write_bytes(whole)
+    path.with_name(path.name.replace(".h5", ".json")).unlink()
+    end = again(tiny, out, work)
+    assert end.code == 0 and f"{path.name} came without its sidecar" in end.said
     with h5py.File(path, "a") as file:
         del file["stamps"]
     end = again(tiny, out, work)
