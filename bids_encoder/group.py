@@ -293,7 +293,7 @@ def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
     columns = {name: table[name].tolist() for name in table.columns}
     extra = {
         "Participants": [f"sub-{one.names['sub']}" for one in members],
-        "FilesBeside": files_beside(analysis, _kinds_of_folders(analysis)),
+        "FilesBeside": files_beside(analysis, _kinds_of_folders(analysis), "group_scores"),
         "Test": None if is_own(analysis.names["space"]) else how_tested(len(members)),
     }
     write_table(analysis, "group_scores", columns, meanings, extra=extra)

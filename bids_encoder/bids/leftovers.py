@@ -24,7 +24,6 @@ from bids_encoder.console import OF_THIS_RUN
 logger = logging.getLogger(__name__)
 
 _PLACES = ("sub", "tpl", "task", "hemi", "space", "res", "den")
-_NAMED = 8  # in one line of the log
 
 
 def remove_leftovers(analysis: Analysis, asked: Collection[str]) -> list[Path]:
@@ -117,13 +116,16 @@ def remove_old_group(
     return _remove(analysis, belongs, kind)
 
 
-def files_beside(analysis: Analysis, kinds: Iterable[str]) -> list[str]:
-    """Sidecars of an analysis in the folders of some kinds, relative to the output folder."""
+def files_beside(analysis: Analysis, kinds: Iterable[str], last: str) -> list[str]:
+    """Sidecars of an analysis in the folders of some kinds, relative to the output folder.
+
+    Without those of the kind ``last``, which say so.
+    """
     return [
         path.relative_to(analysis.root).as_posix()
         for kind in kinds
         for path, side in _ours(analysis, kind)
-        if side["SettingsHash"] == analysis.hash
+        if side["SettingsHash"] == analysis.hash and path not in analysis.sidecars(last)
     ]
 
 
@@ -162,10 +164,9 @@ def _remove(
             removed.append(one)
     if removed:
         names = [one.name for one in removed if one.suffix != ".json"]
-        rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         logger.warning(
             f"Removed {len(names)} files of earlier runs with other input or settings: "
-            f"{', '.join(names[:_NAMED])}{rest}",
+            f"{', '.join(names)}",
             extra=OF_THIS_RUN,
         )
     return removed

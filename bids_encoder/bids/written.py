@@ -89,7 +89,7 @@ class Written:
     def _is_ours(self, side: Mapping) -> bool:
         """Whether a sidecar tells of a file of this analysis, of its data or of its models."""
         ours, settings = self.sidecar.get("SettingsHash"), side.get("Settings") or {}
-        data = self.sidecar.get("DataHash")
+        data = self.sidecar.get("DataHash", ours)
         return (
             side.get("AnalysisHash") in (ours, data)
             or settings.get("models") == [ours]
