@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -300,6 +301,65 @@ class Experiments:
         assert most < 2, most
         return f"{len(LIES)} lies, codes 2, 65 and 66, {longest:.0f} s and {most:.1f} GB at most"
 
+    def damaged_cache(self) -> str:
+        """One byte of each of some files of the work folder is another one: made again."""
+        with self.place("cache") as place:
+            assert run(self.dataset, place) == 0, place.said
+            whole = _contents(place.folder / "work")
+            # A kernel is read in place of the features that it was made of.
+            features = [path for path in whole if "kernels" not in path.parts]
+            kernels = [path for path in whole if "kernels" in path.parts]
+            chosen = [*self.random.sample(features, min(10, len(features))), *kernels]
+            for path in chosen:
+                shutil.rmtree(place.out)
+                if path not in kernels:
+                    for one in kernels:
+                        one.unlink(missing_ok=True)
+                _flip(path, self.random)
+                assert run(self.dataset, place) == 0, place.said
+                assert results(place.out) == self.expected, path
+                assert _contents(place.folder / "work") == whole, path
+                named = path.name == "layers.json" or str(path) in place.said
+                assert named and "made again" in place.said, path
+        return f"{len(chosen)} files of features and kernels: all made again, the same bytes"
+
+    def damaged_output(self) -> str:
+        """One byte of each file of the output is another one: made again."""
+        with self.place("output") as place:
+            assert run(self.dataset, place) == 0, place.said
+            names = [name for name in results(place.out) if name.startswith("sub-")]
+            for name in names:
+                _flip(place.out / name, self.random)
+                assert run(self.dataset, place) == 0, (name, place.said)
+                assert results(place.out) == self.expected, name
+        return f"{len(names)} files, one after the other: all made again, the same bytes"
+
+    def other_input(self) -> str:
+        """Other input and other options over an old output, and back: nothing old stays."""
+        other = self.folder / "other" / self.dataset.name
+        shutil.copytree(self.dataset, other)
+        path = other / f"task-{tiny_dataset.TASK}_bold.json"
+        about = {**json.loads(path.read_text()), "RepetitionTime": 2.015}
+        path.write_text(json.dumps(about))
+        ways = [
+            (other, ONE),
+            (self.dataset, (*ONE, "--joint", "--joint-draws", "2", "--test-set", "ses=2")),
+            (self.dataset, (*ONE, "--n-permutations", "0", "--save-weights", "none")),
+            (self.dataset, ONE),
+        ]
+        with self.place("changing") as place:
+            assert run(self.dataset, place) == 0, place.said
+            for number, (dataset, options) in enumerate(ways):
+                assert run(dataset, place, options) == 0, place.said
+                with self.place(f"fresh{number}") as fresh:
+                    assert run(dataset, fresh, options) == 0, fresh.said
+                    found, expected = results(place.out), results(fresh.out)
+                # It keeps the relative paths to all datasets that the output was made of.
+                for one in (found, expected):
+                    one.pop("dataset_description.json")
+                assert found == expected, (options, set(found.items()) ^ set(expected.items()))
+        return f"{len(ways)} changes: as if each run were the first one"
+
     def wrong_clock(self) -> str:
         """Inputs of the future, a clock of the past, and a clock that jumps between runs."""
         now = time.time()
@@ -385,6 +445,19 @@ LIES: dict[str, tuple[Callable[[Path, Path], list], set[int]]] = {
 }
 
 
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _flip(path: Path, chance: random.Random) -> None:
+    """Change a bit of one byte of a file, anywhere; its size and times stay as they were."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def _set_clock(now: float) -> None:
     """Let Python's clock begin at another time."""
     off = now - time.time()
@@ -431,6 +504,9 @@ def main() -> int:
             "SIGINT (Ctrl-C)": lambda: experiments.signalled(signal.SIGINT, chosen.others),
             "two copies at once": experiments.twice,
             "eight participants at once": experiments.eight,
+            "a damaged work folder": experiments.damaged_cache,
+            "a damaged output": experiments.damaged_output,
+            "other input and options": experiments.other_input,
             "a clock that is wrong": experiments.wrong_clock,
             "tables, headers and options that lie": experiments.lied_to,
         }

@@ -112,6 +112,15 @@ def contrasts(tiny: Tiny) -> None:
     tiny_contrasts.prepare(fresh, tiny.folder)
 
 
+def folder_of_pictures(tiny: Tiny) -> None:
+    """Whose features are called after their places in the folder."""
+    contrasts(tiny)
+    with h5py.File(tiny.features, "r+") as file:
+        names = [name.removeprefix("new/") for name in file["stimuli"].asstr()[:]]
+        del file["stimuli"]
+        file["stimuli"] = names
+
+
 def carriers(tiny: Tiny) -> None:
     folder = tiny.folder / "carriers"
     shutil.copytree(tiny.bids / "stimuli" / "set0", folder)
@@ -283,9 +292,9 @@ CASES = [
     Case("features of new pictures in a contrast", contrasts_of,
          lambda t: edit_features(t, tiny_contrasts.NEW[0]), contrasts),
     Case("table of a folder of pictures", folder_of,
-         lambda t: edit(t.folder / "new/stimuli.tsv", "\ta\n", "\tb\n"), contrasts),
+         lambda t: edit(t.folder / "new/stimuli.tsv", "\ta\n", "\tb\n"), folder_of_pictures),
     Case("features of a folder of pictures", folder_of,
-         lambda t: edit_features(t, tiny_contrasts.NEW[0]), contrasts),
+         lambda t: edit_features(t, Path(tiny_contrasts.NEW[0]).name), folder_of_pictures),
     Case("a picture", network_of, lambda t: repaint(t.bids / "stimuli" / picture_names()[0])),
     Case("a picture behind wedges", carriers_of,
          lambda t: repaint(sorted((t.folder / "carriers").iterdir())[0]), carriers),
