@@ -30,7 +30,6 @@ from bids_encoder.data import samples_of
 from bids_encoder.errors import UsageError
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
-from bids_encoder.identity import begin_analysis
 from bids_encoder.lab import Lab
 from bids_encoder.plan import Plan
 from bids_encoder.responses.contrast_glm import Design, RunContrast, measure_contrasts
@@ -314,7 +313,7 @@ def _is_done(lab: Lab, analysis: Analysis, one: ContrastPictures) -> bool:
 
 
 def _begin_measured(lab: Lab, one: ContrastPictures) -> Analysis:
-    data = begin_analysis(lab.settings, lab.datasets, lab.plan, lab.source).data
+    data = lab.analysis.data
     settings = {
         "contrast": one.contrast.name,
         "weights": dict(one.contrast.weights),

@@ -20,6 +20,7 @@ from bids_encoder.features.extract import extract
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.parts import PartsGrid
+from bids_encoder.identity import begin_analysis
 from bids_encoder.models import SavedModels
 from bids_encoder.plan import Plan
 from bids_encoder.responses.meshes import count_vertices, load_meshes
@@ -56,6 +57,11 @@ class Lab:
     def plan(self) -> Plan | None:
         """Of the analysis whose models these are; None with ``--reuse-models``."""
         return self.data and self.data.plan
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """That whose models these are, of its plan."""
+        return begin_analysis(self.settings, self.datasets, self.plan, self.source)
 
     @property
     def places(self) -> str:

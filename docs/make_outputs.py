@@ -19,7 +19,8 @@ Names in braces stand for labels; what is in square brackets may be absent.
 
 - Every data file has a JSON file beside it that says what the values are, from which files
   (`Sources`) and with which `Settings` and `SoftwareVersions` they come. `SettingsHash` is how a
-  second run knows what is done already.
+  second run knows what is done already; `FileChecksums` and `SidecarChecksum` show what was damaged
+  or edited since ([reliability](reliability.md)).
 - BOLD on surfaces has maps in its own format: for `.nii.gz` stand `.func.gii` and `.label.gii`,
   one file a hemisphere (`hemi-L`, `hemi-R`), or `.dscalar.nii` and `.dlabel.nii`; see
   [surfaces](surfaces.md).

@@ -40,7 +40,8 @@ say how well that worked on responses that the model had not seen.
 Every data file has a JSON file of the same name beside it. It says what the
 values are, from which files and with which settings they come
 (`SettingsHash` is how a second run knows what is done already), and which
-software made them. `descriptions.tsv` says what the `desc-` labels stand for:
+software made them. It also holds checksums (`FileChecksums`, `SidecarChecksum`):
+a file that was damaged or edited is noticed. `descriptions.tsv` says what the `desc-` labels stand for:
 networks, layers, and what was made of them.
 
 A voxel outside the mask has no value (NaN) in the maps, nor has one without a

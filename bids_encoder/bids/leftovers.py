@@ -23,6 +23,7 @@ from bids_encoder.console import OF_THIS_RUN
 
 logger = logging.getLogger(__name__)
 
+_OF_DATA = ("analysis", "measured")  # what stands for a network in the names of other files
 _PLACES = ("sub", "tpl", "task", "hemi", "space", "res", "den")
 
 
@@ -187,8 +188,16 @@ def _ours(analysis: Analysis, kind: str) -> Iterator[tuple[Path, dict]]:
         if any(theirs[key] != names.get(key) for key in keys):
             continue
         side = _sidecar(path)
-        if side and side.get("Network", network) == network:
+        if side and _is_of(network, side, entities.get("desc", "")):
             yield path, side
+
+
+def _is_of(network: str, side: Mapping, desc: str) -> bool:
+    """Whether a file belongs to a network, or to none; earlier versions said so in names alone."""
+    if "Network" in side:
+        return side["Network"] == network
+    ours = outputs.label(network)
+    return desc in _OF_DATA or desc == ours or desc.startswith(f"{ours}+")
 
 
 def _described(sidecar: Path) -> list[Path]:
