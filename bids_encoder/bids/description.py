@@ -41,8 +41,8 @@ Every data file has a JSON file of the same name beside it. It says what the
 values are, from which files and with which settings they come
 (`SettingsHash` is how a second run knows what is done already), and which
 software made them. It also holds checksums (`FileChecksums`, `SidecarChecksum`):
-a file that was damaged or edited is noticed. `descriptions.tsv` says what the `desc-` labels stand for:
-networks, layers, and what was made of them.
+a file that was damaged or edited is noticed. `descriptions.tsv` says what the
+`desc-` labels stand for: networks, layers, and what was made of them.
 
 A voxel outside the mask has no value (NaN) in the maps, nor has one without a
 score: its responses are constant or not numbers.

@@ -349,6 +349,33 @@ def test_bids_uris_follow_links_only_where_they_must(tmp_path):
     assert provenance.bids_uri(store / "b.tsv", {"raw": tmp_path / "link"}) == "bids:raw:b.tsv"
 
 
+def test_stamps_notice_one_byte_in_the_middle_of_a_file(tmp_path):
+    """Of the same size, with the same times, in the same place."""
+    path = tmp_path / "a.nii"
+    content = bytearray(np.random.default_rng(0).bytes(3_000_000))
+    path.write_bytes(content)
+    before, times = provenance.file_stamp(path), path.stat()
+    assert provenance.file_stamp(path) == before
+    content[1_500_000] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert provenance.file_stamp(path) != before
+    assert before.startswith("3000000-")
+
+
+def test_stamps_of_content_notice_every_bit():
+    values = np.arange(6.0).reshape(2, 3)
+    stamps = {
+        provenance.content_stamp({"a": one})
+        for one in (
+            values, values.astype(np.float32), values.T, values.ravel(), np.nextafter(values, 9),
+            values.tolist(), None, [values], [values, None],
+        )
+    }  # fmt: skip
+    assert len(stamps) == 9
+    assert provenance.content_stamp({"a": 1, "b": 2}) == provenance.content_stamp({"b": 2, "a": 1})
+
+
 def test_stamps_notice_changes_anywhere_in_an_image(tmp_path):
     values = np.random.default_rng(0).normal(size=(40, 40, 40)).astype(np.float32)
     stamps = set()

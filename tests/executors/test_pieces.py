@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from bids_encoder.encoding.blocks import TILE
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.ridge import fit
-from bids_encoder.executors.pieces import Pieces, halves, plan_blocks, read_fits, write_fit
+from bids_encoder.executors.pieces import (
+    Pieces,
+    checked_kernel,
+    halves,
+    plan_blocks,
+    read_fits,
+    read_responses,
+    write_fit,
+    write_problem,
+)
+from bids_encoder.executors.problem import Problem
+from bids_encoder.features.cache import write_array
+from bids_encoder.features.samples import Samples
 
 
 @pytest.mark.parametrize("n_voxels", [1, TILE, 4 * TILE, 4 * TILE + 1, 100_000])
@@ -69,3 +83,37 @@ def test_fits_of_blocks_are_put_together(tmp_path, keep_weights):
             np.testing.assert_array_equal(getattr(joined, name), np.concatenate(expected, axis=-1))
     pieces.remove()
     assert not tmp_path.exists()
+
+
+def test_pieces_that_were_damaged_are_made_again(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    features, responses = rng.standard_normal((40, 9)), rng.standard_normal((40, 5)).astype("f")
+    pieces = Pieces(tmp_path)
+    for block in ((0, 5), (5, 10)):
+        write_fit(pieces.block(0, block), fit(features, responses, make_folds(np.arange(40) // 10)))
+    path = pieces.block(0, (0, 5))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert pieces.done(0) == [(5, 10)]
+    assert f"{path} was damaged" in caplog.text and not path.exists()
+
+
+def test_responses_and_kernels_of_an_earlier_run_are_checked(tmp_path):
+    rng = np.random.default_rng(0)
+    layers = ("one",)
+    store = SimpleNamespace(identity="x", layers=layers)
+    problem = Problem(
+        "key", store, Samples(tuple("abcdefgh")), np.ones(8, bool),
+        rng.standard_normal((8, 6)).astype("f"), make_folds(np.arange(8) // 2),
+        nested=False, keep_weights=True,
+    )  # fmt: skip
+    pieces = write_problem(tmp_path, problem)
+    write_array(pieces.kernel(0), np.eye(8))
+    assert checked_kernel(pieces, 0) is not None
+    for path in (pieces.folder / "responses.npy", pieces.kernel(0)):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:140] + bytes([whole[140] ^ 1]) + whole[141:])
+    assert checked_kernel(pieces, 0) is None
+    np.testing.assert_array_equal(read_responses(write_problem(tmp_path, problem)),
+                                  problem.responses)  # fmt: skip

@@ -65,6 +65,16 @@ def test_identity_follows_the_content(tmp_path):
     first = open_features(make(tmp_path / "f.h5", x=VALUES), IDS).identity
     assert open_features(make(tmp_path / "g.h5", x=VALUES), IDS[:2]).identity != first
     assert open_features(make(tmp_path / "f.h5", x=VALUES + 1), IDS).identity != first
+    changed = VALUES.copy()
+    changed[1, -1] += 1
+    path = make(tmp_path / "f.h5", x=changed)
+    assert open_features(path, IDS).identity != first
+    # What is not read, and the order in which it is asked for, change nothing.
+    assert (
+        open_features(path, IDS[:1]).identity
+        == open_features(make(tmp_path / "g.h5", x=VALUES), IDS[:1]).identity
+    )
+    assert open_features(make(tmp_path / "g.h5", x=VALUES), IDS[::-1]).identity == first
 
 
 def test_missing_file(tmp_path):

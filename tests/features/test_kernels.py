@@ -85,6 +85,17 @@ def test_a_damaged_file_is_made_anew(store, computed, content):
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
+def test_one_flipped_byte_of_a_kernel_is_noticed(store, computed, caplog):
+    right = load_kernel(store, "early", NAMES)
+    [path] = store.folder.glob("kernels/*.npy")
+    whole = path.read_bytes()
+    for number, place in enumerate((130, len(whole) // 2, len(whole) - 33, len(whole) - 1)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        np.testing.assert_array_equal(load_kernel(store, "early", NAMES), right)
+        assert len(computed) == number + 2 and path.read_bytes() == whole
+        assert caplog.text.count(f"{path} was damaged") == number + 1
+
+
 def test_a_cache_that_cannot_be_written_is_named(store):
     (store.folder / "kernels").write_text("in the way")
     with pytest.raises(OutputError) as error:

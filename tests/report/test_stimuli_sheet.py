@@ -26,6 +26,13 @@ def test_a_sheet_is_drawn_once_and_found_again(tmp_path):
     assert "24 of 30" in figure.caption
     stimuli.write_stimuli_figure(tmp_path, NAMES, files, reading)
     assert len(read) == stimuli.MOST
+    whole = figure.path.read_bytes()
+    figure.path.write_bytes(whole[:900] + bytes([whole[900] ^ 1]) + whole[901:])
+    stimuli.write_stimuli_figure(tmp_path, NAMES, files, reading)
+    assert len(read) == 2 * stimuli.MOST and figure.path.read_bytes() == whole
+    Image.fromarray(np.full((20, 30, 3), 9, np.uint8)).save(files["a/00.png"])
+    stimuli.write_stimuli_figure(tmp_path, NAMES, files, reading)
+    assert len(read) == 3 * stimuli.MOST and figure.path.read_bytes() != whole
 
 
 def test_each_picture_stands_under_its_own_name():
