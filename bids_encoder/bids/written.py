@@ -94,6 +94,7 @@ class Written:
             side.get("AnalysisHash") in (ours, data)
             or settings.get("models") == [ours]
             or settings.get("data") == data
+            or settings.keys() == {"regions"}  # where they lie: shared by all networks
         )
 
     def files(self, kind: str, layer: str | None = None) -> dict[str, Path]:

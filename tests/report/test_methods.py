@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bids_encoder.bids.seals import sealed
 from bids_encoder.bids.written import Written
 from bids_encoder.report import methods
 
@@ -96,6 +97,7 @@ def test_contrasts_of_these_models_are_named_and_those_of_others_are_not(tmp_pat
         path = folder / (
             f"sub-01_task-a_space-T1w_contrast-{name}_stat-t_desc-alexnet+synthesized_statmap.json"
         )
-        path.write_text(json.dumps({"Contrast": name, "Settings": {"models": [models]}}))
+        side = sealed({"Contrast": name, "Settings": {"models": [models]}})
+        path.write_text(json.dumps(side))
     text = methods.methods_text([written])
     assert "The contrast faces was synthesized" in text and "contrast old" not in text
