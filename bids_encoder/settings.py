@@ -214,6 +214,12 @@ class Encoding:
     nested: bool = option(
         False, action="store_true", help="choose penalties inside each training set"
     )
+    penalties: tuple[float, ...] = option(
+        (), nargs=3, type=positive, metavar=("LOW", "HIGH", "N"),
+        help="the ridge penalties that are tried: N from LOW to HIGH in equal steps of the "
+        "logarithm, in units of the mean kernel diagonal (default: 0.001 100000 20, and further "
+        "where the best penalty of many predicted voxels is at an end)",
+    )  # fmt: skip
     test_set: str | None = option(
         None, metavar="KEY=VALUE",
         help="held out of all training, predicted once and scored: task=NAME, ses=LABEL, "
