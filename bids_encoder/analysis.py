@@ -45,6 +45,7 @@ from bids_encoder.inference import (
     write_noise_ceiling,
 )
 from bids_encoder.joint import joint_is_done, write_joint
+from bids_encoder.matched import matched_is_done, write_matched
 from bids_encoder.plan import Plan
 from bids_encoder.regions import load_regions
 from bids_encoder.responses.rank1_runs import Shapes
@@ -115,6 +116,7 @@ def analyse(
         and _models_are_done(settings, analysis, source.layers)
         and inference_is_done(settings.inference, analysis)
         and joint_is_done(settings.joint, analysis, source.layers)
+        and matched_is_done(settings.dimensions, settings.inference, analysis)
     ):
         grid = open_grid(analysis)
         regions = load_regions(plan.regions, grid)
@@ -155,6 +157,14 @@ def analyse(
     write_joint(
         settings.joint, analysis, store, samples, training, folds, counted,
         penalties=penalties,
+        mem_bytes=data.spare_memory,
+        device=data.device,
+    )  # fmt: skip
+    write_matched(
+        settings.dimensions, settings.inference, analysis, store, samples, training, folds,
+        scores, counted,
+        penalties=penalties,
+        nested=settings.encoding.nested,
         mem_bytes=data.spare_memory,
         device=data.device,
     )  # fmt: skip

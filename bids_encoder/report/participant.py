@@ -12,7 +12,7 @@ import pandas as pd
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.counted import NOT_TESTED, Counted
-from bids_encoder.bids.written import Written, find_analyses
+from bids_encoder.bids.written import Written, find_analyses, read_table
 from bids_encoder.errors import MissingInputError
 from bids_encoder.report import contrasts, fingerprints, methods, neural_code, retinotopy
 from bids_encoder.report.interactive import interactive_view
@@ -94,12 +94,13 @@ def _section(maps: Maps) -> Section:
                     _judged(side),
                     _passed(maps),
                     _together(maps),
+                    _equal_footing(maps),
                     fingerprints.component_sentence(side),
                 ),
             )
         ),
         warnings=tuple(side["Warnings"]),
-        tables=(_score_table(written.table(), maps.counted),),
+        tables=(_score_table(written.table(), maps.counted), *_matched_table(written)),
         figures=(
             *stimuli_figure(written.root, written.names, pictures),
             *draw_maps(maps),
@@ -248,6 +249,43 @@ def _together(maps: Maps) -> str | None:
         text += "; unique contribution: "
         text += ", ".join(f"{layer} {mean('unique', layer=layer)}" for layer in written.layers)
     return text + "."
+
+
+def _equal_footing(maps: Maps) -> str | None:
+    """How best layers change with as many features of each layer, where that was wanted."""
+    side = maps.written.matching_sidecar("matched")
+    if side is None or not side["VoxelsCounted"]["Number"]:
+        return None
+    number = side["VoxelsCounted"]["Number"]
+    text = (
+        f"With {side['FeaturesDrawn']} features of each layer, drawn at random (mean of "
+        f"{side['Draws']} draws), the best layer of {side['VoxelsChanged'] / number:.0%} of "
+        f"{number} {side['VoxelsCounted']['Which']} is another one: earlier in "
+        f"{side['VoxelsEarlier']}, later in {side['VoxelsLater']}"
+    )
+    if side["ShareChangedBetweenDraws"] is not None and side["Draws"] > 1:
+        text += (
+            f" (between two single draws it differs in {side['ShareChangedBetweenDraws']:.0%}, by "
+            "the draws alone)"
+        )
+    return f"{text}."
+
+
+def _matched_table(written: Written) -> tuple[Table, ...]:
+    if written.matching_sidecar("matched") is None:
+        return ()
+    header = ("layer", "features", "drawn", "median r", "median r, drawn",
+              f"{written.places} won", f"{written.places} won, drawn")  # fmt: skip
+    rows = tuple(
+        (
+            row.layer, f"{row.features}", f"{row.features_drawn}", _said(row.r_median),
+            _said(row.r_median_matched), f"{row.voxels_best}", f"{row.voxels_best_matched}",
+        )
+        for row in read_table(written.path("matched")).itertuples()
+    )  # fmt: skip
+    title = "The same number of features of each layer: "
+    which = written.matching_sidecar("matched")["VoxelsCounted"]
+    return (Table(f"{title}{which['Number']} {which['Which']}", header, rows),)
 
 
 def _count(items: list, word: str) -> str:
