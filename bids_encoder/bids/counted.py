@@ -60,6 +60,11 @@ class Counted:
         return f"{self.number} {self.rule}"
 
     @property
+    def drawn(self) -> str:
+        """What the caption of a picture says of the places in it."""
+        return self.note if self.none_passed else f"Drawn: {self.rule}."
+
+    @property
     def note(self) -> str:
         """What a picture of these places must say; empty where it shows what was found."""
         if not self.tested:

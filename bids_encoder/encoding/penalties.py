@@ -13,9 +13,9 @@ import numpy as np
 
 PENALTIES = np.logspace(-3, 5, 20)
 PILED_UP = 0.05  # share of the voxels that are asked
-# A correlation of noise over n samples has a standard deviation of 1/√n, so that r² beyond 4.5²/n
-# comes about by chance in a few of a million voxels.
-FAR = 4.5
+# A correlation of noise over n samples has a standard deviation of 1/√n, so that r² beyond 3.5²/n
+# comes about by chance in a few of ten thousand voxels.
+FAR = 3.5
 DECADES = 2.0  # that the grid is extended by, each time
 SMALLEST, LARGEST = 1e-6, 1e8  # kernels are made of float32 products, with seven digits
 _ROUNDING = 1e-6  # of the largest eigenvalue: what is smaller is 0

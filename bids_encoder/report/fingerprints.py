@@ -32,8 +32,8 @@ class Panel:
 
     Attributes
     ----------
-    region, facts : str
-        The two lines above it.
+    facts, region : str
+        What stands above it, below the region's name.
     values, low, high : (L,) sequences
         NaN where there is no interval.
     weak : bool
@@ -44,8 +44,8 @@ class Panel:
         Participants who do not count.
     """
 
-    region: str
     facts: str
+    region: str
     values: Sequence
     low: Sequence
     high: Sequence
@@ -109,12 +109,14 @@ def participant_figures(written: Written) -> list[Figure]:
 def _panel(region: str, rows: pandas.DataFrame) -> Panel:
     """What is drawn of one region of a participant."""
     first = rows.iloc[0]
-    facts = f"r = {rows['score'].max():.2f} in {first['best_voxels']} voxels; "
+    found = region, rows["fingerprint"], rows["low"], rows["high"]
+    r = f"r = {rows['score'].max():.2f}"
     if np.isnan(first["voxels_predicted"]):
-        return Panel(region, facts + "not tested", rows["fingerprint"], rows["low"], rows["high"])
+        return Panel(f"{r} in {first['best_voxels']}, not tested", *found)
     passed = int(first["voxels_predicted"])
-    facts += f"{passed} of {first['voxels']} pass" if passed else "weak: no voxel passes"
-    return Panel(region, facts, rows["fingerprint"], rows["low"], rows["high"], weak=passed == 0)
+    if not passed:
+        return Panel(f"weak: no voxel passes ({r})", *found, weak=True)
+    return Panel(f"{r} in {first['best_voxels']}; {passed} of {first['voxels']} pass", *found)
 
 
 def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
@@ -160,7 +162,7 @@ def _group_panel(region: str, rows: pandas.DataFrame, people: Sequence[str]) -> 
     if weak:
         facts = f"weak: no voxel passes in any of {len(aside)}"
     each = rows[list(people)]
-    return Panel(region, facts, rows["mean"], rows["low"], rows["high"], weak, each, aside)
+    return Panel(facts, region, rows["mean"], rows["low"], rows["high"], weak, each, aside)
 
 
 def _best(table: pandas.DataFrame, column: str) -> tuple[list[str], str]:

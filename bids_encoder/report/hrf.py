@@ -50,7 +50,7 @@ def hrf_figures(maps: Maps) -> list[tuple]:
                     [("peak", drawn)], vmin=low, vmax=high, colors=_COLORS,
                     label="seconds from an impulse to the peak of the response",
                 ),
-                f"Drawn: {maps.rule}.",
+                maps.counted.drawn,
             )
         )  # fmt: skip
     return found

@@ -151,7 +151,7 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
     """Name, title, figure and caption of each figure of maps."""
     limit = maps.slope_limit
     near = "by one voxel" if isinstance(maps.view, figures.View) else "along the surface"
-    drawn = f"Drawn: {maps.rule}."
+    drawn = maps.counted.drawn
     return [
         (
             "r",
