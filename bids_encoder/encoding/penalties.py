@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import norm
 
 PENALTIES = np.logspace(-3, 5, 20)
 PILED_UP = 0.05  # share of the voxels that are asked
-# A correlation of noise over n samples has a standard deviation of 1/√n, so that r² beyond 3.5²/n
-# comes about by chance in a few of ten thousand voxels.
-FAR = 3.5
+EXPECTED = 0.1  # voxels of noise that are taken for predicted without doubt, in all
 DECADES = 2.0  # that the grid is extended by, each time
 SMALLEST, LARGEST = 1e-6, 1e8  # kernels are made of float32 products, with seven digits
 _ROUNDING = 1e-6  # of the largest eigenvalue: what is smaller is 0
@@ -62,8 +61,16 @@ def piled_up(penalty: np.ndarray, asked: np.ndarray, grid: np.ndarray) -> Ends:
 
 
 def far_beyond_chance(r2: np.ndarray, n_samples: int) -> np.ndarray:
-    """Voxels that are predicted without any doubt, (V,) bool, before there are p-values."""
-    return np.nan_to_num(r2, nan=-np.inf) > FAR**2 / n_samples
+    """Voxels that are predicted without any doubt, (V,) bool, before there are p-values.
+
+    A correlation of noise over n samples has a standard deviation of about 1/√n, and r² is at most
+    its square: r² is above z²/n in as many voxels as a normal variable is above z. With z for a
+    tenth of a voxel of V, and the choice of the penalty, which helps chance a little, there are
+    hardly any of noise. Samples that hang together make more; then the grid is wider than need be.
+    """
+    scored = np.isfinite(r2)
+    z = norm.isf(EXPECTED / max(np.count_nonzero(scored), 1))
+    return scored & (np.nan_to_num(r2) > z**2 / n_samples)
 
 
 def extended(grid: np.ndarray, ends: Ends, smallest: float = SMALLEST) -> np.ndarray:

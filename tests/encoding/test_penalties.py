@@ -47,13 +47,13 @@ def test_only_voxels_that_are_predicted_pile_up():
     assert piled_up(penalty, np.zeros(200, bool), PENALTIES) == (False, False)
 
 
-def test_noise_is_never_far_beyond_chance():
+def test_noise_is_hardly_ever_far_beyond_chance():
     random = np.random.default_rng(0)
     x, y = random.standard_normal((60, 20)), random.standard_normal((60, 4000))
     y[:, :50] += 2 * x[:, :1]
     r2 = fit(x, y, make_folds(np.arange(60) // 15), keep_weights=False).r2
     found = far_beyond_chance(r2, 60)
-    assert found[:50].all() and not found[50:].any()
+    assert found[:50].all() and found[50:].mean() < 1e-3
     assert (r2[50:] > 0).mean() > 0.05  # which "r2 above 0" would have asked
     assert not far_beyond_chance(np.array([np.nan]), 60).any()
 

@@ -26,10 +26,8 @@ def pixels(figure) -> np.ndarray:
 
 def is_coloured(image: np.ndarray) -> np.ndarray:
     """Pixels that are neither grey nor of the red in which warnings are written."""
-    red = np.array(to_rgb(figures.WARNING["color"]))
-    # Letters are red laid over white with some opacity, or none.
-    share = (1 - image[..., 1]) / (1 - red[1])
-    warning = np.abs(image - (1 - share[..., None] * (1 - red))).max(-1) < 0.02
+    red, green, blue = np.moveaxis(image, -1, 0)
+    warning = (red > green) & (np.abs(green - blue) < 0.12)  # the red, over white or grey
     greyish = np.ptp(image, axis=-1) < 0.13
     return ~(greyish | warning)
 
