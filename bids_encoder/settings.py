@@ -280,7 +280,7 @@ class Dimensions:
     """Layers on an equal footing."""
 
     match_dimensions: str | None = option(
-        None, type=number_or_auto, metavar="N|auto", changes_results=False,
+        None, type=number_or_auto, metavar="N", changes_results=False,
         help="also score models of N features of each layer, drawn at random (auto: as many as the "
         "smallest layer has), and say how the best layers of voxels change",
     )  # fmt: skip
