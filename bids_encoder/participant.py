@@ -32,6 +32,7 @@ from bids_encoder.inference import planned_p_values
 from bids_encoder.lab import Lab
 from bids_encoder.models import list_modelled, models_of, open_models
 from bids_encoder.networks.devices import resolve_device
+from bids_encoder.options import MOST_PENALTIES
 from bids_encoder.plan import Plan
 from bids_encoder.planning import betas_options, make_plans
 from bids_encoder.report.participant import write_report
@@ -80,13 +81,13 @@ def _check_penalties(chosen: Sequence[float]) -> None:
     if not chosen:
         return
     low, high, number = chosen if len(chosen) == 3 else (0, 0, 0)
-    if not (low < high and number >= 2 and number == int(number)):
+    if not (low < high and 2 <= number <= MOST_PENALTIES and number == int(number)):
         raise UsageError(
             "No grid of penalties can be made of these numbers.",
             place="--penalties",
             found=" ".join(f"{one:g}" for one in chosen),
-            expected="LOW HIGH N with LOW below HIGH and N a whole number of at least 2, such as "
-            "0.001 100000 20",
+            expected="LOW HIGH N with LOW below HIGH and N a whole number from 2 to "
+            f"{MOST_PENALTIES}, such as 0.001 100000 20",
         )
 
 

@@ -324,7 +324,7 @@ def test_noise_at_the_end_of_the_grid_is_no_reason_to_warn(tiny, app, tmp_path, 
     assert np.count_nonzero((r2 > 0) & (penalty == 0)) > 0.05 * np.count_nonzero(r2 > 0)
 
 
-@pytest.mark.parametrize("wrong", [(5, 1, 10), (1, 5, 1), (1, 5, 2.5)])
+@pytest.mark.parametrize("wrong", [(5, 1, 10), (1, 5, 1), (1, 5, 2.5), (1, 5, 1e6)])
 def test_numbers_that_make_no_grid(tiny, app, tmp_path, wrong):
     options = ("--features", tiny.features, "--penalties", *wrong)
     end = app(tiny.bids, tmp_path / "out", "participant", *options)
