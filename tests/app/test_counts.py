@@ -280,13 +280,13 @@ def test_the_grid_grows_where_predicted_voxels_pile_up(tiny, app, tmp_path, no_p
     from bids_encoder import inference
 
     used = []
-    made = inference.null_distribution
+    made = inference.permute_voxels
 
     def remember(*args, **options):
         used.append(options["penalties"])
         return made(*args, **options)
 
-    monkeypatch.setattr(inference, "null_distribution", remember)
+    monkeypatch.setattr(inference, "permute_voxels", remember)
     dominate(tiny)
     options = (*ONE, "--features", tiny.features, *ENOUGH, "--no-neural-code")
     wide, narrow = tmp_path / "wide", tmp_path / "narrow"
