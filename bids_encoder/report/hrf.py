@@ -23,7 +23,8 @@ def hrf_figures(maps: Maps) -> list[tuple]:
     if written.matching_sidecar("hrfpeak") is None:
         return []
     peaks = maps.grid.values_of(written.images("hrfpeak"))
-    passed = maps.passed[maps.inside]
+    counted = maps.counted
+    others = "the others, where little or nothing responds and the estimate says nothing"
     with h5py.File(written.path("hrf")) as file:
         times, curves = file["times"][()], file["curves"][()]
         coefficients = file["coefficients"][()]
@@ -32,11 +33,10 @@ def hrf_figures(maps: Maps) -> list[tuple]:
         (
             "hrf",
             "Haemodynamic responses",
-            draw(peaks, passed, times, curves, coefficients),
+            draw(peaks, counted.where, times, curves, coefficients, counted.note),
             f"Estimated from all runs together, one for each of the {written.places}. Left: when "
             "they peak after an impulse. Right: median response and the middle two thirds at each "
-            f"time. Blue: {maps.rule}; grey: the others, where little or nothing responds and the "
-            "estimate says nothing.",
+            f"time. Blue: {maps.rule}; grey: {others if counted.tested else 'without a score'}.",
         )
     ]
     if maps.view is not None:
@@ -46,11 +46,11 @@ def hrf_figures(maps: Maps) -> list[tuple]:
             (
                 "hrfpeak",
                 "When responses peak",
-                figures.map_rows(
-                    [("peak", shown)], maps.background, maps.view, vmin=low, vmax=high,
-                    colors=_COLORS, label="seconds from an impulse to the peak of the response",
+                maps.rows(
+                    [("peak", drawn)], vmin=low, vmax=high, colors=_COLORS,
+                    label="seconds from an impulse to the peak of the response",
                 ),
-                f"{maps.rule[:1].upper()}{maps.rule[1:]}.",
+                maps.counted.drawn,
             )
         )  # fmt: skip
     return found
@@ -70,6 +70,7 @@ def draw(
     times: np.ndarray,
     curves: np.ndarray,
     coefficients: np.ndarray,
+    note: str = "",
 ) -> plt.Figure:
     """Draw a histogram of peaks and the responses themselves.
 
@@ -84,6 +85,8 @@ def draw(
     curves : (n, B) array
         Basis functions at these times.
     coefficients : (B, V) array
+    note : str
+        Stands above the panels.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained")
     usable = np.isfinite(peaks)
@@ -108,4 +111,6 @@ def draw(
     right.set_xlabel("seconds after an impulse", fontsize=9, color=figures.INK)
     right.set_ylabel("response (peak: 1)", fontsize=9, color=figures.INK)
     figures.tidy(left, right)
+    if note:
+        figure.suptitle(note, fontsize=10, **figures.WARNING)
     return figure

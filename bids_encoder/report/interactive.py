@@ -41,7 +41,7 @@ def interactive_view(maps: Maps) -> str:
         layers=written.layers,
         scores=scores,
         passed=maps.passed[inside],
-        rule=maps.rule,
+        rule=f"{maps.rule} ({maps.counted.number})",
         maps=_shown_maps(maps, scores, values),
         values={kind: values(kind) for kind in ("p", "q") if written.matching_sidecar(kind)},
         regions={

@@ -92,7 +92,8 @@ class View {
     slider.value = Math.floor(this.bestIndex() / this.places.length);
     this.part("rule").textContent = `only ${this.d.rule}`;
     choice.onchange = slider.oninput = only.onchange = () => this.show();
-    if (this.passed.every((one) => one === 1) || !this.passed.some((one) => one === 1)) {
+    // Where none passed, nothing is drawn until the box is unticked.
+    if (this.passed.every((one) => one === 1)) {
       only.checked = false;
       only.closest("label").hidden = true;
     }

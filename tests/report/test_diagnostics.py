@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bids_encoder.bids.counted import Counted
 from bids_encoder.report import diagnostics
 
 NULL = {"NullQuantiles": {"0.5": 0.01, "0.99": 0.05}, "Threshold": 0.06, "FalseDiscoveryRate": 0.01}
@@ -17,7 +18,8 @@ def test_panels_and_counts(null, has_ceiling):
     highest = rng.uniform(-0.1, 0.4, 200)
     highest[:7] = np.nan
     ceiling = rng.uniform(0, 0.6, 200) if has_ceiling else None
-    figure = diagnostics.draw(["a", "b"], penalties, highest, null, ceiling)
+    counted = Counted(np.isfinite(highest))
+    figure = diagnostics.draw(["a", "b"], penalties, highest, null, ceiling, counted)
     axes = figure.axes
     assert len(axes) == 2 + has_ceiling
     for line, chosen in zip(axes[0].lines, penalties, strict=True):
