@@ -42,7 +42,9 @@ def references() -> dict[str, Reference]:
     entries = {}
     for entry in re.split(r"\n(?=@)", text.strip()):
         key = re.match(r"@\w+\{(\w+),", entry).group(1)
-        authors = re.search(r"author = \{(.*?)\},\n", entry, re.S).group(1).split(" and ")
+        # Long lists of authors go over several lines.
+        authors = re.search(r"author = \{(.*?)\},\n", entry, re.DOTALL).group(1)
+        authors = " ".join(authors.split()).split(" and ")
         names = [re.sub(r"[{}]", "", name.split(",")[0]) for name in authors]
         year = re.search(r"year = \{(\d+)\}", entry).group(1)
         who = f"{names[0]} et al." if len(names) > 2 or "others" in names else " & ".join(names)
