@@ -144,8 +144,8 @@ def chance_level(
     scores = np.stack(
         [
             fit(
-                None, permuted, folds, kernel=kernel, penalties=penalties, nested=nested, keep_weights=False,
-                mem_bytes=mem_bytes, device=device,
+                None, permuted, folds, kernel=kernel, penalties=penalties, nested=nested,
+                keep_weights=False, mem_bytes=mem_bytes, device=device,
             ).r
             for kernel in kernels
         ]
