@@ -13,7 +13,8 @@ import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written, read_fingerprints
-from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE, MIN_PARTICIPANTS
+from bids_encoder.fingerprints.mean_interval import MIN_PARTICIPANTS
+from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE
 from bids_encoder.report import figures
 from bids_encoder.report.page import Figure
 
@@ -145,9 +146,9 @@ def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
                     "than chance (or who were not tested); dashed: those in whom none is, who are "
                     "left out of the mean. A region without such participants is weak: pale and "
                     "dashed, and what it shows is noise. Dots: the mean, with "
-                    f"{CONFIDENCE:.0%} bootstrap intervals over participants (from "
-                    f"{MIN_PARTICIPANTS} participants on). The filled dot is the highest."
-                    + left_out,
+                    f"{CONFIDENCE:.0%} bootstrap-t intervals over participants (from "
+                    f"{MIN_PARTICIPANTS} participants on, where they differ; other stimuli are "
+                    "not covered). The filled dot is the highest." + left_out,
                 )
             )
     return made
