@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.report.figures import INK, layer_colors, layer_ticks, small_panels
+from bids_encoder.report.figures import layer_ticks, small_panels
+from bids_encoder.report.palettes import EFFECTS, INK, layer_colors
 
 if TYPE_CHECKING:
     import pandas
@@ -68,7 +69,7 @@ def similarity_profiles(table: pandas.DataFrame) -> plt.Figure:
         r = rows["pearson"].to_numpy()
         error = np.abs(rows[["pearson_low", "pearson_high"]].to_numpy().T - r)
         axes.errorbar(places, r, yerror(error), color=SOFT, linewidth=1, zorder=1)
-        colors = np.vstack([[0.64, 0.68, 0.75, 1], layer_colors(len(rows) - 1).colors])
+        colors = np.vstack([[0.64, 0.68, 0.75], layer_colors(len(rows) - 1).colors])
         sure = rows["p"].to_numpy() < 0.05
         for shown, face in ((sure, colors), (~sure, np.ones_like(colors))):
             axes.scatter(places[shown], r[shown], 42, face[shown], edgecolors=colors[shown],
@@ -212,7 +213,7 @@ def category_matrices(
     names, starts = names[order], starts[order]
     middles = (starts + np.append(starts[1:], len(fine)) - 1) / 2
     for axes, (layer, matrix) in zip(panels[0], matrices.items(), strict=True):
-        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        image = axes.imshow(matrix, cmap=EFFECTS, vmin=-1, vmax=1, interpolation="nearest")
         for level, width in zip(labels.values(), (0.4, 0.9, 1.6), strict=False):
             edges = np.flatnonzero(np.array(level[1:]) != np.array(level[:-1])) + 0.5
             for edge in edges:

@@ -15,7 +15,7 @@ from bids_encoder.bids.sidecars import read_json
 from bids_encoder.bids.written import ENTITIES, Written
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure, Section, Table
 from bids_encoder.report.surface_canvas import surface_canvas
 from bids_encoder.report.surface_view import SurfaceView
@@ -117,7 +117,7 @@ def _maps(written: Written, label: str) -> list[Figure]:
             (f"{title}\n± {limit:.2g}", np.where(np.abs(v) > 0.3 * limit, v / limit, np.nan))
             for (title, v, _), limit in zip(rows, limits, strict=True)
         ],
-        background, view, vmin=-1, vmax=1, colors="RdBu_r",
+        background, view, vmin=-1, vmax=1, colors=palettes.EFFECTS,
         label="share of the scale of each row",
     )  # fmt: skip
     path = outputs.output_path(
@@ -162,7 +162,8 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
     areas = table[table.statistic == _DRAWN].set_index(["layer", "direction"])
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", sharey=True)
     layers = [one for one in table.layer.unique() if one != "all"]
-    colors = dict(zip(layers, figures.layer_colors(len(layers)).colors, strict=True))
+    every = written.layers
+    colors = dict(zip(every, palettes.layer_colors(len(every)).colors, strict=True))
     for panel, direction in zip(axes, ("positive", "negative"), strict=True):
         for layer in [*layers, "all"]:
             points = drawn[(drawn.layer == layer) & (drawn.direction == direction)]

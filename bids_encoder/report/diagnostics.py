@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bids_encoder.bids import outputs
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def draw(
 def _penalties(axes, layers: Sequence[str], penalties: Sequence[np.ndarray]) -> None:
     found = np.unique(np.concatenate(penalties).round(4))
     grid = found[np.isfinite(found)]
-    colors = figures.layer_colors(len(layers)).colors
+    colors = palettes.layer_colors(len(layers)).colors
     for color, layer, chosen in zip(colors, layers, penalties, strict=True):
         chosen = chosen[np.isfinite(chosen)].round(4)
         counts = np.array([np.count_nonzero(chosen == one) for one in grid])

@@ -13,7 +13,7 @@ import numpy as np
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written, read_fingerprints
 from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE, MIN_PARTICIPANTS
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def fingerprints(
         The first three (L,), NaN where there is no interval; ``each`` (L, n): thin lines.
     """
     figure, places = figures.small_panels(len(panels))
-    colors = figures.layer_colors(len(layers)).colors
+    colors = palettes.layer_colors(len(layers)).colors
     lowest = 1.0
     x = np.arange(len(layers))
     for axes, (title, (values, low, high, each)) in zip(places, panels.items(), strict=True):

@@ -8,12 +8,11 @@ import h5py
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 
 if TYPE_CHECKING:
     from bids_encoder.report.maps import Maps
 
-_COLORS = "Spectral"  # early is red, late is blue
 _OTHERS, _OURS = "#b5bfce", "#5e81ac"
 
 
@@ -48,7 +47,8 @@ def hrf_figures(maps: Maps) -> list[tuple]:
                 "When responses peak",
                 figures.map_rows(
                     [("peak", shown)], maps.background, maps.view, vmin=low, vmax=high,
-                    colors=_COLORS, label="seconds from an impulse to the peak of the response",
+                    colors=palettes.PEAKS,
+                    label="seconds from an impulse to the peak of the response",
                 ),
                 f"{maps.rule[:1].upper()}{maps.rule[1:]}.",
             )

@@ -12,7 +12,7 @@ from bids_encoder.bids.written import Written
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.diagnostics import diagnostic_figure
 from bids_encoder.report.hrf import hrf_figures
 from bids_encoder.report.page import Figure
@@ -46,6 +46,13 @@ class Maps:
         """Read another map of the analysis, as an array of the same kind."""
         images = self.written.images(kind, layer, **names)
         return self.grid.drawn(self.grid.values_of(images))
+
+    @property
+    def smoothed(self) -> str:
+        """How scores were smoothed before the best layer was chosen, in words."""
+        if isinstance(self.grid, VolumeGrid):
+            return "smoothed by one voxel"
+        return "smoothed along the surface" if self.meshes else "not smoothed"
 
     @property
     def slope_limit(self) -> float:
@@ -147,7 +154,7 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
             "Where each layer predicts",
             figures.map_rows(
                 [(layer, maps.shown(values.clip(0))) for layer, values in maps.r.items()],
-                maps.background, maps.view, vmin=0.0, vmax=maps.vmax, colors="inferno",
+                maps.background, maps.view, vmin=0.0, vmax=maps.vmax, colors=palettes.SCORES,
                 label="correlation r of prediction and held-out response",
             ),
             f"Mean over folds; one scale for all layers; {maps.rule}. {maps.on}",
@@ -158,7 +165,7 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
             figures.map_rows(
                 [("best layer", maps.shown(np.where(maps.best > 0, maps.best, np.nan)))],
                 maps.background, maps.view, vmin=0.5, vmax=len(layers) + 0.5,
-                colors=figures.layer_colors(len(layers)),
+                colors=palettes.layer_colors(len(layers)),
                 ticks=list(enumerate(layers, start=1)),
             ),
             f"Argmax over layers after smoothing {near}; {maps.rule}.",
@@ -168,7 +175,7 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
             "Early or late",
             figures.map_rows(
                 [("slope", maps.shown(maps.slope))], maps.background, maps.view,
-                vmin=-limit, vmax=limit, colors="PuOr_r",
+                vmin=-limit, vmax=limit, colors=palettes.SLOPES,
                 label="early layers predict better  ←  →  late layers predict better",
             ),
             "Inner product of the normalised profile with a trend from −1 (first layer) to 1 "

@@ -32,6 +32,14 @@ class Figure:
     caption: str
 
     @property
+    def alt(self) -> str:
+        """What is seen, in words: the file's own description; see :func:`figures.save`."""
+        from PIL import Image
+
+        with Image.open(self.path) as picture:
+            return picture.info.get("Description", "")
+
+    @property
     def data(self) -> str:
         """The file in base64."""
         return base64.b64encode(self.path.read_bytes()).decode()

@@ -1,0 +1,167 @@
+// Both hemispheres as one mesh, painted vertex by vertex.
+
+// Light falls on what is not painted only: painted vertices have the legend's colours.
+const PAINTED = `#version 300 es
+precision highp int;
+precision highp float;
+uniform float opacity;
+in vec4 vClr;
+in vec3 vN;
+out vec4 color;
+void main() {
+  float light = 0.72 + 0.28 * max(dot(normalize(vN), normalize(vec3(0.0, 10.0, -8.0))), 0.0);
+  color = vec4(vClr.rgb * mix(light, 1.0, vClr.a), opacity);
+}`;
+
+class Surfaces extends View {
+  async load() {
+    this.part("hint").textContent =
+      "Click a place, drag to turn. With the focus on the picture: arrow keys go along the surface, Shift + arrow keys turn it, Home goes to the highest score. Ctrl + wheel zooms.";
+    this.points = this.array(this.d.points);
+    const shade = this.array(this.d.shade);
+    this.row = new Int32Array(shade.length).fill(-1);
+    this.places.forEach((vertex, row) => { this.row[vertex] = row; });
+    this.grey = new Uint8Array(shade.length * 4);
+    shade.forEach((value, vertex) => this.grey.set([value, value, value, 0], 4 * vertex));
+    this.nv.setSliceType(this.nv.sliceTypeRender);
+    this.mesh = new niivue.NVMesh(
+      this.points, this.array(this.d.triangles), "brain", this.grey.slice(), 1, true, this.nv.gl);
+    this.nv.addMesh(this.mesh);
+    this.nv.setMeshShader(this.mesh.id, this.nv.setCustomMeshShader(PAINTED, "Painted"));
+    this.nv.opts.show3Dcrosshair = true;
+    this.nv.setScale(1.4);
+    this.marks = this.d.hemispheres.map(({ name }) => {
+      const mark = element("span", { class: "side", "aria-hidden": "true" }, name === "left" ? "L" : "R");
+      this.part("canvas").after(mark);
+      return mark;
+    });
+    this.turnTo(...this.d.view);
+    new ResizeObserver(() => this.mark()).observe(this.part("canvas"));
+    this.views();
+  }
+
+  views() {
+    const choice = this.part("view");
+    const all = { behind: [0, 10], left: [90, 10], right: [270, 10], below: [0, -90], above: [0, 90], front: [180, 10] };
+    choice.append(...Object.keys(all).map((name) => element("option", {}, name)));
+    choice.closest("label").hidden = false;
+    choice.onchange = () => this.turnTo(...all[choice.value]);
+  }
+
+  turnTo(azimuth, elevation) {
+    this.nv.setRenderAzimuthElevation((azimuth + 360) % 360, Math.min(Math.max(elevation, -90), 90));
+    this.mark();
+  }
+
+  turn(right, up) {
+    this.turnTo(this.nv.scene.renderAzimuth - right, this.nv.scene.renderElevation + up);
+  }
+
+  // L and R stand above their hemispheres, wherever these have been turned to.
+  mark() {
+    const canvas = this.part("canvas"), count = this.points.length / 3;
+    this.d.hemispheres.forEach(({ first }, number) => {
+      const end = this.d.hemispheres[number + 1]?.first ?? count;
+      let top = [0, Infinity], left = Infinity, right = -Infinity;
+      for (let vertex = first; vertex < end; vertex += 7) {
+        const [x, y] = this.onCanvas(vertex);
+        if (y < top[1]) top = [x, y];
+        left = Math.min(left, x);
+        right = Math.max(right, x);
+      }
+      const mark = this.marks[number];
+      mark.style.left = `${Math.min(Math.max((left + right) / 2, 10), canvas.clientWidth - 10)}px`;
+      mark.style.top = `${Math.min(Math.max(top[1] - 18, 2), canvas.clientHeight - 20)}px`;
+    });
+  }
+
+  // Where a vertex is drawn: right and down in CSS pixels, and how far behind the front.
+  onCanvas(vertex) {
+    const canvas = this.part("canvas"), { renderAzimuth, renderElevation } = this.nv.scene;
+    const key = [renderAzimuth, renderElevation, canvas.width, canvas.height, this.nv.scene.volScaleMultiplier].join();
+    if (key !== this.matrixOf) {
+      [this.matrix] = this.nv.calculateMvpMatrix(null, undefined, renderAzimuth, renderElevation);
+      this.matrixOf = key;
+    }
+    const m = this.matrix, [a, b, c] = this.points.subarray(3 * vertex, 3 * vertex + 3);
+    return [
+      (m[0] * a + m[4] * b + m[8] * c + m[12] + 1) / 2 * canvas.clientWidth,
+      (1 - (m[1] * a + m[5] * b + m[9] * c + m[13])) / 2 * canvas.clientHeight,
+      m[2] * a + m[6] * b + m[10] * c + m[14],
+    ];
+  }
+
+  paint(number, colors) {
+    const table = this.array(this.d.maps[number].colors);
+    const rgba = this.grey.slice();
+    this.places.forEach((vertex, row) => {
+      if (!colors[row]) return;
+      rgba.set(table.subarray(3 * colors[row], 3 * colors[row] + 3), 4 * vertex);
+      rgba[4 * vertex + 3] = 255;
+    });
+    this.mesh.rgba255 = rgba;
+    this.mesh.updateMesh(this.nv.gl);
+    this.nv.drawScene();
+  }
+
+  goTo(row) {
+    this.goToVertex(this.places[row]);
+  }
+
+  goToVertex(vertex) {
+    this.vertex = vertex;
+    this.nv.scene.crosshairPos = this.nv.mm2frac(this.points.slice(3 * vertex, 3 * vertex + 3));
+    this.nv.drawScene();
+    const hemisphere = this.d.hemispheres.findLast(({ first }) => vertex >= first);
+    const row = this.row[vertex];
+    this.tell(row < 0 ? undefined : row,
+      [["hemisphere", hemisphere.name], ["vertex", String(vertex - hemisphere.first)]]);
+  }
+
+  // Arrows go to a vertex some pixels away; with Shift they turn the brain.
+  key(key, turning) {
+    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+    if (key === "Home") this.home();
+    else if (!(key in moves)) return false;
+    else if (turning) this.turn(10 * moves[key][0], -10 * moves[key][1]);
+    else {
+      const [x, y] = this.onCanvas(this.vertex), [right, down] = moves[key];
+      for (const far of [5, 8, 12, 18]) {
+        const next = this.under(x + far * right, y + far * down);
+        if (next === undefined || next === this.vertex) continue;
+        this.goToVertex(next);
+        break;
+      }
+    }
+    return true;
+  }
+
+  click(right, down) {
+    const vertex = this.under(right, down);
+    if (vertex !== undefined) this.goToVertex(vertex);
+  }
+
+  drag(x, y, right, down) {
+    this.turn(0.5 * right, 0.5 * down);
+  }
+
+  wheel(direction) {
+    const scale = this.nv.scene.volScaleMultiplier * (direction < 0 ? 1.1 : 1 / 1.1);
+    this.nv.setScale(Math.min(Math.max(scale, 0.5), 8));
+    this.mark();
+  }
+
+  // The vertex in front of the others within a few pixels of a place on the canvas.
+  under(right, down) {
+    const near = [];
+    for (let vertex = 0; vertex < this.points.length / 3; vertex++) {
+      const [x, y, front] = this.onCanvas(vertex);
+      const away = Math.hypot(x - right, y - down);
+      if (away < 12) near.push({ vertex, away, front });
+    }
+    if (!near.length) return undefined;
+    const front = Math.min(...near.map((one) => one.front));
+    const m = this.matrix, depth = 8 * Math.hypot(m[2], m[6], m[10]);  // 8 mm behind is another fold
+    return near.filter((one) => one.front < front + depth).sort((p, q) => p.away - q.away)[0].vertex;
+  }
+}
