@@ -22,7 +22,8 @@ class Surfaces extends View {
     this.row = new Int32Array(shade.length).fill(-1);
     this.places.forEach((vertex, row) => { this.row[vertex] = row; });
     this.grey = new Uint8Array(shade.length * 4);
-    shade.forEach((value, vertex) => this.grey.set([value, value, value, 0], 4 * vertex));
+    // The last number says how much of a vertex is painted; 0 would mean fibres to NiiVue.
+    shade.forEach((value, vertex) => this.grey.set([value, value, value, 1], 4 * vertex));
     this.nv.setSliceType(this.nv.sliceTypeRender);
     this.mesh = new niivue.NVMesh(
       this.points, this.array(this.d.triangles), "brain", this.grey.slice(), 1, true, this.nv.gl);

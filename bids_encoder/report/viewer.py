@@ -164,7 +164,7 @@ def surface_payload(
     for name, (xyz, corners) in meshes.items():
         hemispheres.append({"name": name, "first": first})
         points.append(_apart(xyz, name) if len(meshes) > 1 else xyz)
-        triangles.append(corners + first)
+        triangles.append(_outward(xyz, corners) + first)
         first += len(xyz)
     payload = {
         "kind": "surface",
@@ -184,6 +184,13 @@ def _apart(points: np.ndarray, hemisphere: str) -> np.ndarray:
     gap = 4.0
     x = -points[:, 0].max() - gap if hemisphere == "left" else -points[:, 0].min() + gap
     return points + np.array([x, 0, 0])
+
+
+def _outward(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Triangles whose corners run counter-clockwise seen from outside: others are not drawn."""
+    a, b, c = (points[triangles[:, corner]] - points.mean(axis=0) for corner in range(3))
+    volume = np.einsum("ij,ij->", a, np.cross(b, c))
+    return triangles if volume >= 0 else triangles[:, ::-1]
 
 
 def _shade(background: np.ndarray, darkest: int) -> np.ndarray:
