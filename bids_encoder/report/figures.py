@@ -16,8 +16,11 @@ from nibabel import Nifti1Image, as_closest_canonical
 from nibabel.orientations import apply_orientation, io_orientation
 
 from bids_encoder.bids.atomic import atomic_path
+from bids_encoder.report import alt_text
 from bids_encoder.report.palettes import GREYS, INK, layer_colors
 from bids_encoder.report.surface_view import SurfaceView
+
+matplotlib.rcParams["text.parse_math"] = False  # a name may hold any number of $
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,8 @@ def map_rows(
         legend(figure)
     else:
         _color_bar(figure, colors, vmin, vmax, label, ticks)
+    names = {int(value): text for value, text in ticks} if ticks and vmin == 0.5 else None
+    figure.set_label(alt_text.of_maps(maps, view.titles, names))
     return figure
 
 
@@ -256,7 +261,11 @@ def layer_ticks(axes: plt.Axes, layers: Sequence[str]) -> None:
 
 
 def save(figure: plt.Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, without a date in it."""
+    """Write a figure as PNG, whole or not at all, without a date in it.
+
+    What it shows stands in the file too, in words (its Description).
+    """
+    seen = figure.get_label() or alt_text.of_plots(figure)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, dpi=110, metadata={"Software": None, "Description": seen})
     plt.close(figure)

@@ -10,6 +10,7 @@ import numpy as np
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import hrf, palettes
 from bids_encoder.report.viewer import (
+    SCORE_STEP,
     Shown,
     ShownMap,
     color_table,
@@ -110,4 +111,4 @@ def _shown_maps(
 
 
 def _score_map(title: str, scores: np.ndarray, top: float) -> ShownMap:
-    return ShownMap(title, scores, 0.0, top, color_table(palettes.SCORES))
+    return ShownMap(title, scores, 0.0, top, color_table(palettes.SCORES), step=SCORE_STEP)

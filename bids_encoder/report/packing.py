@@ -9,7 +9,7 @@ import json
 import numpy as np
 
 NOTHING = -32768  # stands for a value that is not there
-_FINEST = 500  # a scale is cut into so many steps at least
+_FINEST = 250  # a scale is cut into so many steps at least: about its colours
 
 
 class Parts:
@@ -47,7 +47,7 @@ def step_of(values: np.ndarray, ends: tuple[float, float]) -> float:
     values : array
         Finite ones must fit into 16 bits.
     ends : (float, float)
-        Of the colour scale, which is cut into 500 steps at least.
+        Of the colour scale, which is cut into 250 steps at least.
     """
     finite = np.abs(values[np.isfinite(values)])
     largest = float(finite.max()) if finite.size else 0.0

@@ -37,7 +37,7 @@ class Figure:
         from PIL import Image
 
         with Image.open(self.path) as picture:
-            return picture.info.get("Description", "")
+            return picture.info.get("Description") or "described by its caption"
 
     @property
     def data(self) -> str:

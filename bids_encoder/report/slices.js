@@ -73,7 +73,7 @@ class Slices extends View {
 
   paint(number, colors) {
     this.overlay.img.fill(0);
-    this.places.forEach((place, row) => { this.overlay.img[place] = colors[row]; });
+    for (let row = 0; row < colors.length; row++) this.overlay.img[this.places[row]] = colors[row];
     this.recolor(this.overlay, `map${number}`);
     this.nv.updateGLVolume();
   }

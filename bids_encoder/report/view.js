@@ -123,8 +123,11 @@ class View {
   show() {
     const { number, map, frame } = this.chosen();
     const only = this.part("passed").checked;
-    const colors = Uint8Array.from(this.valuesOf(map, frame), (value, row) =>
-      value === NOTHING || (only && !this.passed[row]) ? 0 : colorIndex(value * map.step, map));
+    const values = this.valuesOf(map, frame), colors = new Uint8Array(values.length);
+    for (let row = 0; row < values.length; row++) {
+      const drawn = values[row] !== NOTHING && (!only || this.passed[row]);
+      if (drawn) colors[row] = colorIndex(values[row] * map.step, map);
+    }
     this.paint(number, colors);
     const slider = this.part("layer"), layer = this.d.layers[frame];
     slider.closest("label").hidden = map.frames === 1;

@@ -40,6 +40,7 @@ async function start() {
       const view = new kind(root, description, await unpacked(description.blob));
       await view.begin();
       root.view = view;
+      performance.mark("view drawn");
       root.classList.add("ready");
     } catch (error) {
       fail(root, error);

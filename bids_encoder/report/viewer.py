@@ -20,6 +20,7 @@ from bids_encoder.report.packing import Parts, in_steps, script_json, step_of, t
 from bids_encoder.report.palettes import layer_colors
 
 _PROGRAMS = ("view.js", "slices.js", "surfaces.js", "viewer.js")
+SCORE_STEP = 1e-3  # of correlations; 20 layers of 200 000 voxels are then some 7 MB
 _MARGIN = 0.06  # of the longest side
 _VENDORED = Path(__file__).parent / "vendor" / "niivue-0.69.0.umd.js.gz"
 
@@ -43,6 +44,8 @@ class ShownMap:
         Names of the values, where they are labels.
     unit : str
         Of the values, as it stands behind a number.
+    step : float or None
+        To which values are rounded; None: as the scale asks for.
     """
 
     title: str
@@ -53,6 +56,7 @@ class ShownMap:
     ticks: Sequence[tuple[float, str]] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
     unit: str = ""
+    step: float | None = None
 
 
 def color_table(name) -> np.ndarray:
@@ -203,13 +207,12 @@ def _shade(background: np.ndarray, darkest: int) -> np.ndarray:
 
 def _of_places(shown: Shown, picked: np.ndarray, parts: Parts) -> dict[str, object]:
     """What volumes and surfaces say alike of the places that were picked."""
-    ends = next(((one.vmin, one.vmax) for one in shown.maps if one.values is shown.scores), (0, 1))
     return {
         "layers": list(shown.layers),
         "rule": shown.rule,
         "smoothed": shown.smoothed,
         "passed": parts.add(shown.passed[picked].astype(np.uint8)),
-        "scores": _numbers(shown.scores[:, picked], ends, parts),
+        "scores": _numbers(shown.scores[:, picked], SCORE_STEP, parts),
         "layer_colors": parts.add(layer_rgb(len(shown.layers))),
         "best": parts.add(shown.best[picked].astype(np.uint16)),
         "maps": [_described(one, picked, parts) for one in shown.maps],
@@ -227,9 +230,8 @@ def _of_places(shown: Shown, picked: np.ndarray, parts: Parts) -> dict[str, obje
     }
 
 
-def _numbers(values: np.ndarray, ends: tuple[float, float], parts: Parts) -> dict[str, object]:
+def _numbers(values: np.ndarray, step: float, parts: Parts) -> dict[str, object]:
     """Values in steps, and how large a step is."""
-    step = step_of(values, ends)
     return {"data": parts.add(in_steps(values, step)), "step": step}
 
 
@@ -277,14 +279,11 @@ def _cropped(
 
 def _described(shown: ShownMap, picked: np.ndarray, parts: Parts) -> dict[str, object]:
     values = shown.values[..., picked]
-    if shown.labels:
-        numbers = {"data": parts.add(in_steps(values, 1.0)), "step": 1.0}
-    else:
-        numbers = _numbers(values, (shown.vmin, shown.vmax), parts)
+    step = 1.0 if shown.labels else shown.step or step_of(values, (shown.vmin, shown.vmax))
     return {
         "title": shown.title,
         "frames": 1 if values.ndim == 1 else len(values),
-        **numbers,
+        **_numbers(values, step, parts),
         "unit": shown.unit,
         "min": shown.vmin,
         "max": shown.vmax,
