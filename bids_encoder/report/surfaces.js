@@ -33,7 +33,7 @@ class Surfaces extends View {
     this.nv.setScale(1.4);
     this.marks = this.d.hemispheres.map(({ name }) => {
       const mark = element("span", { class: "side", "aria-hidden": "true" }, name === "left" ? "L" : "R");
-      this.part("canvas").after(mark);
+      this.part("canvas").parentElement.append(mark);
       return mark;
     });
     this.turnTo(...this.d.view);
@@ -74,6 +74,16 @@ class Surfaces extends View {
       mark.style.left = `${Math.min(Math.max((left + right) / 2, 10), canvas.clientWidth - 10)}px`;
       mark.style.top = `${Math.min(Math.max(top[1] - 18, 2), canvas.clientHeight - 20)}px`;
     });
+  }
+
+  picture() {
+    super.picture();
+    const { dpr } = this.nv.uiData, pen = this.part("picture").getContext("2d");
+    pen.font = `${14 * dpr}px sans-serif`;
+    pen.textAlign = "center";
+    for (const mark of this.marks) {
+      pen.fillText(mark.textContent, parseFloat(mark.style.left) * dpr, (parseFloat(mark.style.top) + 14) * dpr);
+    }
   }
 
   // Where a vertex is drawn: right and down in CSS pixels, and how far behind the front.
@@ -119,22 +129,48 @@ class Surfaces extends View {
       [["hemisphere", hemisphere.name], ["vertex", String(vertex - hemisphere.first)]]);
   }
 
-  // Arrows go to a vertex some pixels away; with Shift they turn the brain.
+  // Arrows go along the surface; with Shift they turn the brain.
   key(key, turning) {
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
     if (key === "Home") this.home();
     else if (!(key in moves)) return false;
     else if (turning) this.turn(10 * moves[key][0], -10 * moves[key][1]);
-    else {
-      const [x, y] = this.onCanvas(this.vertex), [right, down] = moves[key];
-      for (const far of [5, 8, 12, 18]) {
-        const next = this.under(x + far * right, y + far * down);
-        if (next === undefined || next === this.vertex) continue;
-        this.goToVertex(next);
-        break;
-      }
-    }
+    else this.goToVertex(this.walked(this.vertex, moves[key]));
     return true;
+  }
+
+  // From vertex to vertex, in a direction on the canvas, until it is some pixels away.
+  walked(vertex, [right, down]) {
+    const start = this.onCanvas(vertex);
+    let along = 0;
+    for (let step = 0; step < 30 && along < 5; step++) {
+      let best = { vertex, worth: -Infinity };
+      for (const next of this.neighbours(vertex)) {
+        const at = this.onCanvas(next), x = at[0] - start[0], y = at[1] - start[1];
+        const far = x * right + y * down, worth = far - Math.abs(x * down + y * right);
+        if (far > along && worth > best.worth) best = { vertex: next, along: far, worth };
+      }
+      if (best.vertex === vertex) break;
+      ({ vertex, along } = best);
+    }
+    return vertex;
+  }
+
+  neighbours(vertex) {
+    if (this.firstOf === undefined) {
+      const corners = this.array(this.d.triangles), count = this.points.length / 3;
+      this.firstOf = new Uint32Array(count + 1);
+      for (const corner of corners) this.firstOf[corner + 1] += 2;
+      for (let i = 0; i < count; i++) this.firstOf[i + 1] += this.firstOf[i];
+      const free = this.firstOf.slice();
+      this.around = new Uint32Array(2 * corners.length);
+      corners.forEach((corner, i) => {
+        const first = i - i % 3;
+        this.around[free[corner]++] = corners[first + (i - first + 1) % 3];
+        this.around[free[corner]++] = corners[first + (i - first + 2) % 3];
+      });
+    }
+    return this.around.subarray(this.firstOf[vertex], this.firstOf[vertex + 1]);
   }
 
   click(right, down) {

@@ -61,10 +61,11 @@ class View {
 
   async begin() {
     const canvas = this.part("canvas");
-    this.colorsOfPage();
+    const [paper, ink] = this.colorsOfPage();
+    this.paper = paper;
     this.nv = new niivue.Niivue({
       interactive: false,  // NiiVue's own keys, wheel and double click change the picture unasked
-      backColor: [...this.paper.map((v) => v / 255), 1], fontColor: [...this.ink.map((v) => v / 255), 1],
+      backColor: [...paper.map((v) => v / 255), 1], fontColor: [...ink.map((v) => v / 255), 1],
       crosshairColor: [0.87, 0.25, 0.25, 1], crosshairWidth: 0.8, crosshairWidthUnit: "percent",
       crosshairGap: 3, tileMargin: 6, fontMinPx: 12, logLevel: "error", dragAndDropEnabled: false,
       isColorbar: false, showAllOrientationMarkers: true,
@@ -77,10 +78,10 @@ class View {
     this.listen(canvas);
   }
 
+  // Paper and ink.
   colorsOfPage() {
     const style = getComputedStyle(document.body);
-    this.paper = colorOf(style.backgroundColor);
-    this.ink = colorOf(style.color);
+    return [colorOf(style.backgroundColor), colorOf(style.color)];
   }
 
   controls(maps, layers) {
@@ -287,25 +288,26 @@ class View {
       from = null;
     });
     canvas.addEventListener("pointercancel", () => { from = null; });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.repaper());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.repaper(...this.colorsOfPage()));
     window.addEventListener("beforeprint", () => this.picture());
   }
 
-  // For the printer: what WebGL has drawn is gone by then.
+  // For the printer, on white: what WebGL has drawn is gone by then.
   picture() {
     const { map, frame } = this.chosen(), canvas = this.part("canvas"), copy = this.part("picture");
     copy.width = canvas.width;
     copy.height = canvas.height;
-    this.nv.drawScene();
+    this.repaper([255, 255, 255], [0, 0, 0]);
     copy.getContext("2d").drawImage(canvas, 0, 0);
+    this.repaper(...this.colorsOfPage());
     this.part("picture-title").textContent = map.title +
       (map.frames > 1 ? `: ${this.d.layers[frame]}` : "") + (this.part("passed").checked ? `; only ${this.d.rule}` : "");
   }
 
-  repaper() {
-    this.colorsOfPage();
-    this.nv.opts.backColor = [...this.paper.map((v) => v / 255), 1];
-    this.nv.opts.fontColor = [...this.ink.map((v) => v / 255), 1];
+  repaper(paper, ink) {
+    this.paper = paper;
+    this.nv.opts.backColor = [...paper.map((v) => v / 255), 1];
+    this.nv.opts.fontColor = [...ink.map((v) => v / 255), 1];
     this.background();
     this.nv.drawScene();
   }

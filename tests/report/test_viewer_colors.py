@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import io
-from types import SimpleNamespace
 
-import nibabel
 import numpy as np
-import pytest
 from matplotlib import colormaps
 from PIL import Image
 
-from bids_encoder.grids.mesh import Mesh
-from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.report.interactive import interactive_view
-from bids_encoder.report.page import Section, render
 from bids_encoder.report.palettes import layer_colors, wheel_colors
 
-LAYERS = ("stage1", "stage2", "stage3", "stage4")
-VMAX, SLOPE = 0.65, 0.3
+STAGES, TOP, STEEPEST = 4, 0.65, 0.3  # as the maps of the fixtures have them
 TITLES = {
     "score r of a layer": "scores",
     "highest score r": "highest",
@@ -33,71 +25,13 @@ TITLES = {
 }
 
 
-def _values(n: int) -> dict[str, np.ndarray]:
-    """Maps whose values lie anywhere on their scales and beyond; none fills its scale alike."""
-    random = np.random.default_rng(5)
-    scores = random.uniform(-0.2, 0.5, (len(LAYERS), n)) * np.array([[1.0], [0.4], [0.7], [1.5]])
-    scores[:, 3] = np.nan
-    values = {
-        "scores": scores,
-        "highest": scores.max(axis=0),
-        "best": random.integers(1, len(LAYERS) + 1, n).astype(float),
-        "slope": random.uniform(-0.1, 0.2, n),
-        "noiseceiling": random.uniform(0.2, 0.6, n),
-        "hrfpeak": random.uniform(4.0, 6.0, n),
-        "angle": random.uniform(-60.0, 20.0, n),  # only some of the wheel
-        "eccentricity": random.uniform(0.1, 3.0, n),
-        "effect": random.uniform(-0.4, 1.0, n),
-        "p": random.random(n),
-    }
-    for one in values.values():
-        one[..., 3] = np.nan
-    return values
-
-
-def _maps(values, inside, grid, meshes, background) -> SimpleNamespace:
-    """What :func:`interactive_view` asks of the maps of an analysis."""
-
-    def drawn(kind, **names):
-        there = np.full(inside.shape, np.nan)
-        there[inside] = values[kind]
-        return there
-
-    sidecars = {
-        "noiseceiling": {"a": 1}, "hrfpeak": {"a": 1}, "p": {"a": 1}, "angle": {"a": 1},
-        "eccentricity": {"Units": "degrees of visual angle", "RingEccentricities": [1.0, 4.0]},
-    }  # fmt: skip
-    written = SimpleNamespace(
-        layers=list(LAYERS),
-        matching_sidecar=sidecars.get,
-        sidecar_from_models=sidecars.get,
-        regions=lambda: {},
-    )
-    passed = inside.copy()
-    passed[inside] = np.nan_to_num(values["highest"]) > 0.15
-
-    def spread(one):
-        there = np.full(inside.shape, np.nan)
-        there[inside] = one
-        return there
-
-    return SimpleNamespace(
-        written=written, grid=grid, inside=inside, meshes=meshes, background=background,
-        r={layer: spread(one) for layer, one in zip(LAYERS, values["scores"], strict=True)},
-        highest=spread(values["highest"]), best=spread(values["best"]),
-        slope=spread(values["slope"]), passed=passed, rule="voxels above 0.15", vmax=VMAX,
-        slope_limit=SLOPE, drawn=drawn,
-        smoothed="smoothed along the surface" if meshes else "smoothed by one voxel",
-    )  # fmt: skip
-
-
 def _expected(kind: str, value: float, peaks: tuple[float, float]) -> np.ndarray:
     """The colour of a value, from matplotlib alone."""
     low, high, colors = {
-        "scores": (0, VMAX, colormaps["inferno"]),
-        "highest": (0, VMAX, colormaps["inferno"]),
-        "best": (0.5, len(LAYERS) + 0.5, layer_colors(len(LAYERS))),
-        "slope": (-SLOPE, SLOPE, colormaps["PuOr_r"]),
+        "scores": (0, TOP, colormaps["inferno"]),
+        "highest": (0, TOP, colormaps["inferno"]),
+        "best": (0.5, STAGES + 0.5, layer_colors(STAGES)),
+        "slope": (-STEEPEST, STEEPEST, colormaps["PuOr_r"]),
         "noiseceiling": (0, 1, colormaps["bone"]),
         "hrfpeak": (*peaks, colormaps["Spectral"]),
         "angle": (-180, 180, wheel_colors()),
@@ -106,40 +40,9 @@ def _expected(kind: str, value: float, peaks: tuple[float, float]) -> np.ndarray
     return np.array(colors(float(np.clip((value - low) / (high - low), 0, 1)))[:3]) * 255
 
 
-@pytest.fixture
-def volume():
-    shape = (9, 11, 7)
-    inside = np.zeros(shape, dtype=bool)
-    inside[1:8, 1:10, 1:6] = True
-    affine = np.diag([3.0, 3.0, 3.0, 1.0])
-    affine[:3, 3] = (-12, -60, 4)
-    values = _values(int(inside.sum()))
-    mask = nibabel.Nifti1Image(inside.astype(np.uint8), affine)
-    background = np.linspace(0, 1, inside.size).reshape(shape)
-    return values, _maps(values, inside, VolumeGrid(mask), {}, background)
-
-
-@pytest.fixture
-def surface():
-    n = 18
-    turn, lift = np.meshgrid(np.arange(n) * 2 * np.pi / n, np.linspace(0.1, np.pi - 0.1, n))
-    points = 30 * np.stack(
-        [np.cos(turn) * np.sin(lift), np.sin(turn) * np.sin(lift), np.cos(lift)], axis=-1
-    )
-    number = np.arange(n * n).reshape(n, n)
-    corner = (number[:-1], np.roll(number, -1, axis=1)[:-1], number[1:], np.roll(number, -1, 1)[1:])
-    first, right, below, across = (part.ravel() for part in corner)
-    faces = np.vstack([np.c_[first, right, below], np.c_[right, across, below]])
-    mesh = Mesh(points.reshape(-1, 3), faces)
-    inside = np.random.default_rng(1).random(2 * n * n) > 0.1
-    values = _values(int(inside.sum()))
-    meshes = {"L": mesh, "R": mesh}
-    return values, _maps(values, inside, SimpleNamespace(), meshes, np.zeros(inside.size))
-
-
-def test_slices_have_the_legend_s_colours(volume, browser, tmp_path):
+def test_slices_have_the_legend_s_colours(volume, browser, open_view):
     values, maps = volume
-    _open(browser, tmp_path, maps)
+    open_view(maps)
     number = np.full(maps.inside.shape, -1)
     number[maps.inside] = np.arange(maps.inside.sum())
     at = browser.execute_script(
@@ -164,9 +67,9 @@ def test_slices_have_the_legend_s_colours(volume, browser, tmp_path):
     _compare(browser, values, maps, inside, tolerance=8)
 
 
-def test_surfaces_have_the_legend_s_colours(surface, browser, tmp_path):
+def test_surfaces_have_the_legend_s_colours(surface, browser, open_view):
     values, maps = surface
-    _open(browser, tmp_path, maps)
+    open_view(maps)
     at = browser.execute_script(
         """
         const view = document.querySelector(".viewer").view, places = [];
@@ -184,18 +87,6 @@ def test_surfaces_have_the_legend_s_colours(surface, browser, tmp_path):
     inside = [(number[vertex], pos) for vertex, pos in at if number[vertex] >= 0]
     assert len(inside) > 40
     _compare(browser, values, maps, inside, tolerance=20)
-
-
-def _open(browser, folder, maps) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    page = folder / "page.html"
-    section = Section("task bars", "bars", viewer=interactive_view(maps))
-    page.write_text(render("sub-01", "", [section]), encoding="utf-8")
-    browser.get(page.as_uri())
-    WebDriverWait(browser, 60).until(
-        lambda it: it.execute_script("return !!document.querySelector('.viewer.ready')")
-    )
 
 
 def _compare(browser, values, maps, places, tolerance: float) -> None:
@@ -234,7 +125,7 @@ def _compare(browser, values, maps, places, tolerance: float) -> None:
                     assert np.abs(color - said).max() <= tolerance, f"{what} beside {said}"
                     if kind == "best":
                         labels_seen.add(int(data[row]))
-    assert labels_seen == set(range(1, len(LAYERS) + 1))
+    assert labels_seen == set(range(1, STAGES + 1))
 
 
 def _choose(browser, number: int, frame: int, only: bool) -> None:
