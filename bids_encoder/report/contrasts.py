@@ -190,13 +190,15 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
         written.root, "figure", {**written.names, "layer": f"contrast{label}curves"}
     )
     figures.save(figure, path)
+    dot = ""
+    if areas.loc["all"][["recall", "precision"]].notna().all(axis=1).any():
+        dot = " The dot is R50, the highest precision at a recall of at least one half."
     return Figure(
         "Precision and recall",
         path,
         "How well the synthesized effect, thresholded at every value in turn, finds what "
         "the measured contrast shows (t > 3): for the mean over layers (thick) and for each "
-        "layer alone, with average precision. The dot is R50, the highest precision at a recall "
-        "of at least one half.",
+        f"layer alone, with average precision.{dot}",
     )
 
 

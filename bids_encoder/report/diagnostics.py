@@ -31,19 +31,30 @@ def diagnostic_figure(maps: Maps) -> Figure:
     figure = draw(layers, [values("penalty", layer) for layer in layers], highest, null, ceiling)
     path = outputs.output_path(written.root, "figure", {**written.names, "layer": "diagnostics"})
     figures.save(figure, path)
+    caption = _caption(null, ceiling is not None)
+    return Figure("How the models came about", path, caption)
+
+
+def _caption(null: dict | None, with_ceiling: bool) -> str:
+    """What is drawn, and nothing that is not."""
     said = [
         "Left: the penalties that were chosen, as multiples of the mean kernel diagonal, one line "
         "a layer; voxels piled up at an end of the grid would like a wider one (large penalties: "
-        "nothing to predict)."
+        "nothing to predict).",
+        "Next: the highest r² over layers of all voxels.",
     ]
     if null is not None:
+        said.append("Dotted: quantiles of the same under permutation.")
+        if null["Threshold"] is None:
+            said.append("No voxel reaches the false discovery rate, so that no threshold is drawn.")
+        else:
+            said.append("Voxels right of the red line count.")
+    if with_ceiling:
         said.append(
-            "Next: the highest r² over layers of all voxels, and quantiles of the same under "
-            "permutation; right of the red line voxels count."
+            "Right: the same r² against the noise ceiling of each voxel; on the red line a model "
+            "predicts all that can be predicted."
         )
-    if ceiling is not None:
-        said.append("Right: the same r² against the noise ceiling of each voxel.")
-    return Figure("How the models came about", path, " ".join(said))
+    return " ".join(said)
 
 
 def draw(

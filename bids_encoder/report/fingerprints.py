@@ -60,10 +60,9 @@ def participant_figures(written: Written) -> list[Figure]:
                     f"Fingerprints of regions: {atlas}",
                     place,
                     f"Mean r of each layer over the best {BEST_SHARE:.0%} of a region's voxels, "
-                    f"divided by its maximum over layers (r above each panel). Bars: "
-                    f"{CONFIDENCE:.0%} bootstrap intervals over voxels; they say how much the "
-                    "shape hangs on single voxels, not what other participants would show. The "
-                    "filled dot is the highest. Values below 0 are cut off." + left_out,
+                    f"divided by its maximum over layers (r above each panel). "
+                    f"{_bars_said(panels)}The filled dot is the highest. Values below 0 are cut off."
+                    + left_out,
                 )
             )
     return made
@@ -96,13 +95,33 @@ def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
                 Figure(
                     f"Fingerprints of regions: {atlas}",
                     place,
-                    "Thin lines: participants. Dots: their mean, with "
-                    f"{CONFIDENCE:.0%} bootstrap intervals over participants (from "
-                    f"{MIN_PARTICIPANTS} participants on). The filled dot is the highest."
+                    f"Thin lines: participants. Dots: their mean, {_intervals_said(panels)}. The filled dot is the highest."
                     + left_out,
                 )
             )
     return made
+
+
+def _has_intervals(panels: Mapping) -> bool:
+    return any(np.isfinite(np.asarray(low, float)).any() for _, low, _, _ in panels.values())
+
+
+def _bars_said(panels: Mapping) -> str:
+    if not _has_intervals(panels):
+        return ""
+    return (
+        f"Bars: {CONFIDENCE:.0%} bootstrap intervals over voxels; they say how much the shape "
+        "hangs on single voxels, not what other participants would show. "
+    )
+
+
+def _intervals_said(panels: Mapping) -> str:
+    if not _has_intervals(panels):
+        return f"without intervals, which need {MIN_PARTICIPANTS} participants"
+    return (
+        f"with {CONFIDENCE:.0%} bootstrap intervals over participants (where there are at least "
+        f"{MIN_PARTICIPANTS})"
+    )
 
 
 def _best(table: pandas.DataFrame, column: str) -> tuple[list[str], str]:

@@ -34,8 +34,7 @@ def hrf_figures(maps: Maps) -> list[tuple]:
             draw(peaks, passed, times, curves, coefficients),
             f"Estimated from all runs together, one for each of the {written.places}. Left: when "
             "they peak after an impulse. Right: median response and the middle two thirds at each "
-            f"time. Blue: {maps.rule}; grey: the others, where little or nothing responds and the "
-            "estimate says nothing.",
+            f"time. Vertical lines: medians. {_colors_said(maps.rule, peaks, passed)}",
         )
     ]
     if maps.view is not None:
@@ -54,6 +53,13 @@ def hrf_figures(maps: Maps) -> list[tuple]:
             )
         )  # fmt: skip
     return found
+
+
+def _colors_said(rule: str, peaks: np.ndarray, passed: np.ndarray) -> str:
+    others = "where little or nothing responds and the estimate says nothing."
+    if not (np.isfinite(peaks) & passed).any():
+        return f"Grey: all of them; there are no {rule}: {others}"
+    return f"Blue: {rule}; grey: the others, {others}"
 
 
 def limits(peaks: np.ndarray) -> tuple[float, float]:
