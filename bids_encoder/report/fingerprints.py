@@ -60,9 +60,8 @@ def participant_figures(written: Written) -> list[Figure]:
                     f"Fingerprints of regions: {atlas}",
                     place,
                     f"Mean r of each layer over the best {BEST_SHARE:.0%} of a region's voxels, "
-                    f"divided by its maximum over layers (r above each panel). "
-                    f"{_bars_said(panels)}The filled dot is the highest. Values below 0 are cut off."
-                    + left_out,
+                    f"divided by its maximum over layers (r above each panel). {_bars_said(panels)}"
+                    f"The filled dot is the highest. Values below 0 are cut off.{left_out}",
                 )
             )
     return made
@@ -95,8 +94,8 @@ def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
                 Figure(
                     f"Fingerprints of regions: {atlas}",
                     place,
-                    f"Thin lines: participants. Dots: their mean, {_intervals_said(panels)}. The filled dot is the highest."
-                    + left_out,
+                    f"Thin lines: participants. Dots: their mean, {_intervals_said(panels)}. "
+                    f"The filled dot is the highest.{left_out}",
                 )
             )
     return made

@@ -128,7 +128,7 @@ def draw_maps(maps: Maps) -> tuple[Figure, ...]:
             figures.profile(layers, scores, best, places=written.places),
             f"Left: mean over the {written.places} with the highest score in any layer (chosen by "
             "the same scores, so that heights are optimistic and shapes count). Right: "
-            f"{written.places} in the best-layer map.",
+            f"{written.places} in the best-layer map, from scores {maps.smoothed}.",
         )
     ]
     if maps.view is not None:
@@ -163,7 +163,7 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
             "bestlayer",
             "Which layer predicts best",
             figures.map_rows(
-                [("best layer", maps.shown(np.where(maps.best > 0, maps.best, np.nan)))],
+                [("best layer\n(smoothed)", maps.shown(np.where(maps.best > 0, maps.best, np.nan)))],
                 maps.background, maps.view, vmin=0.5, vmax=len(layers) + 0.5,
                 colors=palettes.layer_colors(len(layers)),
                 ticks=list(enumerate(layers, start=1)),

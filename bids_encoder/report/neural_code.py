@@ -121,7 +121,8 @@ def _smoothness_figure(written: Written, table: pandas.DataFrame) -> Figure:
         "Functional smoothness of the layers",
         path,
         "Left: correlation, over pairs of pictures, of their likeness in a layer with their "
-        f"likeness as pixels{interval}{before}. Right: how unequally activity is spread over the features of a layer.",
+        f"likeness as pixels{interval}{before}. Right: how unequally activity is spread over "
+        "the features of a layer.",
     )
 
 
@@ -194,7 +195,8 @@ def group_figures(root: Path, names: Mapping) -> list[Figure]:
         drawn_bands = kept[["pearson_low", "encoding_r_low"]].notna().any(axis=None)
         bands = "; bands: 95 % intervals over participants" if drawn_bands else ""
         caption = (
-            f"Means over participants, each curve divided by its maximum{bands}. Similarity analysis: agreement "
+            f"Means over participants, each curve divided by its maximum{bands}. "
+            "Similarity analysis: agreement "
             "of region and layer on which pictures are alike. Encoding: held-out r, mean over "
             "the region's voxels. Symbols mark the peaks, unless the interval holds 0."
         )

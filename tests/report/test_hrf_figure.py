@@ -29,3 +29,9 @@ def test_scale_holds_most_peaks_and_is_never_a_point():
     low, high = hrf.limits(np.append(np.linspace(3, 8, 101), np.nan))
     assert 3 < low < 3.3 and 7.7 < high < 8
     assert hrf.limits(np.array([np.nan])) == (4.0, 6.0)
+
+
+@pytest.mark.parametrize("n_passed", [0, 3])
+def test_the_caption_names_the_colours_that_are_drawn(n_passed):
+    said = hrf._colors_said("voxels above 0.1", np.full(9, 5.0), np.arange(9) < n_passed)
+    assert ("Blue" in said) == (n_passed > 0) and "rey" in said
