@@ -20,6 +20,7 @@ from bids_encoder.report import alt_text
 from bids_encoder.report.palettes import GREYS, INK, layer_colors
 from bids_encoder.report.surface_view import SurfaceView
 
+_ROOM = 75  # letters under a colour bar, before they stand aslant
 matplotlib.rcParams["text.parse_math"] = False  # a name may hold any number of $
 
 
@@ -50,7 +51,7 @@ class View:
     @property
     def titles(self) -> tuple[str, ...]:
         """What stands above each slice."""
-        return tuple(f"z = {height:.0f}" for height in self.heights)
+        return tuple(f"z = {round(height)} mm" for height in self.heights)
 
     def under(self, background: np.ndarray) -> list[np.ndarray]:
         """Cut a background."""
@@ -133,6 +134,8 @@ def map_rows(
     low, high = np.nanquantile(seen, (0.02, 0.98))
     high = max(high, low + 1e-6)
     rows, columns = len(maps), len(grey)
+    if _crowded(ticks):
+        foot = max(foot, 1.15)
     tile_width = 9.5 / columns
     tile_height = tile_width * grey[0].shape[0] / grey[0].shape[1] * view.aspect
     head = 0.3
@@ -151,6 +154,8 @@ def map_rows(
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(view.titles[column], fontsize=9, color=INK, pad=3)
+            if column == 0 and isinstance(view, View):
+                sides(axes)
             if column == 0:
                 axes.text(
                     -0.06, 0.5, title, transform=axes.transAxes, ha="right", va="center",
@@ -159,10 +164,19 @@ def map_rows(
     if legend is not None:
         legend(figure)
     else:
-        _color_bar(figure, colors, vmin, vmax, label, ticks)
+        _color_bar(figure, colors, vmin, vmax, label, ticks, foot - 0.25)
     names = {int(value): text for value, text in ticks} if ticks and vmin == 0.5 else None
     figure.set_label(alt_text.of_maps(maps, view.titles, names))
     return figure
+
+
+def sides(axes: plt.Axes) -> None:
+    """Mark what is left and right on an axial slice: left is left."""
+    for x, side, align in ((0.0, "L", "left"), (1.0, "R", "right")):
+        axes.text(
+            x, 0.02, side, transform=axes.transAxes, ha=align, va="bottom", fontsize=8,
+            color=INK,
+        )  # fmt: skip
 
 
 def tidy(*several: plt.Axes) -> None:
@@ -172,16 +186,32 @@ def tidy(*several: plt.Axes) -> None:
         axes.tick_params(colors=INK, labelsize=8)
 
 
-def _color_bar(figure, colors, vmin, vmax, label, ticks) -> None:
+def _crowded(ticks: Sequence[tuple[float, str]] | None) -> bool:
+    """Whether the names under a colour bar must stand aslant."""
+    return sum(len(_shortened(text)) + 2 for _, text in ticks or ()) > _ROOM
+
+
+def _color_bar(figure, colors, vmin, vmax, label, ticks, height) -> None:
     inch = 1 / figure.get_figheight()
-    axes = figure.add_axes((0.36, 0.5 * inch, 0.4, 0.1 * inch))
+    texts = [_shortened(text) for _, text in ticks or ()]
+    crowded = _crowded(ticks)
+    left, wide = (0.2, 0.72) if crowded else (0.36, 0.4)
+    axes = figure.add_axes((left, height * inch, wide, 0.1 * inch))
     mappable = plt.cm.ScalarMappable(plt.Normalize(vmin, vmax), plt.get_cmap(colors))
     bar = figure.colorbar(mappable, cax=axes, orientation="horizontal")
     if ticks:
-        bar.set_ticks([value for value, _ in ticks], labels=[text for _, text in ticks])
+        bar.set_ticks([value for value, _ in ticks], labels=texts)
     bar.set_label(label, color=INK, fontsize=9)
     bar.outline.set_visible(False)
     axes.tick_params(colors=INK, labelsize=8)
+    if crowded:
+        axes.set_xticks(
+            axes.get_xticks(), texts, rotation=30, ha="right", fontsize=7, rotation_mode="anchor"
+        )  # fmt: skip
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 16 else f"{text[:15]}…"
 
 
 def profile(

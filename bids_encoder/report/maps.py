@@ -146,7 +146,7 @@ def draw_maps(maps: Maps) -> tuple[Figure, ...]:
 
 def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
     """Name, title, figure and caption of each figure of maps."""
-    limit = maps.slope_limit
+    limit, best = maps.slope_limit, np.where(maps.best > 0, maps.best, np.nan)
     near = "by one voxel" if isinstance(maps.view, figures.View) else "along the surface"
     return [
         (
@@ -163,7 +163,7 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
             "bestlayer",
             "Which layer predicts best",
             figures.map_rows(
-                [("best layer\n(smoothed)", maps.shown(np.where(maps.best > 0, maps.best, np.nan)))],
+                [("best layer\n(smoothed)", maps.shown(best))],
                 maps.background, maps.view, vmin=0.5, vmax=len(layers) + 0.5,
                 colors=palettes.layer_colors(len(layers)),
                 ticks=list(enumerate(layers, start=1)),
