@@ -24,6 +24,19 @@ class Slices extends View {
     await this.add(grey, this.greys);
     await this.add(new Uint8Array(size), "map0");
     this.overlay = this.nv.volumes[1];
+    this.typed();
+  }
+
+  // Go to millimetres that were typed: three numbers, with commas or spaces.
+  typed() {
+    const field = this.part("typed");
+    field.closest("label").hidden = false;
+    field.onchange = () => {
+      const mm = field.value.replaceAll("−", "-").split(/[\s,;]+/).filter(Boolean).map(Number);
+      const right = mm.length === 3 && mm.every(Number.isFinite);
+      field.setAttribute("aria-invalid", String(!right));
+      if (right) this.goToVoxel(transformed(this.d.box, mm).map(Math.round));
+    };
   }
 
   // 0 is the paper around the brain.

@@ -90,12 +90,46 @@ class View {
     slider.max = layers.length - 1;
     slider.value = Math.floor(this.bestIndex() / this.places.length);
     this.part("rule").textContent = `only ${this.d.rule}`;
-    choice.onchange = slider.oninput = only.onchange = () => this.show();
+    // Best layer first: it says the most in one picture.
+    choice.value = Math.max(maps.findIndex(({ labels }) => Object.keys(labels).length), 0);
+    const least = this.part("threshold");
+    this.top = this.highestScores();
+    least.max = fixed(Math.max(this.top.reduce((a, b) => Math.max(a, b), 0) * this.d.scores.step, 0.01), 2);
+    choice.onchange = slider.oninput = only.onchange = least.oninput = () => this.show();
+    this.goals();
     if (this.passed.every((one) => one === 1) || !this.passed.some((one) => one === 1)) {
       only.checked = false;
       only.closest("label").hidden = true;
     }
     this.part("rounding").textContent = this.rounding(maps);
+  }
+
+  // The highest score of each place over layers, in steps.
+  highestScores() {
+    const count = this.places.length, top = this.scores.slice(0, count);
+    for (let layer = 1; layer < this.d.layers.length; layer++) {
+      for (let row = 0; row < count; row++) {
+        const score = this.scores[layer * count + row];
+        if (score > top[row]) top[row] = score;
+      }
+    }
+    return top;
+  }
+
+  // Regions to go to: where their highest score is.
+  goals() {
+    const goal = this.part("goal");
+    for (const { atlas, labels, names } of this.d.regions) {
+      const numbers = this.array(labels), best = new Map();
+      numbers.forEach((number, row) => {
+        if (number in names && !(this.top[best.get(number)] >= this.top[row])) best.set(number, row);
+      });
+      const options = Object.entries(names).filter(([number]) => best.has(Number(number)))
+        .map(([number, name]) => element("option", { value: best.get(Number(number)) }, name));
+      goal.append(element("optgroup", { label: atlas }, ...options));
+    }
+    goal.closest("label").hidden = this.d.regions.length === 0;
+    goal.onchange = () => (goal.value === "" ? this.home() : this.goTo(Number(goal.value)));
   }
 
   rounding(maps) {
@@ -123,19 +157,27 @@ class View {
 
   show() {
     const { number, map, frame } = this.chosen();
-    const only = this.part("passed").checked;
+    const only = this.part("passed").checked, threshold = this.threshold();
     const values = this.valuesOf(map, frame), colors = new Uint8Array(values.length);
     for (let row = 0; row < values.length; row++) {
-      const drawn = values[row] !== NOTHING && (!only || this.passed[row]);
+      const drawn = values[row] !== NOTHING && (!only || this.passed[row]) && this.top[row] >= threshold;
       if (drawn) colors[row] = colorIndex(values[row] * map.step, map);
     }
     this.paint(number, colors);
+    this.part("least").textContent = threshold > NOTHING ? this.part("threshold").value : "any";
+    this.part("threshold").setAttribute("aria-valuetext", this.part("least").textContent);
     const slider = this.part("layer"), layer = this.d.layers[frame];
     slider.closest("label").hidden = map.frames === 1;
     slider.setAttribute("aria-valuetext", layer);
     this.part("layer-name").textContent = map.frames > 1 ? layer : "";
     this.legend(map);
     if (this.at !== undefined) this.profile(this.at);
+  }
+
+  // The lowest score that is drawn, in steps; all where the slider is at its left end.
+  threshold() {
+    const least = Number(this.part("threshold").value);
+    return least > 0 ? Math.round(least / this.d.scores.step) : NOTHING;
   }
 
   colorAt(table, index) {
@@ -301,7 +343,8 @@ class View {
     copy.getContext("2d").drawImage(canvas, 0, 0);
     this.repaper(...this.colorsOfPage());
     this.part("picture-title").textContent = map.title +
-      (map.frames > 1 ? `: ${this.d.layers[frame]}` : "") + (this.part("passed").checked ? `; only ${this.d.rule}` : "");
+      (map.frames > 1 ? `: ${this.d.layers[frame]}` : "") + (this.part("passed").checked ? `; only ${this.d.rule}` : "") +
+      (this.threshold() > NOTHING ? `; highest r at least ${this.part("threshold").value}` : "");
   }
 
   repaper(paper, ink) {

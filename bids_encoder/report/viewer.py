@@ -131,6 +131,7 @@ def volume_payload(shown: Shown, mask: nibabel.Nifti1Image, background: np.ndarr
         "kind": "volume",
         "dims": box,
         "affine": affine.tolist(),
+        "box": np.linalg.inv(affine).tolist(),
         "voxel": np.linalg.inv(mask.affine).tolist(),
         "brain": parts.add(places.astype(np.uint32)),
         "background": parts.add(_shade(background[order], 55)),

@@ -151,6 +151,9 @@ def test_the_slider_and_the_choice_change_the_map(brain, browser, tmp_path):
     browser.get(page.as_uri())
     _wait(browser)
     assert "only voxels above 0.1" in browser.find_element("css selector", ".bar-row").text
+    browser.execute_script(
+        "const s = document.querySelector('[data-part=map]'); s.value = 0; s.onchange();"
+    )
     best = int(np.nanargmax(np.nanmax(brain["scores"], axis=1)))
     shown = browser.find_element("css selector", "[data-part=layer-name]").text
     assert shown == LAYERS[best]  # the view begins where the highest score is

@@ -41,6 +41,9 @@ def test_no_letter_and_no_button_of_the_mouse_changes_the_picture(volume, browse
     open_view(volume[1])
     canvas = _canvas(browser)
     browser.execute_script("document.querySelector('.viewer canvas.drawn').focus()")
+    browser.execute_script(
+        "const s = document.querySelector('[data-part=map]'); s.value = 1; s.onchange();"
+    )
     before = canvas.screenshot_as_png
     for key in "abcdefghijklmnopqrstuvwxyz0123456789":
         _press(browser, key)
@@ -137,6 +140,9 @@ def test_the_wheel_scrolls_the_page_and_with_ctrl_the_slices(volume, browser, op
 
 def test_screen_readers_hear_places_and_layers(volume, browser, open_view):
     open_view(volume[1])
+    browser.execute_script(
+        "const s = document.querySelector('[data-part=map]'); s.value = 0; s.onchange();"
+    )
     slider = browser.find_element("css selector", "[data-part=layer]")
     slider.send_keys(Keys.HOME, Keys.ARROW_RIGHT)
     assert slider.get_attribute("aria-valuetext") == "stage2"
@@ -155,7 +161,7 @@ def test_tab_reaches_everything_and_the_focus_is_seen(volume, browser, open_view
     open_view(volume[1])
     ActionChains(browser).send_keys(Keys.TAB).perform()
     reached = []
-    for _ in range(8):
+    for _ in range(12):
         seen = browser.execute_script(
             "const one = document.activeElement, s = getComputedStyle(one);"
             "return [one.dataset.part ?? one.tagName, s.outlineStyle, parseFloat(s.outlineWidth)]"
@@ -164,7 +170,7 @@ def test_tab_reaches_everything_and_the_focus_is_seen(volume, browser, open_view
             assert seen[1] != "none" and seen[2] >= 1, seen
         reached.append(seen[0])
         ActionChains(browser).send_keys(Keys.TAB).perform()
-    assert {"map", "layer", "passed", "canvas"} <= set(reached)
+    assert {"map", "passed", "threshold", "typed", "canvas"} <= set(reached)
 
 
 def test_the_smoothed_best_layer_is_marked_beside_the_bars(volume, browser, open_view):
@@ -225,6 +231,48 @@ def test_what_is_said_of_a_voxel_is_right_to_the_stated_rounding(volume, browser
             text = facts[title].rstrip("° s")
             assert abs(float(text) - values[kind][row]) <= most * 1.001, (title, text)
             assert text not in ("-0.0", "-0.00", "-0.000"), title
+
+
+def test_the_view_opens_on_the_best_layer_and_goes_where_it_is_told(volume, browser, open_view):
+    values, maps = volume
+    open_view(maps)
+    chosen = browser.execute_script(
+        "return document.querySelector('[data-part=map]').selectedOptions[0].text"
+    )
+    assert chosen == "best layer (smoothed by one voxel)"
+    field = browser.find_element("css selector", "[data-part=typed]")
+    field.send_keys("-3, -36 13", Keys.ENTER)
+    assert _facts(browser)["mm"] == "-3.0, -36.0, 13.0"
+    assert _voxel(browser).tolist() == [3, 8, 3]
+    field.send_keys("x", Keys.ENTER)
+    assert field.get_attribute("aria-invalid") == "true"
+    drawn = "return document.querySelector('.viewer').view.overlay.img.filter((one) => one).length"
+    counts = []
+    for least in ("0", "0.3", "0.5"):
+        browser.execute_script(
+            "const s = document.querySelector('[data-part=threshold]');"
+            "s.value = arguments[0]; s.oninput();",
+            least,
+        )
+        counts.append(browser.execute_script(drawn))
+    passed = maps.passed[maps.inside]
+    highest = np.round(values["highest"], 3)
+    assert counts == [np.count_nonzero(passed & (highest >= at)) for at in (-1, 0.3, 0.5)]
+
+
+def test_regions_are_gone_to(volume, browser, open_view):
+    values, maps = volume
+    labels = np.where(np.arange(maps.inside.sum()) % 3 == 0, 2, 1)
+    values["regions"] = labels.astype(float)
+    maps.written.regions = lambda: {"Toy": ["V1", "FFA", "empty"]}
+    open_view(maps)
+    options = browser.find_elements("css selector", "[data-part=goal] option")
+    assert [one.text for one in options] == ["highest score", "V1", "FFA"]
+    options[2].click()
+    facts = _facts(browser)
+    best = np.nanmax(np.where(labels == 2, values["highest"], np.nan))
+    assert facts["Toy"] == "FFA"
+    assert float(facts["highest score r"]) == pytest.approx(best, abs=6e-4)
 
 
 def test_in_print_the_view_is_a_picture_and_nothing_is_cut(volume, browser, open_view, tmp_path):
