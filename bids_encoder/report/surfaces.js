@@ -30,13 +30,13 @@ class Surfaces extends View {
     this.nv.addMesh(this.mesh);
     this.nv.setMeshShader(this.mesh.id, this.nv.setCustomMeshShader(PAINTED, "Painted"));
     this.nv.opts.show3Dcrosshair = true;
-    this.nv.setScale(1.4);
     this.marks = this.d.hemispheres.map(({ name }) => {
       const mark = element("span", { class: "side", "aria-hidden": "true" }, name === "left" ? "L" : "R");
       this.part("canvas").parentElement.append(mark);
       return mark;
     });
     this.turnTo(...this.d.view);
+    this.fit();
     new ResizeObserver(() => this.mark()).observe(this.part("canvas"));
     this.views();
   }
@@ -46,7 +46,10 @@ class Surfaces extends View {
     const all = { behind: [0, 10], left: [90, 10], right: [270, 10], below: [0, -90], above: [0, 90], front: [180, 10] };
     choice.append(...Object.keys(all).map((name) => element("option", {}, name)));
     choice.closest("label").hidden = false;
-    choice.onchange = () => this.turnTo(...all[choice.value]);
+    choice.onchange = () => {
+      this.turnTo(...all[choice.value]);
+      this.fit();
+    };
   }
 
   turnTo(azimuth, elevation) {
@@ -54,25 +57,45 @@ class Surfaces extends View {
     this.mark();
   }
 
+  // As large as the canvas allows, with room for L and R.
+  fit() {
+    const canvas = this.part("canvas");
+    const wide = canvas.clientWidth / 2, high = canvas.clientHeight / 2;
+    let most = 0;
+    for (let vertex = 0; vertex < this.points.length / 3; vertex += 7) {
+      const [x, y] = this.onCanvas(vertex);
+      most = Math.max(most, Math.abs(x - wide) / (wide - 8), Math.abs(y - high) / (high - 22));
+    }
+    this.nv.setScale(this.nv.scene.volScaleMultiplier / most);
+    this.mark();
+  }
+
   turn(right, up) {
     this.turnTo(this.nv.scene.renderAzimuth - right, this.nv.scene.renderElevation + up);
   }
 
-  // L and R stand above their hemispheres, wherever these have been turned to.
+  // L and R stand above their hemispheres, wherever these have been turned to; where one
+  // hides the other, so does its letter.
   mark() {
     const canvas = this.part("canvas"), count = this.points.length / 3;
-    this.d.hemispheres.forEach(({ first }, number) => {
+    const spans = this.d.hemispheres.map(({ first }, number) => {
       const end = this.d.hemispheres[number + 1]?.first ?? count;
-      let top = [0, Infinity], left = Infinity, right = -Infinity;
+      const span = { top: Infinity, left: Infinity, right: -Infinity, depth: 0 };
       for (let vertex = first; vertex < end; vertex += 7) {
-        const [x, y] = this.onCanvas(vertex);
-        if (y < top[1]) top = [x, y];
-        left = Math.min(left, x);
-        right = Math.max(right, x);
+        const [x, y, depth] = this.onCanvas(vertex);
+        span.top = Math.min(span.top, y);
+        span.left = Math.min(span.left, x);
+        span.right = Math.max(span.right, x);
+        span.depth += 7 * depth / (end - first);
       }
+      span.middle = (span.left + span.right) / 2;
+      return span;
+    });
+    spans.forEach((span, number) => {
       const mark = this.marks[number];
-      mark.style.left = `${Math.min(Math.max((left + right) / 2, 10), canvas.clientWidth - 10)}px`;
-      mark.style.top = `${Math.min(Math.max(top[1] - 18, 2), canvas.clientHeight - 20)}px`;
+      mark.style.left = `${Math.min(Math.max(span.middle, 10), canvas.clientWidth - 10)}px`;
+      mark.style.top = `${Math.min(Math.max(span.top - 20, 2), canvas.clientHeight - 20)}px`;
+      mark.hidden = spans.some((other) => Math.abs(other.middle - span.middle) < 25 && other.depth < span.depth);
     });
   }
 
@@ -81,7 +104,7 @@ class Surfaces extends View {
     const { dpr } = this.nv.uiData, pen = this.part("picture").getContext("2d");
     pen.font = `${14 * dpr}px sans-serif`;
     pen.textAlign = "center";
-    for (const mark of this.marks) {
+    for (const mark of this.marks.filter(({ hidden }) => !hidden)) {
       pen.fillText(mark.textContent, parseFloat(mark.style.left) * dpr, (parseFloat(mark.style.top) + 14) * dpr);
     }
   }
@@ -188,17 +211,25 @@ class Surfaces extends View {
     this.mark();
   }
 
-  // The vertex in front of the others within a few pixels of a place on the canvas.
+  // The vertex seen at a place on the canvas: a corner of the triangle in front of the others.
   under(right, down) {
-    const near = [];
-    for (let vertex = 0; vertex < this.points.length / 3; vertex++) {
-      const [x, y, front] = this.onCanvas(vertex);
-      const away = Math.hypot(x - right, y - down);
-      if (away < 12) near.push({ vertex, away, front });
+    const count = this.points.length / 3, corners = this.array(this.d.triangles);
+    const at = new Float32Array(3 * count);
+    for (let vertex = 0; vertex < count; vertex++) at.set(this.onCanvas(vertex), 3 * vertex);
+    let found, front = Infinity;
+    for (let i = 0; i < corners.length; i += 3) {
+      const [p, q, r] = [3 * corners[i], 3 * corners[i + 1], 3 * corners[i + 2]];
+      const px = at[p] - right, py = at[p + 1] - down, qx = at[q] - right, qy = at[q + 1] - down;
+      const rx = at[r] - right, ry = at[r + 1] - down;
+      const shares = [qx * ry - qy * rx, rx * py - ry * px, px * qy - py * qx];
+      const [a, b, c] = shares, whole = a + b + c;
+      if (!whole || Math.min(a / whole, b / whole, c / whole) < 0) continue;  // not inside
+      const depth = (a * at[p + 2] + b * at[q + 2] + c * at[r + 2]) / whole;
+      if (depth >= front) continue;
+      front = depth;
+      const sizes = shares.map((share) => share / whole);
+      found = corners[i + sizes.indexOf(Math.max(...sizes))];
     }
-    if (!near.length) return undefined;
-    const front = Math.min(...near.map((one) => one.front));
-    const m = this.matrix, depth = 8 * Math.hypot(m[2], m[6], m[10]);  // 8 mm behind is another fold
-    return near.filter((one) => one.front < front + depth).sort((p, q) => p.away - q.away)[0].vertex;
+    return found;
   }
 }

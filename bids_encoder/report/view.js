@@ -140,6 +140,8 @@ class View {
       steps.set(said, [...(steps.get(said) ?? []), title]);
     }
     const parts = Array.from(steps, ([step, titles]) => `${titles.join(", ")} to ${step}`);
+    const others = Object.keys(this.d.values).join(", ");
+    if (others) parts.push(`${others} to 0.001, smaller ones to two digits`);
     return `Values here are rounded: ${parts.join("; ")}. The files hold more digits.`;
   }
 
