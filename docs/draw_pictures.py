@@ -49,7 +49,8 @@ def _view(page: Path) -> Image.Image:
             const map = view.querySelector("[data-part=map]");
             map.value = 0;
             map.onchange();
-            view.querySelectorAll(".hint:not([data-part=about-profile])").forEach((one) => one.remove());
+            const hints = view.querySelectorAll(".hint:not([data-part=about-profile])");
+            hints.forEach((one) => one.remove());
             scrollTo(0, 0);
             scrollTo(0, view.getBoundingClientRect().y - 20);
             const { x, y, width, height } = view.getBoundingClientRect();

@@ -86,7 +86,8 @@ def _line(label: str, x, y, names: Mapping[float, str]) -> str:
     x, y = np.asarray(x, float), np.asarray(y, float)
     known = np.flatnonzero(np.isfinite(y))
     top, bottom = known[np.argmax(y[known])], known[np.argmin(y[known])]
-    who = "line" if label.startswith("_") or not label else label
+    # Labels that begin with "_" are for us; those that matplotlib made up say nothing.
+    who = "line" if label.startswith("_child") or not label else label.lstrip("_")
     return (
         f"{who} highest at {_at(x[top], names)} ({_number(y[top])}), "
         f"lowest at {_at(x[bottom], names)} ({_number(y[bottom])})"

@@ -155,10 +155,12 @@ def fingerprints(
     for axes, (title, (values, low, high, each)) in zip(places, panels.items(), strict=True):
         values, low, high = (np.asarray(numbers, dtype=float) for numbers in (values, low, high))
         if each is not None:
-            axes.plot(x, each.to_numpy(float), color="#c3cad6", linewidth=1, zorder=1)
+            style = {"color": "#c3cad6", "linewidth": 1, "zorder": 1}
+            axes.plot(x, each.to_numpy(float), label=list(each.columns), **style)
             lowest = min(lowest, float(np.nanmin(each.to_numpy(float))))
         lowest = min(lowest, float(np.nanmin([values, np.where(np.isnan(low), values, low)])))
-        axes.plot(x, values, color="#7b8494", linewidth=1.2, zorder=2)
+        name = "values" if each is None else "mean"
+        axes.plot(x, values, color="#7b8494", linewidth=1.2, zorder=2, label=name)
         known = np.isfinite(low)
         axes.vlines(x[known], low[known], high[known], color=colors[known], linewidth=2, zorder=3)
         axes.scatter(x, values, 34, "white", edgecolors=colors, linewidths=1.8, zorder=4)
