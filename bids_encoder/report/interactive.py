@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_encoder.bids import outputs
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import hrf, palettes
+from bids_encoder.report.contrasts import found_contrasts
 from bids_encoder.report.viewer import (
     SCORE_STEP,
     Shown,
@@ -93,20 +95,51 @@ def _shown_maps(
         low, high = hrf.limits(peaks[maps.passed[maps.inside]])
         colors = color_table(palettes.PEAKS)
         found.append(ShownMap("peak of the response", peaks, low, high, colors, unit="s"))
+    return [*found, *_retinotopy(maps, values), *_contrasts(maps)]
+
+
+def _retinotopy(maps: Maps, values: Callable[[str], np.ndarray]) -> list[ShownMap]:
+    """Angle and eccentricity, where predictions depend on the angle, as in the figures."""
+    written = maps.written
+    found = []
+    test = written.sidecar_from_models("retinotopy_f")
+    tuned = values("retinotopy_f") > test["ShownAbove"] if test else True
     if written.sidecar_from_models("angle"):
         wheel = color_table(palettes.wheel_colors())
         ticks = [(-180.0, "left"), (-90.0, "down"), (0.0, "right"), (90.0, "up"), (180.0, "left")]
+        angle = np.where(tuned, values("angle"), np.nan)
         found.append(
-            ShownMap(
-                "angle in the visual field", values("angle"), -180, 180, wheel, ticks, unit="°"
-            )
+            ShownMap("angle in the visual field", angle, -180, 180, wheel, ticks, unit="°")
         )
     side = written.sidecar_from_models("eccentricity")
     if side:
-        far, colors = values("eccentricity"), color_table(palettes.ECCENTRICITIES)
+        far = np.where(tuned, values("eccentricity"), np.nan)
+        colors = color_table(palettes.ECCENTRICITIES)
         unit = {"degrees of visual angle": "°"}.get(side["Units"], f"× {side['Units']}")
         top = max(side["RingEccentricities"])
         found.append(ShownMap("eccentricity", far, 0.0, top, colors, unit=unit))
+    return found
+
+
+def _contrasts(maps: Maps) -> list[ShownMap]:
+    """Synthesized contrasts and, where there are any, the measured ones."""
+    found = []
+    for label, side in found_contrasts(maps.written):
+        for kind, what, unit in (
+            ("measured_t", "measured, t", ""),
+            ("synthesized_effect", "synthesized", "SD"),
+        ):
+            files = outputs.image_files(
+                maps.written.root, kind, {**maps.written.names, "contrast": label}
+            )
+            if not all(path.exists() for path in files.values()):
+                continue
+            shown = maps.drawn(kind, contrast=label)[maps.inside]
+            known = np.abs(shown[np.isfinite(shown)])
+            limit = max(float(np.quantile(known, 0.999)), 1e-6) if known.size else 1.0
+            title = f"contrast {side['Contrast']}, {what}"
+            colors = color_table(palettes.EFFECTS)
+            found.append(ShownMap(title, shown, -limit, limit, colors, unit=unit))
     return found
 
 

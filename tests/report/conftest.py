@@ -1,5 +1,6 @@
 """Maps of every kind for the interactive view, and its page in a browser."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel
@@ -24,7 +25,9 @@ def _values(n: int) -> dict[str, np.ndarray]:
         "hrfpeak": random.uniform(4.0, 6.0, n),
         "angle": random.uniform(-60.0, 20.0, n),  # only some of the wheel
         "eccentricity": random.uniform(0.1, 3.0, n),
-        "effect": random.uniform(-0.4, 1.0, n),
+        "synthesized_effect": random.uniform(-0.4, 1.0, n),
+        "measured_t": random.uniform(-9.0, 4.0, n),
+        "retinotopy_f": random.uniform(0.0, 5.0, n),
         "p": random.random(n),
     }
     for one in values.values():
@@ -41,14 +44,17 @@ def _maps(values, inside, grid, meshes, background) -> SimpleNamespace:
         return there
 
     sidecars = {
-        "noiseceiling": {"a": 1}, "hrfpeak": {"a": 1}, "p": {"a": 1}, "angle": {"a": 1},
+        **dict.fromkeys(("noiseceiling", "hrfpeak", "p", "angle"), {"there": True}),
+        "retinotopy_f": {"ShownAbove": 1.0},
         "eccentricity": {"Units": "degrees of visual angle", "RingEccentricities": [1.0, 4.0]},
-    }  # fmt: skip
+    }
     written = SimpleNamespace(
         layers=list(LAYERS),
         matching_sidecar=sidecars.get,
         sidecar_from_models=sidecars.get,
         regions=lambda: {},
+        root=Path(),
+        names={},
     )
     passed = inside.copy()
     passed[inside] = np.nan_to_num(values["highest"]) > 0.15
@@ -69,7 +75,18 @@ def _maps(values, inside, grid, meshes, background) -> SimpleNamespace:
 
 
 @pytest.fixture
-def volume():
+def contrast(monkeypatch):
+    """The analysis has a contrast, measured and synthesized."""
+    from bids_encoder.report import interactive
+
+    found = [("faces", {"Contrast": "faces"})]
+    monkeypatch.setattr(interactive, "found_contrasts", lambda written: found)
+    there = {None: Path(__file__)}
+    monkeypatch.setattr(interactive.outputs, "image_files", lambda *names: there)
+
+
+@pytest.fixture
+def volume(contrast):
     from bids_encoder.grids.volume import VolumeGrid
 
     shape = (9, 11, 7)
@@ -84,7 +101,7 @@ def volume():
 
 
 @pytest.fixture
-def surface():
+def surface(contrast):
     from bids_encoder.grids.mesh import Mesh
 
     n = 18

@@ -38,7 +38,7 @@ def test_eccentricity_has_one_scale_in_figure_and_viewer(volume, monkeypatch, tm
     monkeypatch.setattr(retinotopy, "_path", lambda *_: tmp_path)
     there = np.ones(maps.inside.shape, bool)
     seen = SimpleNamespace(**vars(maps), view=None)
-    written = SimpleNamespace(**vars(maps.written), root=tmp_path, names={})
+    written = SimpleNamespace(**vars(maps.written))
     retinotopy._eccentricity_figure(written, seen, there)
 
     def values(kind, **names):

@@ -21,12 +21,14 @@ TITLES = {
     "peak of the response": "hrfpeak",
     "angle in the visual field": "angle",
     "eccentricity": "eccentricity",
-    "contrast faces, synthesized": "effect",
+    "contrast faces, synthesized": "synthesized_effect",
+    "contrast faces, measured, t": "measured_t",
 }
 
 
-def _expected(kind: str, value: float, peaks: tuple[float, float]) -> np.ndarray:
+def _expected(kind: str, value: float, values: dict, peaks: tuple[float, float]) -> np.ndarray:
     """The colour of a value, from matplotlib alone."""
+    strongest = float(np.nanquantile(np.abs(values[kind]), 0.999))
     low, high, colors = {
         "scores": (0, TOP, colormaps["inferno"]),
         "highest": (0, TOP, colormaps["inferno"]),
@@ -36,6 +38,8 @@ def _expected(kind: str, value: float, peaks: tuple[float, float]) -> np.ndarray
         "hrfpeak": (*peaks, colormaps["Spectral"]),
         "angle": (-180, 180, wheel_colors()),
         "eccentricity": (0, 4, colormaps["plasma_r"]),
+        "synthesized_effect": (-strongest, strongest, colormaps["RdBu_r"]),
+        "measured_t": (-strongest, strongest, colormaps["RdBu_r"]),
     }[kind]
     return np.array(colors(float(np.clip((value - low) / (high - low), 0, 1)))[:3]) * 255
 
@@ -94,9 +98,7 @@ def _compare(browser, values, maps, places, tolerance: float) -> None:
     titles = browser.execute_script(
         "return [...document.querySelector('[data-part=map]').options].map((one) => one.text)"
     )
-    assert {TITLES[title] for title in titles} >= {
-        "scores", "highest", "best", "slope", "noiseceiling", "hrfpeak", "angle", "eccentricity",
-    }  # fmt: skip
+    assert {TITLES[title] for title in titles} == set(TITLES.values())
     passed = maps.passed[maps.inside]
     peaks = tuple(
         browser.execute_script(
@@ -113,13 +115,15 @@ def _compare(browser, values, maps, places, tolerance: float) -> None:
                 shown = _picture(browser, ".viewer canvas.drawn")
                 legend = _legend(browser)
                 data = values[kind][frame] if kind == "scores" else values[kind]
+                if kind in ("angle", "eccentricity"):
+                    data = np.where(values["retinotopy_f"] > 1, data, np.nan)
                 for row, (x, y) in places:
                     color = shown[round(y - 0.5), round(x - 0.5)]
                     if not np.isfinite(data[row]) or (only and not passed[row]):
                         assert np.ptp(color) < 30 and color.min() > 90, (title, row)  # grey
                         continue
                     what = f"{title}, layer {frame}, filter {only}, value {data[row]}: {color}"
-                    wanted = _expected(kind, data[row], peaks)
+                    wanted = _expected(kind, data[row], values, peaks)
                     assert np.abs(color - wanted).max() <= tolerance, f"{what} for {wanted}"
                     said = legend(data[row])
                     assert np.abs(color - said).max() <= tolerance, f"{what} beside {said}"

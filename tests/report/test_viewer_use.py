@@ -228,6 +228,9 @@ def test_what_is_said_of_a_voxel_is_right_to_the_stated_rounding(volume, browser
     for facts in shown:
         row = number[tuple(int(one) for one in facts["voxel"].split(","))]
         for title, (kind, most) in half.items():
+            if kind in ("angle", "eccentricity") and values["retinotopy_f"][row] <= 1:
+                assert facts[title] == "–"
+                continue
             text = facts[title].rstrip("° s")
             assert abs(float(text) - values[kind][row]) <= most * 1.001, (title, text)
             assert text not in ("-0.0", "-0.00", "-0.000"), title
