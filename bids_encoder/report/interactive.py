@@ -106,7 +106,10 @@ def _retinotopy(maps: Maps, values: Callable[[str], np.ndarray]) -> list[ShownMa
     tuned = values("retinotopy_f") > test["ShownAbove"] if test else True
     if written.sidecar_from_models("angle"):
         wheel = color_table(palettes.wheel_colors())
-        ticks = [(-180.0, "left"), (-90.0, "down"), (0.0, "right"), (90.0, "up"), (180.0, "left")]
+        ticks = [
+            (-180.0, "−180° left"), (-90.0, "−90° down"), (0.0, "0° right"), (90.0, "90° up"),
+            (180.0, "180° left"),
+        ]  # fmt: skip
         angle = np.where(tuned, values("angle"), np.nan)
         found.append(
             ShownMap("angle in the visual field", angle, -180, 180, wheel, ticks, unit="°")

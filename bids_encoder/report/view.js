@@ -200,7 +200,8 @@ class View {
       pen.fillRect(index - 1, 0, 1, 1);
     }
     const digits = digitsOf(map.step), middle = (map.min + map.max) / 2;
-    const unit = map.unit && map.unit !== "°" ? ` ${map.unit}` : map.unit;
+    const long = map.unit.length > 4, unit = long ? "" : map.unit && map.unit !== "°" ? ` ${map.unit}` : map.unit;
+    this.part("legend-unit").textContent = long ? map.unit : "";
     const marks = map.ticks.length ? map.ticks
       : [map.min, middle, map.max].map((value, i) => [value, fixed(value, Math.min(digits, 3)) + (i === 2 ? unit : "")]);
     ticks.replaceChildren(...marks.map(([value, text]) => {

@@ -7,7 +7,7 @@ import pytest
 
 from bids_encoder.report import figures
 from bids_encoder.report.packing import script_json
-from bids_encoder.report.page import Figure, Section, Table, render
+from bids_encoder.report.page import Figure, Section, Table, render, without_negative_zero
 
 
 def _page(**section) -> str:
@@ -73,3 +73,14 @@ def test_names_in_embedded_json_come_back_and_cannot_be_html(name):
     text = script_json({"name": name, name: 1})
     assert json.loads(text) == {"name": name, name: 1}
     assert not set("<>&\u2028\u2029") & set(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("-0.000", "0.000"), ("−0.0", "0.0"), ("from -0.00 to -0.01", "from 0.00 to -0.01"),
+     ("-0.0001", "-0.0001"), ("run-0", "run-0"), ("1e-0", "1e-0"), ("-05", "-05")],
+)  # fmt: skip
+def test_there_is_no_negative_zero(text, shown):
+    assert without_negative_zero(text) == shown
+    page = _page(paragraphs=(text,), tables=(Table("T", ("a", "b"), (("x", text),)),))
+    assert page.count(f">{shown}<") == 2
