@@ -19,7 +19,7 @@ from bids_encoder.bids.layer_palette import layer_rgb
 from bids_encoder.report.packing import Parts, in_steps, script_json, step_of, three_digits
 from bids_encoder.report.palettes import layer_colors
 
-_PROGRAMS = ("view.js", "slices.js", "surfaces.js", "viewer.js")
+_PROGRAMS = ("helpers.js", "view.js", "slices.js", "surfaces.js", "viewer.js")
 SCORE_STEP = 1e-3  # of correlations; 20 layers of 200 000 voxels are then some 7 MB
 _MARGIN = 0.06  # of the longest side
 _VENDORED = Path(__file__).parent / "vendor" / "niivue-0.69.0.umd.js.gz"
