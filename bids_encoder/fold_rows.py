@@ -12,8 +12,9 @@ from bids_encoder.bids.events import Presentation
 from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.classes import Columns
 from bids_encoder.responses.continuous_groups import VolumeRun, continuous_groups
-from bids_encoder.responses.event_groups import ShownRun, event_groups
+from bids_encoder.responses.event_groups import event_groups
 from bids_encoder.responses.grouping import FoldWish, Grouping
+from bids_encoder.responses.shown_runs import ShownRun
 from bids_encoder.responses.volumes import Cleaning
 
 _NAMED = 10  # folds that are all named

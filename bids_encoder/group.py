@@ -27,9 +27,13 @@ logger = logging.getLogger(__name__)
 _FINGERPRINT_COLUMNS = {
     "region": "Name of the region.",
     "layer": "Layer of the network, from shallow to deep.",
-    "participants": "Number of participants who have a fingerprint of the region.",
-    "mean": "Mean over participants of the fingerprint: the score of the layer in the best "
-    "voxels of the region, divided by its maximum over layers.",
+    "participants": "Number of participants who have a fingerprint of the region, and in whom some "
+    "voxel of it is predicted better than chance (or nothing was tested).",
+    "weak_participants": "Participants who have a fingerprint of the region, but no such voxel: "
+    "it is one of noise, and left out of mean and interval. n/a: nobody.",
+    "mean": "Mean over these participants of the fingerprint: the score of the layer in the best "
+    "voxels of the region, divided by its maximum over layers. Where all are weak, the mean over "
+    "them: noise.",
     "low": f"Lower end of the {CONFIDENCE:.0%} bootstrap interval of the mean, over participants "
     f"(n/a with fewer than {MIN_PARTICIPANTS}).",
     "high": "Upper end of that interval.",
@@ -193,6 +197,7 @@ def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list
         for path in one.files(kind, layer).values()
     ]
     sources += [path for table in tables for path in table.values()]
+    sources += [one.path("scores") for one in members]  # which say what passed
     analysis = start_analysis(
         datasets,
         {**names, "tpl": names["space"]},
@@ -226,26 +231,40 @@ def _write_fingerprints(
     if lacking:
         logger.warning(f"Atlas {atlas}: {', '.join(lacking)} without region fingerprints.")
     values: dict[str, dict[str, np.ndarray]] = {}
+    weak: dict[str, list[str]] = {}
     for name, path in paths.items():
         if path is None:
             continue
         for region, rows in read_fingerprints(path).groupby("region", sort=False):
             found = rows.set_index("layer")["fingerprint"].reindex(list(layers))
             values.setdefault(str(region), {})[name] = found.to_numpy(float)
+            if (rows["voxels_predicted"] == 0).all() and found.notna().all():
+                weak.setdefault(str(region), []).append(name)
     nothing = np.full(len(layers), np.nan)
     rows = []
     for region, found in values.items():
         each = np.stack([found.get(name, nothing) for name in paths])
-        mean, low, high = mean_interval(each)
-        n = int(np.isfinite(each).all(axis=1).sum())
+        aside = np.isin(list(paths), weak.get(region, []))
+        known = np.isfinite(each).all(axis=1)
+        n = int((known & ~aside).sum())
+        mean, low, high = mean_interval(each[~aside] if n else each)
+        if not n:
+            low = high = nothing
+        names = ", ".join(weak.get(region, [])) or None
         rows += [
-            (region, layer, n, mean[i], low[i], high[i], *each[:, i])
+            (region, layer, n, names, mean[i], low[i], high[i], *each[:, i])
             for i, layer in enumerate(layers)
         ]
     meanings = {**_FINGERPRINT_COLUMNS, **{name: f"Fingerprint of {name}." for name in paths}}
     columns = dict(zip(meanings, map(list, zip(*rows, strict=True)), strict=True))
     write_table(analysis, "group_fingerprint", columns, meanings, atlas=atlas)
     return len(values)
+
+
+def _meaning(members: Sequence[Written], column: str) -> str:
+    """What a column of the participants' tables is; some may be tested, and others not."""
+    said = [(one.sidecar.get(column) or {}).get("Description", "") for one in members]
+    return " Or: ".join(dict.fromkeys(filter(None, said))) or "Label of the participant."
 
 
 def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
@@ -258,10 +277,7 @@ def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
         table.insert(0, "participant_id", f"sub-{one.names['sub']}")
         tables.append(table)
     table = pandas.concat(tables)
-    meanings = {
-        name: members[0].sidecar.get(name, {"Description": "Label of the participant."})
-        for name in table.columns
-    }
+    meanings = {name: _meaning(members, name) for name in table.columns}
     columns = {name: table[name].tolist() for name in table.columns}
     extra = {
         "Participants": [f"sub-{one.names['sub']}" for one in members],

@@ -123,8 +123,18 @@ def _sizes(analysis: Analysis, kind: str, names: Mapping[str, str | None]) -> di
 
 def write_mask(analysis: Analysis, grid: Grid, extra: Mapping[str, object] | None = None) -> Path:
     """Write the analysis mask as 0 and 1 (uint8), in the frame of the grid."""
-    values = np.ones(grid.n_values, np.uint8)
-    return _write_image(analysis, "mask", grid, values, 0, extra, {})
+    return write_places(analysis, "mask", np.ones(grid.n_values, bool), grid, extra)
+
+
+def write_places(
+    analysis: Analysis,
+    kind: str,
+    where: np.ndarray,
+    grid: Grid,
+    extra: Mapping[str, object] | None = None,
+) -> Path:
+    """Write which of the grid's places are meant, (V,) bool, as 0 and 1 (uint8)."""
+    return _write_image(analysis, kind, grid, where.astype(np.uint8), 0, extra, {})
 
 
 def write_statmap(

@@ -10,6 +10,7 @@ from xml.parsers.expat import ExpatError
 import nibabel
 import numpy as np
 
+from bids_encoder.bids.gifti import parse_gifti
 from bids_encoder.errors import DataError
 
 # What nibabel raises of files that are cut short, damaged, or of another kind.
@@ -46,11 +47,12 @@ def read_images(paths: Mapping[str | None, Path]) -> dict:
 
 def _read(path: Path):
     try:
-        image = nibabel.load(path)
-        if isinstance(image, nibabel.GiftiImage):
+        if path.name.endswith((".gii", ".gii.gz")):
+            image = parse_gifti(path)
             if not image.darrays:
                 raise ValueError("a GIFTI file without data")
             return image
+        image = nibabel.load(path)
         numbers = np.asanyarray(image.dataobj)
     except BROKEN as error:
         raise DataError(

@@ -120,6 +120,7 @@ def check_layer_labels(network: str, layers: Iterable[str]) -> None:
     """
     seen = {
         "bestlayer": "the best-layer map",
+        "predicted": "the mask of predicted voxels",
         "joint": "the joint model",
         "retinotopy": "synthesized retinotopy",
         "synthesized": "synthesized contrasts",

@@ -80,12 +80,12 @@ class Written:
         """Where its values lie."""
         return grid_of(self.images("mask"))
 
-    def matching_sidecar(self, kind: str) -> dict | None:
+    def matching_sidecar(self, kind: str, layer: str | None = None) -> dict | None:
         """The sidecar of a file that was made with the same settings, or None.
 
         An earlier run may have left a file that this one was not asked for.
         """
-        path = outputs.sidecars(self.root, kind, self.names)[-1]
+        path = outputs.sidecars(self.root, kind, {**self.names, "layer": layer})[-1]
         if not path.exists():
             return None
         sidecar = read_json(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,16 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from nibabel import Nifti1Image, as_closest_canonical
 from nibabel.orientations import apply_orientation, io_orientation
 
 from bids_encoder.bids.atomic import atomic_path
 from bids_encoder.report import alt_text
-from bids_encoder.report.palettes import GREYS, INK, layer_colors
+from bids_encoder.report.palettes import GREYS, INK, SCORES
 from bids_encoder.report.surface_view import SurfaceView
 
+WARNING = {"color": "#bf616a", "weight": "bold"}
 _ROOM = 75  # letters under a colour bar, before they stand aslant
 matplotlib.rcParams["text.parse_math"] = False  # a name may hold any number of $
 
@@ -106,9 +109,10 @@ def map_rows(
     colors,
     label: str = "",
     ticks: Sequence[tuple[float, str]] | None = None,
-    legend: Callable[[plt.Figure], None] | None = None,
+    legend: Callable[[Figure], None] | None = None,
     foot: float = 0.75,
-) -> plt.Figure:
+    note: str = "",
+) -> Figure:
     """Draw one row of axial slices per map, all on one scale.
 
     Parameters
@@ -128,6 +132,8 @@ def map_rows(
         Draws something else than a colour bar into the foot.
     foot : float
         Height in inches of what is left free under the slices.
+    note : str
+        Stands above the slices: what must not be overlooked.
     """
     grey = view.under(background)
     seen = background if isinstance(view, View) else np.stack(grey)
@@ -138,7 +144,7 @@ def map_rows(
         foot = max(foot, 1.15)
     tile_width = 9.5 / columns
     tile_height = tile_width * grey[0].shape[0] / grey[0].shape[1] * view.aspect
-    head = 0.3
+    head = 0.3 + 0.3 * bool(note)
     figure = plt.figure(figsize=(11, rows * tile_height + head + foot), facecolor="white")
     grid = figure.add_gridspec(
         rows, columns, left=0.125, right=0.995, wspace=0.02, hspace=0.02,
@@ -161,12 +167,15 @@ def map_rows(
                     -0.06, 0.5, title, transform=axes.transAxes, ha="right", va="center",
                     fontsize=10, color=INK,
                 )  # fmt: skip
+    if note:
+        top = 1 - 0.08 / figure.get_figheight()
+        figure.text(0.56, top, note, ha="center", va="top", fontsize=10.5, **WARNING)
     if legend is not None:
         legend(figure)
     else:
         _color_bar(figure, colors, vmin, vmax, label, ticks, foot - 0.25)
     names = {int(value): text for value, text in ticks} if ticks and vmin == 0.5 else None
-    figure.set_label(alt_text.of_maps(maps, view.titles, names))
+    figure.set_label(f"{note} {alt_text.of_maps(maps, view.titles, names)}".strip())
     return figure
 
 
@@ -179,6 +188,36 @@ def sides(axes: plt.Axes) -> None:
         )  # fmt: skip
 
 
+def empty_row(background: np.ndarray, view: View | SurfaceView, note: str) -> Figure:
+    """Draw a brain in which nothing was found, and say so in it.
+
+    Parameters
+    ----------
+    background, view
+        As for :func:`map_rows`.
+    note : str
+        What is not there.
+    """
+    nothing = [("", np.full(background.shape, np.nan))]
+    figure = map_rows(
+        nothing, background, view, vmin=0, vmax=1, colors=SCORES,
+        legend=lambda figure: None, foot=0.05,
+    )  # fmt: skip
+    figure.set_label(f"{note} Nothing is drawn.")
+    said = f"{note}\nNothing is drawn."
+    frame = {"facecolor": "white", "edgecolor": WARNING["color"], "boxstyle": "round,pad=0.6"}
+    figure.text(0.56, 0.5, said, ha="center", va="center", fontsize=13, bbox=frame, **WARNING)
+    return figure
+
+
+def say_nothing_found(axes: plt.Axes, note: str) -> None:
+    """Write into an empty panel why it is empty."""
+    axes.text(
+        0.5, 0.5, textwrap.fill(note, 34), ha="center", va="center", transform=axes.transAxes,
+        fontsize=10, **WARNING,
+    )  # fmt: skip
+
+
 def tidy(*several: plt.Axes) -> None:
     """Axes of a plot in the report's manner: no frame, small figures."""
     for axes in several:
@@ -189,6 +228,10 @@ def tidy(*several: plt.Axes) -> None:
 def _crowded(ticks: Sequence[tuple[float, str]] | None) -> bool:
     """Whether the names under a colour bar must stand aslant."""
     return sum(len(_shortened(text)) + 2 for _, text in ticks or ()) > _ROOM
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 16 else f"{text[:15]}…"
 
 
 def _color_bar(figure, colors, vmin, vmax, label, ticks, height) -> None:
@@ -210,68 +253,7 @@ def _color_bar(figure, colors, vmin, vmax, label, ticks, height) -> None:
         )  # fmt: skip
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= 16 else f"{text[:15]}…"
-
-
-def profile(
-    layers: Sequence[str], scores: np.ndarray, best: np.ndarray, *, places: str = "voxels"
-) -> plt.Figure:
-    """Scores over layers for the best-predicted voxels, and voxels won by each layer.
-
-    Parameters
-    ----------
-    layers : list of str, early to late
-    scores : (L, V) array
-        Correlations on held-out data.
-    best : (V,) int array
-        Best layer of each voxel, 1 to L; 0: none.
-    places : str
-        What voxels are called.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
-    positions = np.arange(len(layers))
-    top = np.nanmax(scores, axis=0)
-    for share, style in ((0.01, "-"), (0.05, "--"), (0.25, ":")):
-        chosen = top >= np.nanquantile(top, 1 - share)
-        left.plot(
-            positions, np.nanmean(scores[:, chosen], axis=1), style, color=INK, marker="o",
-            markersize=4, label=f"best {share:.0%} of {places} ({chosen.sum()})",
-        )  # fmt: skip
-    left.axhline(0, color="#d8dee9", zorder=0)
-    left.set_ylabel("mean correlation r, held out")
-    left.legend(frameon=False, fontsize=8)
-    counts = np.bincount(best, minlength=len(layers) + 1)[1:]
-    right.bar(positions, counts, color=layer_colors(len(layers)).colors)
-    right.set_ylabel(f"{places} that the layer predicts best")
-    for axes in (left, right):
-        axes.set_xticks(positions, layers, rotation=35, ha="right", fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def group_profile(layers: Sequence[str], scores: dict[str, np.ndarray]) -> plt.Figure:
-    """Scores over layers: a thin line a participant, and their mean.
-
-    Parameters
-    ----------
-    layers : list of str, early to late
-    scores : dict of str to (L,) array
-        By participant.
-    """
-    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    positions = np.arange(len(layers))
-    for name, values in scores.items():
-        axes.plot(positions, values, color="#a3adbf", linewidth=1, label=name)
-    mean = np.mean(list(scores.values()), axis=0)
-    axes.plot(positions, mean, color=INK, linewidth=2.5, marker="o", label="mean")
-    axes.set_xticks(positions, layers, rotation=35, ha="right", fontsize=8)
-    axes.set_ylabel("correlation r, held out")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def small_panels(count: int) -> tuple[plt.Figure, list[plt.Axes]]:
+def small_panels(count: int) -> tuple[Figure, list[plt.Axes]]:
     """Small panels, at most three in a row, with one scale."""
     columns = min(count, 3)
     rows = -(-count // columns)
@@ -290,7 +272,7 @@ def layer_ticks(axes: plt.Axes, layers: Sequence[str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save(figure: plt.Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all, without a date in it.
 
     What it shows stands in the file too, in words (its Description).

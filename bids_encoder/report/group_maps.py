@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 
 from bids_encoder.bids import outputs
+from bids_encoder.bids.counted import counted_in
 from bids_encoder.bids.images import read_images
 from bids_encoder.bids.written import Written
 from bids_encoder.grids.frame import frame_of
@@ -87,6 +88,10 @@ class _Canvas:
         Voxels that are drawn.
     rule : str
         Which these are, in words.
+    note : str
+        What the pictures must say; empty where they show what was found.
+    nothing : bool
+        Whether nothing was found.
     on : str
         What they are drawn on, in words.
     view : figures.View, SurfaceView or None
@@ -95,6 +100,8 @@ class _Canvas:
     background: np.ndarray
     seen: np.ndarray
     rule: str
+    note: str
+    nothing: bool
     on: str
     view: figures.View | SurfaceView | None
 
@@ -103,8 +110,8 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     """Draw the maps of a summary and write them as PNG; none without a common space.
 
     Drawn are voxels that are predicted better than chance in more than half of the
-    participants; where there are no p-values, those whose mean score is above a fifth of
-    the scale.
+    participants; where some participant has no p-values, all, and the pictures say that they
+    were not tested.
     """
     layers = members[0].layers
     images = {layer: maps.read("group_mean", measure="r", layer=layer) for layer in layers}
@@ -115,7 +122,7 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     highest = np.fmax.reduce(list(means.values()))
     scores = highest[np.isfinite(highest)]
     vmax = max(float(np.quantile(scores, 0.9995)), 0.05) if scores.size else 1.0
-    canvas = _canvas(members, frame, highest, 0.2 * vmax)
+    canvas = _canvas(members, frame, highest)
     if canvas.view is None:
         return []
     made = [
@@ -124,7 +131,7 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
             canvas,
             "r",
             "Where each layer predicts, mean over participants",
-            f"One scale for all layers; {canvas.rule}. {canvas.on}",
+            f"One scale for all layers. Drawn: {canvas.rule}. {canvas.on}",
             {layer: values.clip(0) for layer, values in means.items()},
             vmin=0.0,
             vmax=vmax,
@@ -138,40 +145,45 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     return [figure for figure in made if figure is not None]
 
 
-def _canvas(members: Sequence[Written], frame: Grid, highest: np.ndarray, low: float) -> _Canvas:
+def _canvas(members: Sequence[Written], frame: Grid, highest: np.ndarray) -> _Canvas:
     inside = np.isfinite(highest)
     places = members[0].places
-    seen, rule = np.nan_to_num(highest) > low, f"{places} whose highest mean r exceeds {low:.2f}"
     # Participants who came after the summary may lie on another grid.
     grids = [one.grid() for one in members]
     there = [
         (one, grid) for one, grid in zip(members, grids, strict=True) if grid.same_frame(frame)
     ]
-    rates = [one.matching_sidecar("q") for one, _ in there]
-    if rates and all(rate is not None for rate in rates):
+    counted = [counted_in(one, grid) for one, grid in there]
+    seen, rule = inside, f"all scored {places}, not tested"
+    note = f"Not every participant was tested: all scored {places} are drawn, noise too."
+    if counted and all(one.tested for one in counted):
         passed = np.mean(
             [
-                _drawn(one, grid, "q") <= rate["FalseDiscoveryRate"]
-                for (one, grid), rate in zip(there, rates, strict=True)
+                np.nan_to_num(grid.drawn(one.where.astype(np.float32)))
+                for one, (_, grid) in zip(counted, there, strict=True)
             ],
             axis=0,
         )
-        if (passed > 0.5).any():
-            seen = inside & (passed > 0.5)
-            rule = (
-                f"{places} that some layer predicts better than chance in more than half of the "
-                "participants"
-            )
+        seen = inside & (passed > 0.5)
+        rule = (
+            f"{places} that some layer predicts better than chance in more than half of the "
+            "participants"
+        )
+        note = "" if seen.any() else (
+            f"No {places} are predicted better than chance in more than half of the participants."
+        )  # fmt: skip
+    nothing = not seen.any()
     if not isinstance(frame, VolumeGrid):
         view, background = surface_canvas(*there[0]) if there else (None, highest)
-        return _Canvas(background, seen, rule, "Inflated cortex; sulci are darker.", view)
+        on = "Inflated cortex; sulci are darker."
+        return _Canvas(background, seen, rule, note, nothing, on, view)
     background = np.ones(inside.shape)
     if there:
         background = np.mean([_drawn(one, grid, "boldref") for one, grid in there], axis=0)
     mask = nibabel.Nifti1Image(inside.astype(np.uint8), frame.mask.affine)
     view = figures.view_of(mask, np.where(seen, np.nan_to_num(highest).clip(0) ** 2, 0))
     on = "Axial slices over the mean BOLD, z in mm, left is left."
-    return _Canvas(np.where(inside, background, np.nan), seen, rule, on, view)
+    return _Canvas(np.where(inside, background, np.nan), seen, rule, note, nothing, on, view)
 
 
 def _drawn(one: Written, grid: Grid, kind: str) -> np.ndarray:
@@ -187,7 +199,7 @@ def _best_layer(maps: GroupMaps, canvas: _Canvas, layers: Sequence[str]) -> Figu
         canvas,
         "bestlayer",
         "Which layer most often predicts best",
-        f"The best layer of most participants; {canvas.rule}.",
+        f"The best layer of most participants. Drawn: {canvas.rule}.",
         {"best layer": np.where(best > 0, best, np.nan)},
         vmin=0.5,
         vmax=len(layers) + 0.5,
@@ -203,7 +215,7 @@ def _slope(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
     size = np.abs(slope[canvas.seen & np.isfinite(slope)])
     limit = max(float(np.quantile(size, 0.99)), 1e-3) if size.size else 1.0
     rows = {"slope": slope}
-    caption = f"Mean slope; {canvas.rule}."
+    caption = f"Mean slope. Drawn: {canvas.rule}."
     p = maps.volume("group_p", measure="slope")
     if p is not None:
         rows["slope,\np ≤ 0.05"] = np.where(p <= 0.05, slope, np.nan)
@@ -258,6 +270,11 @@ def _draw(
     **style,
 ) -> Figure:
     path = outputs.output_path(maps.root, "group_figure", {**maps.names, "layer": name})
-    shown = [(row, np.where(canvas.seen, volume, np.nan)) for row, volume in rows.items()]
-    figures.save(figures.map_rows(shown, canvas.background, canvas.view, **style), path)
+    if canvas.nothing:
+        figure = figures.empty_row(canvas.background, canvas.view, canvas.note)
+    else:
+        shown = [(row, np.where(canvas.seen, volume, np.nan)) for row, volume in rows.items()]
+        style["note"] = canvas.note
+        figure = figures.map_rows(shown, canvas.background, canvas.view, **style)
+    figures.save(figure, path)
     return Figure(title, path, caption)

@@ -10,7 +10,7 @@ import numpy as np
 from bids_encoder.bids import outputs
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import hrf, palettes
-from bids_encoder.report.contrasts import found_contrasts
+from bids_encoder.report.contrasts import found_contrasts, scale_limit
 from bids_encoder.report.viewer import (
     SCORE_STEP,
     Shown,
@@ -44,7 +44,7 @@ def interactive_view(maps: Maps) -> str:
         layers=written.layers,
         scores=scores,
         passed=maps.passed[inside],
-        rule=maps.rule,
+        rule=f"{maps.rule} ({maps.counted.number})",
         maps=_shown_maps(maps, scores, values),
         values={kind: values(kind) for kind in ("p", "q") if written.matching_sidecar(kind)},
         regions={
@@ -138,8 +138,9 @@ def _contrasts(maps: Maps) -> list[ShownMap]:
             if not all(path.exists() for path in files.values()):
                 continue
             shown = maps.drawn(kind, contrast=label)[maps.inside]
-            known = np.abs(shown[np.isfinite(shown)])
-            limit = max(float(np.quantile(known, 0.999)), 1e-6) if known.size else 1.0
+            passed = maps.passed[maps.inside]
+            counts = passed if what == "synthesized" and passed.any() else np.isfinite(shown)
+            limit = scale_limit(shown[counts])  # as in the figure
             title = f"contrast {side['Contrast']}, {what}"
             colors = color_table(palettes.EFFECTS)
             found.append(ShownMap(title, shown, -limit, limit, colors, unit=unit))

@@ -30,7 +30,7 @@ def sections(maps: Maps) -> list[Section]:
         Section(
             title=title,
             anchor=outputs.label(title + (written.names["network"] or "")),
-            paragraphs=(_said(side), _counted(written, maps, shown, side)),
+            paragraphs=(_said(side), _counted(maps, shown, side)),
             figures=(*_examples(written), *_map_figures(written, maps, shown, side)),
         )
     ]
@@ -45,13 +45,16 @@ def _said(side: Mapping) -> str:
     )
 
 
-def _counted(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> str:
+def _counted(maps: Maps, shown: np.ndarray, side: Mapping) -> str:
+    counted = maps.counted
+    if counted.none_passed:
+        return f"{counted.note} No map is drawn: the models have no receptive fields to show."
     drawn = "Worth drawing" if maps.view is None else "Drawn"
     return (
-        f"{drawn} are {np.count_nonzero(shown)} {maps.rule}, where the predicted responses depend "
-        f"on the angle (F > {side['ShownAbove']:g}). Other {written.places} have a value in the "
-        "files too, but it says little: where a model does not predict the responses, it has no "
-        "receptive field to show."
+        f"{drawn} are {np.count_nonzero(shown)} of {counted.said}: those where the predicted "
+        f"responses depend on the angle (F > {side['ShownAbove']:g}). Other {counted.places} have "
+        "a value in the files too, but it says little: where a model does not predict the "
+        "responses, it has no receptive field to show."
     )
 
 
@@ -98,9 +101,8 @@ def _map_figures(
 
 def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> Figure:
     angle = np.where(shown, maps.drawn("angle"), np.nan)
-    figure = figures.map_rows(
-        [("angle", angle)], maps.background, maps.view, vmin=-180, vmax=180,
-        colors=palettes.wheel_colors(),
+    figure = maps.rows(
+        [("angle", angle)], vmin=-180, vmax=180, colors=palettes.wheel_colors(),
         legend=_wheel, foot=1.75,
     )  # fmt: skip
     path = _path(written.root, written.names, "angle")
@@ -110,7 +112,8 @@ def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping
         path,
         "The place in the visual field, as the wheel shows it, to which each place of the "
         "brain responds most; the right of the wheel is the right of the visual field. "
-        f"Smoothing: {side['Smoothing']}. {maps.on}",
+        f"Drawn: {maps.rule}, with F > {side['ShownAbove']:g}. Smoothing: {side['Smoothing']}. "
+        f"{maps.on}",
     )
 
 
@@ -118,14 +121,16 @@ def _eccentricity_figure(written: Written, maps: Maps, shown: np.ndarray) -> Fig
     side = written.sidecar_from_models("eccentricity") or {}
     values = np.where(shown, maps.drawn("eccentricity"), np.nan)
     high = max(side.get("RingEccentricities", [1.0]))
-    figure = figures.map_rows(
-        [("eccentricity", values)], maps.background, maps.view, vmin=0, vmax=high,
-        colors=palettes.ECCENTRICITIES, label=f"distance from the centre, in {side.get('Units')}",
+    figure = maps.rows(
+        [("eccentricity", values)], vmin=0, vmax=high, colors=palettes.ECCENTRICITIES,
+        label=f"distance from the centre, in {side.get('Units')}",
     )  # fmt: skip
     path = _path(written.root, written.names, "eccentricity")
     figures.save(figure, path)
     return Figure(
-        "Eccentricity", path, "Of the ring to which each place of the brain responds most."
+        "Eccentricity",
+        path,
+        "Of the ring to which each place of the brain responds most; the same places as above.",
     )
 
 

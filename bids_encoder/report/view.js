@@ -49,7 +49,8 @@ class View {
     least.max = fixed(Math.max(this.top.reduce((a, b) => Math.max(a, b), 0) * this.d.scores.step, 0.01), 2);
     choice.onchange = slider.oninput = only.onchange = least.oninput = () => this.show();
     this.goals();
-    if (this.passed.every((one) => one === 1) || !this.passed.some((one) => one === 1)) {
+    // Where none passed, nothing is drawn until the box is unticked.
+    if (this.passed.every((one) => one === 1)) {
       only.checked = false;
       only.closest("label").hidden = true;
     }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from bids_encoder.errors import UsageError
 from bids_encoder.responses.classes import Classes, Columns, classes_of, column_left_out
 from bids_encoder.responses.grouping import (
     BY,
-    JUMPS,
     NO_WISH,
     SEPARATE,
     FoldWish,
@@ -33,40 +31,20 @@ from bids_encoder.responses.groups import (
     merge_tiny,
     units_of,
 )
+from bids_encoder.responses.shown_runs import (
+    ShownRun,
+    has_common_order,
+    in_clumps,
+    names_of,
+    order_of,
+    share_linked,
+    spacing_of,
+)
 
 LINKED = 0.5  # share of stimuli in several runs from which runs are no folds
 # Longer than a haemodynamic response: what comes so long after another shares little noise with it.
 LEAST_SECONDS = 20.0
 _SOME_LINKED = 0.1  # likewise, where so few groups are left that much is never learned from
-
-
-@dataclass(frozen=True)
-class ShownRun:
-    """What a run has shown.
-
-    Attributes
-    ----------
-    name : str
-    session : str or None
-    stimuli : tuple of str
-        In the order of the presentations.
-    onsets : tuple of float, or None
-        Of the presentations, in seconds; None where nothing says when they were.
-    """
-
-    name: str
-    session: str | None
-    stimuli: tuple[str, ...]
-    onsets: tuple[float, ...] | None
-
-    def take(self, stimuli: frozenset[str]) -> ShownRun:
-        """Its presentations of some stimuli."""
-        kept = [k for k, one in enumerate(self.stimuli) if one in stimuli]
-        return replace(
-            self,
-            stimuli=tuple(self.stimuli[k] for k in kept),
-            onsets=None if self.onsets is None else tuple(self.onsets[k] for k in kept),
-        )
 
 
 def event_groups(
@@ -150,8 +128,8 @@ def _noting_shared_noise(grouping: Grouping, stimuli, shown: Sequence[ShownRun])
 def _by_default(stimuli, shown: Sequence[ShownRun], classes: Classes, wish: FoldWish) -> Grouping:
     if len(shown) > 1:
         units = _first_shown(stimuli, shown, None)
-        linked = _share_linked(shown)
-        n_units = len(units_of(*_names(shown))[1])
+        linked = share_linked(shown)
+        n_units = len(units_of(*names_of(shown))[1])
         few = len(units.names) < min(3, n_units)
         if linked <= LINKED and not (few and linked >= _SOME_LINKED) and len(units.names) > 1:
             return gathered(units, wish, units.by)
@@ -173,11 +151,11 @@ def _by_stimulus(stimuli, shown: Sequence[ShownRun], classes: Classes, wish: Fol
             + "Nothing says in which order the maps were measured (no onsets), so that there are "
             "no neighbours in time to leave out together."
         )
-    order = _order(shown)
+    order = order_of(shown)
     n_folds = number_of_blocks(wish, len(order), "stimuli")
     row = {stimulus: k for k, stimulus in enumerate(stimuli)}
     of_run = [classes.take([row[stimulus] for stimulus in run.stimuli]) for run in shown]
-    if not (single or _has_common_order(shown, order, n_folds) or _in_clumps(of_run)):
+    if not (single or has_common_order(shown, order, n_folds) or in_clumps(of_run)):
         return _dealt(stimuli, classes, wish).noting(f"{why}.")
     places = [row[stimulus] for stimulus in order]
     cut, of = blocks(len(order), n_folds), ""
@@ -187,7 +165,7 @@ def _by_stimulus(stimuli, shown: Sequence[ShownRun], classes: Classes, wish: Fol
     if column is not None:
         within = blocks_within(in_order.of(column), n_folds)
         rows_together = len(within) / (1 + np.count_nonzero(np.diff(within)))
-        if rows_together * _spacing(shown) >= LEAST_SECONDS:
+        if rows_together * spacing_of(shown) >= LEAST_SECONDS:
             cut, by = within, f"blocks of the stimuli of each kind ({column})"
             of = (
                 f" of each kind ({column}), as blocks of the whole (--folds block), which share "
@@ -205,56 +183,9 @@ def _by_stimulus(stimuli, shown: Sequence[ShownRun], classes: Classes, wish: Fol
     )
 
 
-def _in_clumps(of_run: Sequence[Classes]) -> bool:
-    """Whether presentations of one kind follow each other, so that they share noise."""
-    for number in range(len(of_run[0].columns)):
-        shown = [np.array([values[number] for values in run.values]) for run in of_run]
-        _, counts = np.unique(np.concatenate(shown), return_counts=True)
-        chance = np.square(counts / counts.sum()).sum()
-        alike = np.concatenate([run[1:] == run[:-1] for run in shown]).mean()
-        if alike - chance >= SEPARATE * (1 - chance):
-            return True
-    return False
-
-
-def _spacing(shown: Sequence[ShownRun]) -> float:
-    """Seconds from one presentation to the next, median."""
-    gaps = np.concatenate([np.diff(np.sort(run.onsets)) for run in shown])
-    return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 0.0
-
-
-def _order(shown: Sequence[ShownRun]) -> list[str]:
-    """Stimuli in the order of their first showing."""
-    return list(dict.fromkeys(stimulus for run in shown for stimulus in run.stimuli))
-
-
-def _names(shown: Sequence[ShownRun]) -> tuple[list[str], list[str | None]]:
-    return [run.name for run in shown], [run.session for run in shown]
-
-
-def _share_linked(shown: Sequence[ShownRun]) -> float:
-    """Share of the stimuli that several sessions (or runs) show."""
-    units, _ = units_of(*_names(shown))
-    seen: dict[str, set[int]] = {}
-    for run, unit in zip(shown, units.tolist(), strict=True):
-        for stimulus in run.stimuli:
-            seen.setdefault(stimulus, set()).add(unit)
-    return float(np.mean([len(where) > 1 for where in seen.values()]))
-
-
-def _has_common_order(shown: Sequence[ShownRun], order: Sequence[str], n_folds: int) -> bool:
-    """Whether blocks of the order of first showing are blocks in each run, nearly."""
-    block = dict(zip(order, blocks(len(order), n_folds).tolist(), strict=True))
-    jumps = sum(
-        int(np.count_nonzero(np.diff([block[stimulus] for stimulus in run.stimuli])))
-        for run in shown
-    )
-    return jumps <= JUMPS * n_folds * len(shown)
-
-
 def _first_shown(stimuli, shown: Sequence[ShownRun], by: str | None) -> Grouping:
     """Stimuli by the session or run that showed them first; tiny groups merged."""
-    units, names = units_of(*_names(shown), by)
+    units, names = units_of(*names_of(shown), by)
     first: dict[str, int] = {}
     for run, unit in zip(shown, units.tolist(), strict=True):
         for stimulus in run.stimuli:
@@ -287,7 +218,7 @@ def _units(stimuli, shown: Sequence[ShownRun], wish: FoldWish) -> Grouping:
 
 
 def _blocks(stimuli, shown: Sequence[ShownRun], wish: FoldWish) -> Grouping:
-    order = _order(shown)
+    order = order_of(shown)
     n_folds = number_of_blocks(wish, len(order), "stimuli")
     block = dict(zip(order, blocks(len(order), n_folds).tolist(), strict=True))
     return Grouping(

@@ -11,12 +11,13 @@ import numpy as np
 from nibabel.cifti2 import BrainModelAxis, SeriesAxis
 
 from bids_encoder.bids.annex import require_content
+from bids_encoder.bids.gifti import MOST_VERTICES
 from bids_encoder.bids.images import BROKEN
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.responses.bold import BoldInfo, check_repetition_time, mark_unusable
-from bids_encoder.responses.gifti import MOST_VERTICES, maps, summarize
+from bids_encoder.responses.gifti import maps, summarize
 
 # Arrays that are no measurements over time, whatever their number.
 GEOMETRY = ("POINTSET", "TRIANGLE", "LABEL", "VECTOR", "NORMALS")

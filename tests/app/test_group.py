@@ -74,8 +74,9 @@ class Study:
         derivatives.write_dseg(one, "bestlayer", best, grid, layers)
         derivatives.write_statmap(one, "slope", slope(r), grid)
         columns = {"layer": layers, "voxels": [r.shape[1]] * len(layers)}
-        columns |= {"r_q95": np.quantile(r, 0.95, axis=1), "r_max": r.max(axis=1)}
-        columns["voxels_r03"] = np.count_nonzero(r > 0.3, axis=1)
+        columns |= {"voxels_predicted": [None] * len(layers), "r_max": r.max(axis=1)}
+        columns |= {"r_median": np.median(r, axis=1), "voxels_r03": (r > 0.3).sum(axis=1)}
+        columns["voxels_best"] = [np.count_nonzero(best == k + 1) for k in range(len(layers))]
         extra = {"Network": NETWORK, "Layers": list(layers), "NumberOfSamples": 40}
         component = {"ShareOfVariance": 0.7 + int(label) / 100, "CorrelationWithTrend": 0.9}
         extra["FirstComponent"] = component
@@ -180,7 +181,7 @@ def test_region_fingerprints_of_the_group(seven):
     table = pandas.read_table(path)
     each = [f"sub-{n:02d}" for n in range(1, 8)]
     assert table.columns.tolist() == [
-        "region", "layer", "participants", "mean", "low", "high", *each,
+        "region", "layer", "participants", "weak_participants", "mean", "low", "high", *each,
     ]  # fmt: skip
     front, back = table[table["region"] == "front"], table[table["region"] == "back"]
     assert set(front["participants"]) == {7} and set(back["participants"]) == {6}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import tracemalloc
+import zlib
 from contextlib import contextmanager
 
 import h5py
@@ -13,6 +16,7 @@ import pytest
 import torch
 
 from bids_encoder.bids.filters import load_filter_file
+from bids_encoder.bids.images import read_images
 from bids_encoder.bids.names import natural, same_number
 from bids_encoder.bids.sidecars import DEEPEST_JSON, read_json
 from bids_encoder.errors import BidsEncoderError, DataError
@@ -21,7 +25,7 @@ from bids_encoder.features.external import open_features
 from bids_encoder.networks.weights import read_state
 from bids_encoder.responses import images
 from bids_encoder.responses.beta_files import describe_maps
-from bids_encoder.responses.gifti import summarize
+from bids_encoder.responses.gifti import maps, summarize
 from bids_encoder.responses.images import open_image
 from bids_encoder.stimuli import files
 from bids_encoder.stimuli.images import read_image
@@ -83,19 +87,73 @@ def test_packed_numbers_that_are_there(tmp_path):
     assert describe_maps([path]).n_maps == 50
 
 
-@pytest.mark.parametrize("dims", [("4000000000", ""), ("9", "4000000000"), ("-5", "")])
-def test_a_gifti_header(tmp_path, dims):
-    path = tmp_path / "a.func.gii"
-    second = f'Dim1="{dims[1]}"' if dims[1] else ""
-    path.write_text(
-        '<?xml version="1.0"?><GIFTI Version="1.0" NumberOfDataArrays="1"><DataArray '
-        'Intent="NIFTI_INTENT_NONE" DataType="NIFTI_TYPE_FLOAT32" ArrayIndexingOrder="RowMajor" '
-        f'Dimensionality="{1 + bool(second)}" Dim0="{dims[0]}" {second} Encoding="ASCII" '
-        'Endian="LittleEndian" ExternalFileName="" ExternalFileOffset="">'
-        "<Data>1 2 3</Data></DataArray></GIFTI>"
-    )
-    with little_memory(), pytest.raises(DataError, match="header of this GIFTI"):
-        summarize(path)
+def gifti(path, *, dim="3", encoding="ASCII", data="1 2 3", second="", before=""):
+    """A GIFTI file by hand, gzipped where its name says so."""
+    text = (
+        f'<?xml version="1.0"?>{before}<GIFTI Version="1.0" NumberOfDataArrays="1"><DataArray '
+        'Intent="NIFTI_INTENT_NONE" DataType="NIFTI_TYPE_FLOAT32" '
+        f'ArrayIndexingOrder="RowMajorOrder" Dimensionality="{1 + bool(second)}" Dim0="{dim}" '
+        f'{second} Encoding="{encoding}" Endian="LittleEndian" ExternalFileName="secret.bin" '
+        f'ExternalFileOffset="0"><Data>{data}</Data></DataArray></GIFTI>'
+    ).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+@pytest.fixture(params=["a.func.gii", "a.func.gii.gz"])
+def gifti_path(request, tmp_path):
+    (tmp_path / "secret.bin").write_bytes(b"\0" * 12)
+    return tmp_path / request.param
+
+
+def test_a_gifti_file_by_hand(gifti_path):
+    np.testing.assert_array_equal(maps(gifti(gifti_path)), [[1, 2, 3]])
+    packed = base64.b64encode(zlib.compress(np.arange(3, dtype="<f4").tobytes())).decode()
+    gifti(gifti_path, encoding="GZipBase64Binary", data=packed)
+    np.testing.assert_array_equal(maps(gifti_path), [[0, 1, 2]])
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [{"dim": "4000000000"}, {"dim": "9", "second": 'Dim1="4000000000"'}, {"dim": "-5"}],
+)
+def test_a_gifti_header(gifti_path, claim):
+    gifti(gifti_path, **claim)
+    for read in (summarize, maps, lambda path: read_images({None: path})):
+        with little_memory(), pytest.raises(DataError, match="header of this GIFTI"):
+            read(gifti_path)
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [
+        {"encoding": "ExternalFileBinary", "data": ""},
+        {"encoding": "ExternalFile&#66;inary", "data": ""},
+        {"encoding": "External&#x46;ileBinary", "data": "1 2 3"},
+        {"before": '<!DOCTYPE GIFTI [<!ENTITY x SYSTEM "secret.bin">]>', "data": "&x;"},
+        {"before": f'<!DOCTYPE GIFTI [{" " * 5000}<!ENTITY x "1 2 3">]>', "data": "&x;"},
+    ],
+)
+def test_a_gifti_file_that_reads_others(gifti_path, outside):
+    gifti(gifti_path, **outside)
+    for read in (summarize, maps, lambda path: read_images({None: path})):
+        with pytest.raises(DataError, match="refers to other files"):
+            read(gifti_path)
+
+
+@pytest.mark.parametrize("size", [400_000_000, 8])
+def test_an_array_that_unpacks_to_another_size(gifti_path, size):
+    packed = base64.b64encode(zlib.compress(b"\0" * size, 9)).decode()
+    gifti(gifti_path, encoding="GZipBase64Binary", data=packed)
+    with little_memory(), pytest.raises(DataError, match="bytes of 12"):
+        maps(gifti_path)
+
+
+@pytest.mark.parametrize("encoding", ["ASCII", "Base64Binary"])
+def test_an_array_of_endless_text(gifti_path, encoding):
+    gifti(gifti_path, encoding=encoding, data="1 " * 30_000_000)
+    with pytest.raises(DataError, match="more text in a tag"):
+        maps(gifti_path)
 
 
 def test_a_volume_of_enormous_size(tmp_path, monkeypatch):

@@ -68,7 +68,8 @@ def _maps(values, inside, grid, meshes, background) -> SimpleNamespace:
         written=written, grid=grid, inside=inside, meshes=meshes, background=background,
         r={layer: spread(one) for layer, one in zip(LAYERS, values["scores"], strict=True)},
         highest=spread(values["highest"]), best=spread(values["best"]),
-        slope=spread(values["slope"]), passed=passed, rule="voxels above 0.15", vmax=VMAX,
+        slope=spread(values["slope"]), passed=passed, rule="voxels above 0.15",
+        counted=SimpleNamespace(number=int(passed.sum())), vmax=VMAX,
         slope_limit=SLOPE, drawn=drawn,
         smoothed="smoothed along the surface" if meshes else "smoothed by one voxel",
     )  # fmt: skip

@@ -33,11 +33,10 @@ def test_the_layers_colours_are_viridis_nearly():
 def test_eccentricity_has_one_scale_in_figure_and_viewer(volume, monkeypatch, tmp_path):
     _, maps = volume
     drawn = {}
-    monkeypatch.setattr(figures, "map_rows", lambda rows, *_, **style: drawn.update(style))
     monkeypatch.setattr(figures, "save", lambda *_: None)
     monkeypatch.setattr(retinotopy, "_path", lambda *_: tmp_path)
     there = np.ones(maps.inside.shape, bool)
-    seen = SimpleNamespace(**vars(maps), view=None)
+    seen = SimpleNamespace(**vars(maps), rows=lambda rows, **style: drawn.update(style))
     written = SimpleNamespace(**vars(maps.written))
     retinotopy._eccentricity_figure(written, seen, there)
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bids_encoder.errors import UsageError
-from bids_encoder.responses.event_groups import ShownRun, event_groups
+from bids_encoder.responses.event_groups import event_groups
 from bids_encoder.responses.grouping import FoldWish
+from bids_encoder.responses.shown_runs import ShownRun
 
 BLOCKS = tuple(f"block {k}" for k in range(1, 6))
 

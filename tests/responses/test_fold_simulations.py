@@ -9,9 +9,10 @@ from scipy.signal import lfilter
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.null import null_distribution, p_values, spread_voxels
 from bids_encoder.encoding.ridge import fit, linear_kernel
-from bids_encoder.responses.event_groups import ShownRun, event_groups
+from bids_encoder.responses.event_groups import event_groups
 from bids_encoder.responses.grouping import FoldWish
 from bids_encoder.responses.groups import blocks
+from bids_encoder.responses.shown_runs import ShownRun
 
 
 def folds_of(grouping):
