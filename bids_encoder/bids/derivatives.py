@@ -16,13 +16,11 @@ import numpy as np
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs, provenance
 from bids_encoder.bids.images import read_images
+from bids_encoder.bids.layer_palette import layer_hex
 from bids_encoder.bids.written import is_whole, sidecar_of
 from bids_encoder.grids.frame import grid_of
 from bids_encoder.grids.grid import Grid, Meaning
 from bids_encoder.grids.parts import HEMISPHERES
-
-# Dark blue to yellow (viridis, anchors): early to late layers, also in grey print.
-_COLORS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ def write_dseg(
     table = {
         "index": range(1, len(label_names) + 1),
         "name": label_names,
-        "color": _colors(len(label_names)),
+        "color": layer_hex(len(label_names)),
     }
     return _write_image(analysis, kind, grid, labels.astype(dtype), 0, extra, names, table=table)
 
@@ -408,11 +406,3 @@ def _surface(analysis: Analysis) -> dict[str, object]:
     if density:
         described["Density"] = f"That of the source images with den-{density}"
     return described
-
-
-def _colors(count: int) -> list[str]:
-    """``count`` colours from dark blue to yellow, as ``#rrggbb``."""
-    where = np.linspace(0, len(_COLORS) - 1, count)
-    channels = np.transpose(_COLORS)
-    mixed = np.transpose([np.interp(where, range(len(_COLORS)), channel) for channel in channels])
-    return ["#{:02x}{:02x}{:02x}".format(*map(round, rgb)) for rgb in mixed.tolist()]

@@ -16,7 +16,7 @@ from bids_encoder.bids.sidecars import read_json
 from bids_encoder.bids.written import ENTITIES, Written
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure, Section, Table
 from bids_encoder.report.surface_canvas import surface_canvas
 from bids_encoder.report.surface_view import SurfaceView
@@ -115,14 +115,14 @@ def _maps(written: Written, label: str) -> list[Figure]:
     )
     rows, scales = [], []
     if measured:
-        limit = _limit(t)
+        limit = scale_limit(t)
         rows.append((f"measured\n± {limit:.2g}", np.where(np.abs(t) > MEASURED_AT, t, 0) / limit))
         scales.append(
             f"Measured: ± {limit:.2g} t, drawn beyond ± {MEASURED_AT:g} (not corrected for the "
             f"number of {written.places})"
         )
     if not counted.none_passed:
-        limit = _limit(effect[passed])
+        limit = scale_limit(effect[passed])
         strong = passed & (np.abs(effect) > _DRAWN_FROM * limit)
         rows.append((f"synthesized\n± {limit:.2g}", np.where(strong, effect, 0) / limit))
         scales.append(
@@ -133,7 +133,7 @@ def _maps(written: Written, label: str) -> list[Figure]:
     if rows:
         figure = figures.map_rows(
             [(title, np.where(values != 0, values, np.nan)) for title, values in rows],
-            background, view, vmin=-1, vmax=1, colors="RdBu_r",
+            background, view, vmin=-1, vmax=1, colors=palettes.EFFECTS,
             label="share of the scale of each row", note=note,
         )  # fmt: skip
     else:
@@ -148,7 +148,7 @@ def _maps(written: Written, label: str) -> list[Figure]:
     return [Figure("Measured and synthesized" if measured else "Synthesized", path, caption)]
 
 
-def _limit(values: np.ndarray) -> float:
+def scale_limit(values: np.ndarray) -> float:
     """The end of the scale of a row of maps."""
     known = np.abs(values[np.isfinite(values)])
     return max(float(np.quantile(known, 0.999)), 1e-6) if known.size else 1.0
@@ -180,7 +180,9 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
     areas = table[table.statistic == _DRAWN].set_index(["layer", "direction"])
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", sharey=True)
     layers = [one for one in table.layer.unique() if one != "all"]
-    colors = dict(zip(layers, figures.layer_colors(len(layers)).colors, strict=True))
+    every_layer = written.layers
+    palette = palettes.layer_colors(len(every_layer)).colors
+    colors = dict(zip(every_layer, palette, strict=True))
     for panel, direction in zip(axes, ("positive", "negative"), strict=True):
         for layer in [*layers, "all"]:
             points = drawn[(drawn.layer == layer) & (drawn.direction == direction)]
@@ -207,14 +209,16 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
         written.root, "figure", {**written.names, "layer": f"contrast{label}curves"}
     )
     figures.save(figure, path)
+    dot = ""
+    if areas.loc["all"][["recall", "precision"]].notna().all(axis=1).any():
+        dot = " The dot is R50, the highest precision at a recall of at least one half."
     return Figure(
         "Precision and recall",
         path,
         "How well the synthesized effect, thresholded at every value in turn, finds what "
         "the measured contrast shows (t > 3, not corrected for their number, so that some are "
         f"noise), over all scored {written.places}: for the mean over layers (thick) and for each "
-        "layer alone, with average precision. The dot is R50, the highest precision at a recall "
-        "of at least one half.",
+        f"layer alone, with average precision.{dot}",
     )
 
 

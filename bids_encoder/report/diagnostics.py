@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.counted import Counted
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 
 if TYPE_CHECKING:
@@ -35,24 +35,35 @@ def diagnostic_figure(maps: Maps) -> Figure:
     figure = draw(layers, penalties, highest, null, ceiling, counted)
     path = outputs.output_path(written.root, "figure", {**written.names, "layer": "diagnostics"})
     figures.save(figure, path)
-    said = [
-        "Left: the penalties that were chosen, as multiples of the mean kernel diagonal, one line "
-        f"a layer, in {maps.rule}; voxels piled up at an end of the grid would like a wider one "
-        "(large penalties: the layer has little to predict them with)."
-    ]
+    caption = _caption(null, ceiling is not None, counted)
+    return Figure("How the models came about", path, caption)
+
+
+def _caption(null: dict | None, with_ceiling: bool, counted: Counted) -> str:
+    """What is drawn, and nothing that is not."""
+    said = []
+    if not counted.none_passed:
+        said.append(
+            "Left: the penalties that were chosen, as multiples of the mean kernel diagonal, one "
+            f"line a layer, in {counted.rule}; voxels piled up at an end of the grid would like a "
+            "wider one (large penalties: the layer has little to predict them with)."
+        )
+    said.append(f"Next: the highest r² over layers of all scored {counted.places}.")
     if null is not None:
+        said.append("Dotted: quantiles of the same under permutation.")
+        if null["Threshold"] is None:
+            said.append("None reaches the false discovery rate, so that no threshold is drawn.")
+        else:
+            said.append("Right of the red line they count as predicted.")
+    if with_ceiling:
+        which = f"{counted.rule}"
+        if counted.tested:
+            which = f"all scored {counted.places} (grey), and of {counted.rule} (blue)"
         said.append(
-            f"Next: the highest r² over layers of all scored {written.places}, and quantiles of "
-            "the same under permutation; right of the red line they count as predicted."
+            f"Right: the same r² against the noise ceiling of {which}; the ceiling is an "
+            "estimate, which noise makes too. On the red line a model predicts all that can be."
         )
-    if ceiling is not None:
-        said.append(
-            f"Right: the same r² against the noise ceiling of all scored {written.places} (grey), "
-            f"and of {maps.rule} (blue); the ceiling is an estimate, which noise makes too."
-            if counted.tested
-            else f"Right: the same r² against the noise ceiling, an estimate; {maps.rule}."
-        )
-    return Figure("How the models came about", path, " ".join(said))
+    return " ".join(said)
 
 
 def draw(
@@ -94,7 +105,7 @@ def _penalties(
 ) -> None:
     found = np.unique(np.concatenate(penalties).round(4))
     grid = found[np.isfinite(found)]
-    colors = figures.layer_colors(len(layers)).colors
+    colors = palettes.layer_colors(len(layers)).colors
     for color, layer, chosen in zip(colors, layers, penalties, strict=True):
         chosen = chosen[np.isfinite(chosen)].round(4)
         counts = np.array([np.count_nonzero(chosen == one) for one in grid])

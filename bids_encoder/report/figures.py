@@ -13,48 +13,18 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from nibabel import Nifti1Image, as_closest_canonical
 from nibabel.orientations import apply_orientation, io_orientation
 
 from bids_encoder.bids.atomic import atomic_path
+from bids_encoder.report import alt_text
+from bids_encoder.report.palettes import GREYS, INK, SCORES
 from bids_encoder.report.surface_view import SurfaceView
 
-LAYER_COLORS = "viridis"  # early to late, readable in grey and by the colour-blind
-_LIGHTNESS, _CHROMA = 0.72, 0.125  # the largest circle of colours that screens can show
-INK = "#3b4252"
 WARNING = {"color": "#bf616a", "weight": "bold"}
-GREYS = LinearSegmentedColormap.from_list("greys", ["#8b929e", "#eceff4"])
-
-
-def layer_colors(n_layers: int) -> ListedColormap:
-    """One colour a layer, early (dark) to late (light)."""
-    return ListedColormap(plt.get_cmap(LAYER_COLORS)(np.linspace(0.05, 0.95, n_layers)))
-
-
-def wheel_colors(number: int = 256) -> ListedColormap:
-    """Colours of equal lightness around a circle, from -180° to 180°; red at 0°."""
-    hue = np.deg2rad(np.linspace(-180, 180, number, endpoint=False) + 25)
-    a, b = _CHROMA * np.cos(hue), _CHROMA * np.sin(hue)
-    # OKLab to sRGB: https://bottosson.github.io/posts/oklab/
-    cone = np.stack(
-        [
-            _LIGHTNESS + 0.3963377774 * a + 0.2158037573 * b,
-            _LIGHTNESS - 0.1055613458 * a - 0.0638541728 * b,
-            _LIGHTNESS - 0.0894841775 * a - 1.2914855480 * b,
-        ]
-    )
-    to_rgb = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = np.clip(to_rgb @ cone**3, 0, 1)
-    rgb = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
-    return ListedColormap(rgb.T)
+_ROOM = 75  # letters under a colour bar, before they stand aslant
+matplotlib.rcParams["text.parse_math"] = False  # a name may hold any number of $
 
 
 @dataclass(frozen=True)
@@ -84,7 +54,7 @@ class View:
     @property
     def titles(self) -> tuple[str, ...]:
         """What stands above each slice."""
-        return tuple(f"z = {height:.0f}" for height in self.heights)
+        return tuple(f"z = {round(height)} mm" for height in self.heights)
 
     def under(self, background: np.ndarray) -> list[np.ndarray]:
         """Cut a background."""
@@ -170,6 +140,8 @@ def map_rows(
     low, high = np.nanquantile(seen, (0.02, 0.98))
     high = max(high, low + 1e-6)
     rows, columns = len(maps), len(grey)
+    if _crowded(ticks):
+        foot = max(foot, 1.15)
     tile_width = 9.5 / columns
     tile_height = tile_width * grey[0].shape[0] / grey[0].shape[1] * view.aspect
     head = 0.3 + 0.3 * bool(note)
@@ -188,6 +160,8 @@ def map_rows(
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(view.titles[column], fontsize=9, color=INK, pad=3)
+            if column == 0 and isinstance(view, View):
+                sides(axes)
             if column == 0:
                 axes.text(
                     -0.06, 0.5, title, transform=axes.transAxes, ha="right", va="center",
@@ -199,8 +173,19 @@ def map_rows(
     if legend is not None:
         legend(figure)
     else:
-        _color_bar(figure, colors, vmin, vmax, label, ticks)
+        _color_bar(figure, colors, vmin, vmax, label, ticks, foot - 0.25)
+    names = {int(value): text for value, text in ticks} if ticks and vmin == 0.5 else None
+    figure.set_label(f"{note} {alt_text.of_maps(maps, view.titles, names)}".strip())
     return figure
+
+
+def sides(axes: plt.Axes) -> None:
+    """Mark what is left and right on an axial slice: left is left."""
+    for x, side, align in ((0.0, "L", "left"), (1.0, "R", "right")):
+        axes.text(
+            x, 0.02, side, transform=axes.transAxes, ha=align, va="bottom", fontsize=8,
+            color=INK,
+        )  # fmt: skip
 
 
 def empty_row(background: np.ndarray, view: View | SurfaceView, note: str) -> Figure:
@@ -215,9 +200,10 @@ def empty_row(background: np.ndarray, view: View | SurfaceView, note: str) -> Fi
     """
     nothing = [("", np.full(background.shape, np.nan))]
     figure = map_rows(
-        nothing, background, view, vmin=0, vmax=1, colors=LAYER_COLORS,
+        nothing, background, view, vmin=0, vmax=1, colors=SCORES,
         legend=lambda figure: None, foot=0.05,
     )  # fmt: skip
+    figure.set_label(f"{note} Nothing is drawn.")
     said = f"{note}\nNothing is drawn."
     frame = {"facecolor": "white", "edgecolor": WARNING["color"], "boxstyle": "round,pad=0.6"}
     figure.text(0.56, 0.5, said, ha="center", va="center", fontsize=13, bbox=frame, **WARNING)
@@ -239,16 +225,32 @@ def tidy(*several: plt.Axes) -> None:
         axes.tick_params(colors=INK, labelsize=8)
 
 
-def _color_bar(figure, colors, vmin, vmax, label, ticks) -> None:
+def _crowded(ticks: Sequence[tuple[float, str]] | None) -> bool:
+    """Whether the names under a colour bar must stand aslant."""
+    return sum(len(_shortened(text)) + 2 for _, text in ticks or ()) > _ROOM
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 16 else f"{text[:15]}…"
+
+
+def _color_bar(figure, colors, vmin, vmax, label, ticks, height) -> None:
     inch = 1 / figure.get_figheight()
-    axes = figure.add_axes((0.36, 0.5 * inch, 0.4, 0.1 * inch))
+    texts = [_shortened(text) for _, text in ticks or ()]
+    crowded = _crowded(ticks)
+    left, wide = (0.2, 0.72) if crowded else (0.36, 0.4)
+    axes = figure.add_axes((left, height * inch, wide, 0.1 * inch))
     mappable = plt.cm.ScalarMappable(plt.Normalize(vmin, vmax), plt.get_cmap(colors))
     bar = figure.colorbar(mappable, cax=axes, orientation="horizontal")
     if ticks:
-        bar.set_ticks([value for value, _ in ticks], labels=[text for _, text in ticks])
+        bar.set_ticks([value for value, _ in ticks], labels=texts)
     bar.set_label(label, color=INK, fontsize=9)
     bar.outline.set_visible(False)
     axes.tick_params(colors=INK, labelsize=8)
+    if crowded:
+        axes.set_xticks(
+            axes.get_xticks(), texts, rotation=30, ha="right", fontsize=7, rotation_mode="anchor"
+        )  # fmt: skip
 
 
 def small_panels(count: int) -> tuple[Figure, list[plt.Axes]]:
@@ -271,7 +273,11 @@ def layer_ticks(axes: plt.Axes, layers: Sequence[str]) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, without a date in it."""
+    """Write a figure as PNG, whole or not at all, without a date in it.
+
+    What it shows stands in the file too, in words (its Description).
+    """
+    seen = figure.get_label() or alt_text.of_plots(figure)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, dpi=110, metadata={"Software": None, "Description": seen})
     plt.close(figure)

@@ -15,7 +15,7 @@ from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written, read_fingerprints
 from bids_encoder.fingerprints.mean_interval import MIN_PARTICIPANTS
 from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 
 if TYPE_CHECKING:
@@ -98,10 +98,8 @@ def participant_figures(written: Written) -> list[Figure]:
                     f"Mean r of each layer over the {BEST_SHARE:.0%} of a region's voxels with "
                     "the highest r in any layer, divided by its maximum over layers (r above "
                     "each panel, too high, because these voxels are chosen by it). "
-                    f"{passed}Bars: "
-                    f"{CONFIDENCE:.0%} bootstrap intervals over voxels; they say how much the "
-                    "shape hangs on single voxels, not what other participants would show. The "
-                    "filled dot is the highest. Values below 0 are cut off." + left_out,
+                    f"{passed}{_bars_said(panels)}The filled dot is the highest. Values below 0 "
+                    f"are cut off.{left_out}",
                 )
             )
     return made
@@ -145,10 +143,8 @@ def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
                     "Thin lines: participants in whom some voxel of the region is predicted better "
                     "than chance (or who were not tested); dashed: those in whom none is, who are "
                     "left out of the mean. A region without such participants is weak: pale and "
-                    "dashed, and what it shows is noise. Dots: the mean, with "
-                    f"{CONFIDENCE:.0%} bootstrap-t intervals over participants (from "
-                    f"{MIN_PARTICIPANTS} participants on, where they differ; other stimuli are "
-                    "not covered). The filled dot is the highest." + left_out,
+                    "dashed, and what it shows is noise. Dots: the mean, "
+                    f"{_intervals_said(panels)}. The filled dot is the highest.{left_out}",
                 )
             )
     return made
@@ -164,6 +160,28 @@ def _group_panel(region: str, rows: pandas.DataFrame, people: Sequence[str]) -> 
         facts = f"weak: no voxel passes in any of {len(aside)}"
     each = rows[list(people)]
     return Panel(facts, region, rows["mean"], rows["low"], rows["high"], weak, each, aside)
+
+
+def _has_intervals(panels: Sequence[Panel]) -> bool:
+    return any(np.isfinite(np.asarray(one.low, float)).any() for one in panels)
+
+
+def _bars_said(panels: Sequence[Panel]) -> str:
+    if not _has_intervals(panels):
+        return ""
+    return (
+        f"Bars: {CONFIDENCE:.0%} bootstrap intervals over voxels; they say how much the shape "
+        "hangs on single voxels, not what other participants would show. "
+    )
+
+
+def _intervals_said(panels: Sequence[Panel]) -> str:
+    if not _has_intervals(panels):
+        return f"without intervals, which need {MIN_PARTICIPANTS} participants"
+    return (
+        f"with {CONFIDENCE:.0%} bootstrap-t intervals over participants (from {MIN_PARTICIPANTS} "
+        "participants on, where they differ; other stimuli are not covered)"
+    )
 
 
 def _best(table: pandas.DataFrame, column: str) -> tuple[list[str], str]:
@@ -188,7 +206,7 @@ def fingerprints(layers: Sequence[str], panels: Sequence[Panel]) -> plt.Figure:
     panels : sequence of Panel
     """
     figure, places = figures.small_panels(len(panels))
-    colors = figures.layer_colors(len(layers)).colors
+    colors = palettes.layer_colors(len(layers)).colors
     lowest = 1.0
     x = np.arange(len(layers))
     for axes, panel in zip(places, panels, strict=True):
@@ -198,7 +216,7 @@ def fingerprints(layers: Sequence[str], panels: Sequence[Panel]) -> plt.Figure:
         if panel.each is not None:
             for name, line in panel.each.items():
                 style = _ASIDE if name in panel.aside else _PERSON
-                axes.plot(x, line.to_numpy(float), linewidth=1, zorder=1, **style)
+                axes.plot(x, line.to_numpy(float), linewidth=1, zorder=1, label=f"_{name}", **style)
             if panel.each.notna().any(axis=None):
                 lowest = min(lowest, float(np.nanmin(panel.each.to_numpy(float))))
         lowest = min(lowest, float(np.nanmin([values, np.where(np.isnan(low), values, low)])))

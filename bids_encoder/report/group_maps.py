@@ -18,7 +18,7 @@ from bids_encoder.fingerprints.agreement import ALPHA
 from bids_encoder.grids.frame import frame_of
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 from bids_encoder.report.surface_canvas import surface_canvas
 from bids_encoder.report.surface_view import SurfaceView
@@ -139,7 +139,7 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
             {layer: values.clip(0) for layer, values in means.items()},
             vmin=0.0,
             vmax=vmax,
-            colors="inferno",
+            colors=palettes.SCORES,
             label="mean correlation r of prediction and held-out response",
         ),
         _best_layer(maps, canvas, layers),
@@ -221,7 +221,7 @@ def _best_layer(maps: GroupMaps, canvas: _Canvas, layers: Sequence[str]) -> Figu
         {"best layer": np.where(best > 0, best, np.nan)},
         vmin=0.5,
         vmax=len(layers) + 0.5,
-        colors=figures.layer_colors(len(layers)),
+        colors=palettes.layer_colors(len(layers)),
         ticks=list(enumerate(layers, start=1)),
     )
 
@@ -251,7 +251,7 @@ def _slope(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
         rows,
         vmin=-limit,
         vmax=limit,
-        colors="PuOr_r",
+        colors=palettes.SLOPES,
         label="early layers predict better  ←  →  late layers predict better",
     )
 
@@ -274,7 +274,7 @@ def _agreement(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
         rows,
         vmin=0.0,
         vmax=1.0,
-        colors="BuPu",
+        colors=palettes.SHARES,
         label="share of participants",
     )
 

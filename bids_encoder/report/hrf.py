@@ -8,12 +8,12 @@ import h5py
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.report import figures
+from bids_encoder.bids.counted import Counted
+from bids_encoder.report import figures, palettes
 
 if TYPE_CHECKING:
     from bids_encoder.report.maps import Maps
 
-_COLORS = "Spectral"  # early is red, late is blue
 _OTHERS, _OURS = "#b5bfce", "#5e81ac"
 
 
@@ -24,7 +24,6 @@ def hrf_figures(maps: Maps) -> list[tuple]:
         return []
     peaks = maps.grid.values_of(written.images("hrfpeak"))
     counted = maps.counted
-    others = "the others, where little or nothing responds and the estimate says nothing"
     with h5py.File(written.path("hrf")) as file:
         times, curves = file["times"][()], file["curves"][()]
         coefficients = file["coefficients"][()]
@@ -36,7 +35,7 @@ def hrf_figures(maps: Maps) -> list[tuple]:
             draw(peaks, counted.where, times, curves, coefficients, counted.note),
             f"Estimated from all runs together, one for each of the {written.places}. Left: when "
             "they peak after an impulse. Right: median response and the middle two thirds at each "
-            f"time. Blue: {maps.rule}; grey: {others if counted.tested else 'without a score'}.",
+            f"time. Vertical lines: medians. {_colors_said(counted, peaks)}",
         )
     ]
     if maps.view is not None:
@@ -47,13 +46,25 @@ def hrf_figures(maps: Maps) -> list[tuple]:
                 "hrfpeak",
                 "When responses peak",
                 maps.rows(
-                    [("peak", drawn)], vmin=low, vmax=high, colors=_COLORS,
+                    [("peak", drawn)], vmin=low, vmax=high, colors=palettes.PEAKS,
                     label="seconds from an impulse to the peak of the response",
                 ),
                 maps.counted.drawn,
             )
         )  # fmt: skip
     return found
+
+
+def _colors_said(counted: Counted, peaks: np.ndarray) -> str:
+    """What the colours mean that are drawn."""
+    others = "where little or nothing responds and the estimate says nothing"
+    ours, rest = (np.isfinite(peaks) & which for which in (counted.where, ~counted.where))
+    said = []
+    if ours.any():
+        said.append(f"Blue: {counted.rule}.")
+    if rest.any():
+        said.append(f"Grey: the others, {others if counted.tested else 'without a score'}.")
+    return " ".join(said)
 
 
 def limits(peaks: np.ndarray) -> tuple[float, float]:

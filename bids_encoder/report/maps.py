@@ -13,7 +13,7 @@ from bids_encoder.bids.written import Written
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.diagnostics import diagnostic_figure
 from bids_encoder.report.hrf import hrf_figures
 from bids_encoder.report.page import Figure
@@ -53,6 +53,13 @@ class Maps:
     def rule(self) -> str:
         """Which voxels passed, in words."""
         return self.counted.rule
+
+    @property
+    def smoothed(self) -> str:
+        """How scores were smoothed before the best layer was chosen, in words."""
+        if isinstance(self.grid, VolumeGrid):
+            return "smoothed by one voxel"
+        return "smoothed along the surface" if self.meshes else "not smoothed"
 
     @property
     def slope_limit(self) -> float:
@@ -131,7 +138,8 @@ def draw_maps(maps: Maps) -> tuple[Figure, ...]:
             profile(layers, scores, best, maps.counted),
             f"Left: mean over {maps.rule}, and over those of them with the highest score in any "
             "layer (chosen by the same scores, so that heights are optimistic and shapes count). "
-            f"Right: how many {maps.rule} each layer predicts best (best-layer map).",
+            f"Right: how many {maps.rule} each layer predicts best (best-layer map, from "
+            f"scores {maps.smoothed}).",
         )
     ]
     if maps.view is not None:
@@ -158,7 +166,7 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
             "Where each layer predicts",
             maps.rows(
                 [(layer, values.clip(0)) for layer, values in maps.r.items()],
-                vmin=0.0, vmax=maps.vmax, colors="inferno",
+                vmin=0.0, vmax=maps.vmax, colors=palettes.SCORES,
                 label="correlation r of prediction and held-out response",
             ),
             f"Mean over folds; one scale for all layers. {drawn} {maps.on}",
@@ -167,8 +175,8 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
             "bestlayer",
             "Which layer predicts best",
             maps.rows(
-                [("best layer", np.where(maps.best > 0, maps.best, np.nan))],
-                vmin=0.5, vmax=len(layers) + 0.5, colors=figures.layer_colors(len(layers)),
+                [("best layer\n(smoothed)", np.where(maps.best > 0, maps.best, np.nan))],
+                vmin=0.5, vmax=len(layers) + 0.5, colors=palettes.layer_colors(len(layers)),
                 ticks=list(enumerate(layers, start=1)),
             ),
             f"Argmax over layers after smoothing {near}. {drawn}",
@@ -177,7 +185,7 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
             "slope",
             "Early or late",
             maps.rows(
-                [("slope", maps.slope)], vmin=-limit, vmax=limit, colors="PuOr_r",
+                [("slope", maps.slope)], vmin=-limit, vmax=limit, colors=palettes.SLOPES,
                 label="early layers predict better  ←  →  late layers predict better",
             ),
             "Inner product of the normalised profile with a trend from −1 (first layer) to 1 "

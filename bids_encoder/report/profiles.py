@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bids_encoder.bids.counted import Counted
-from bids_encoder.report.figures import INK, layer_colors, say_nothing_found
+from bids_encoder.report.figures import say_nothing_found
+from bids_encoder.report.palettes import INK, layer_colors
 
 
 def profile(

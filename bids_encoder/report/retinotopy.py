@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.maps import Maps
 from bids_encoder.report.page import Figure, Section
 
@@ -102,7 +102,7 @@ def _map_figures(
 def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> Figure:
     angle = np.where(shown, maps.drawn("angle"), np.nan)
     figure = maps.rows(
-        [("angle", angle)], vmin=-180, vmax=180, colors=figures.wheel_colors(),
+        [("angle", angle)], vmin=-180, vmax=180, colors=palettes.wheel_colors(),
         legend=_wheel, foot=1.75,
     )  # fmt: skip
     path = _path(written.root, written.names, "angle")
@@ -122,7 +122,7 @@ def _eccentricity_figure(written: Written, maps: Maps, shown: np.ndarray) -> Fig
     values = np.where(shown, maps.drawn("eccentricity"), np.nan)
     high = max(side.get("RingEccentricities", [1.0]))
     figure = maps.rows(
-        [("eccentricity", values)], vmin=0, vmax=high, colors="plasma_r",
+        [("eccentricity", values)], vmin=0, vmax=high, colors=palettes.ECCENTRICITIES,
         label=f"distance from the centre, in {side.get('Units')}",
     )  # fmt: skip
     path = _path(written.root, written.names, "eccentricity")
@@ -146,7 +146,7 @@ def _wheel(figure: plt.Figure, size: float = 1.15) -> None:
     )
     edges = np.deg2rad(np.linspace(-180, 180, 257))
     values = np.degrees((edges[:-1] + edges[1:]) / 2)[None]
-    axes.pcolormesh(edges, [0.45, 1.0], values, cmap=figures.wheel_colors(), vmin=-180, vmax=180)
+    axes.pcolormesh(edges, [0.45, 1.0], values, cmap=palettes.wheel_colors(), vmin=-180, vmax=180)
     axes.set_ylim(0, 1)
     axes.set_axis_off()
     for angle in (0, 90, 180, -90):
