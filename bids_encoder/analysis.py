@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bids_encoder import console
+from bids_encoder.bids.counted import Counted
 from bids_encoder.bids.derivatives import (
     Analysis,
     is_done,
@@ -20,24 +21,34 @@ from bids_encoder.bids.derivatives import (
     write_weights,
 )
 from bids_encoder.bids.leftovers import remove_leftovers
+from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.bids.written import places_in_words
+from bids_encoder.chance import chance_is_done, chance_parts, write_chance
 from bids_encoder.data import Data
 from bids_encoder.encoding.folds import Fold
+from bids_encoder.encoding.penalties import (
+    extended,
+    far_beyond_chance,
+    make_grid,
+    piled_up,
+    smallest_useful,
+)
 from bids_encoder.encoding.ridge import Fit, predict
 from bids_encoder.encoding.scores import correlation, r2_score
-from bids_encoder.executors.problem import Executor, Problem, kernel_of
+from bids_encoder.executors.problem import Executor, Problem, kernel_of, training_kernel
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.grid import Grid
 from bids_encoder.identity import begin_analysis
 from bids_encoder.inference import (
+    counted_voxels,
     inference_is_done,
     inference_parts,
-    passed_voxels,
     write_inference,
     write_noise_ceiling,
 )
 from bids_encoder.joint import joint_is_done, joint_parts, write_joint
+from bids_encoder.matched import matched_is_done, matched_parts, write_matched
 from bids_encoder.plan import Plan
 from bids_encoder.regions import Regions, load_regions
 from bids_encoder.responses.rank1_runs import Shapes
@@ -95,13 +106,19 @@ def analyse(
         and _maps_are_done(plan, analysis, source.layers)
         and _models_are_done(settings, analysis, source.layers)
         and inference_is_done(settings.inference, analysis)
+        and chance_is_done(settings.inference, analysis)
         and joint_is_done(settings.joint, analysis, source.layers)
+        and matched_is_done(settings.dimensions, settings.inference, analysis)
     ):
         grid = open_grid(analysis)
         regions = load_regions(plan.regions, grid)
         if tables_are_done(settings.neural_code, analysis, regions):
             logger.info(f"{title}: all is there already, with the same input and settings")
-            written = write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
+            scored = np.ones(grid.n_values, bool)  # not looked at: only those that passed are
+            counted = counted_voxels(settings.inference, analysis, grid, scored)
+            written = write_region_fingerprints(
+                datasets, analysis, source.layers, regions, grid, counted
+            )
             _remove_leftovers(settings, analysis, regions, written)
             return f"{title}: done before"
     # The BOLD first: it takes minutes, and features may take hours, before a fault comes out.
@@ -116,35 +133,67 @@ def analyse(
     write_statmap(analysis, "boldref", measured.mean_bold, grid)
     if measured.shapes is not None:
         _write_shapes(analysis, measured.shapes, grid)
-    scores = _fit_layers(settings, executor, analysis, store, data, folds)
-    places = places_in_words(grid.form)
-    warn_of_edges(scores, places)
-    scored = data.held if data.held.any() else ~data.held
-    recurring = data.recurring and data.recurring.take(scored)
-    write_noise_ceiling(analysis, responses.take(scored), scores, folds, recurring)
+    scores, penalties = _fit_layers(settings, executor, analysis, store, data, folds)
     write_inference(
         settings.inference, analysis, plan, store, samples, training, folds, scores,
+        penalties=penalties,
         nested=settings.encoding.nested,
         mem_bytes=data.spare_memory,
         device=data.device,
     )  # fmt: skip
+    write_chance(
+        settings.inference, analysis, plan, store, samples, training, folds,
+        np.isfinite([score.r for score in scores]).all(axis=0),
+        penalties=penalties,
+        nested=settings.encoding.nested,
+        mem_bytes=data.spare_memory,
+        device=data.device,
+    )  # fmt: skip
+    top = np.fmax.reduce([score.r for score in scores])
+    counted = counted_voxels(settings.inference, analysis, grid, np.isfinite(top))
+    if settings.encoding.penalties:
+        useful = _useful(kernel_of(data.samples, store), ~data.held)
+        warn_of_edges(scores, penalties, counted, useful, folds)
+    scored = data.held if data.held.any() else ~data.held
+    recurring = data.recurring and data.recurring.take(scored)
+    write_noise_ceiling(analysis, responses.take(scored), scores, folds, counted, recurring)
     write_joint(
-        settings.joint, analysis, store, samples, training, folds,
+        settings.joint, analysis, store, samples, training, folds, counted,
+        penalties=penalties,
+        mem_bytes=data.spare_memory,
+        device=data.device,
+    )  # fmt: skip
+    write_matched(
+        settings.dimensions, settings.inference, analysis, store, samples, training, folds,
+        scores, counted,
+        penalties=penalties,
+        nested=settings.encoding.nested,
         mem_bytes=data.spare_memory,
         device=data.device,
     )  # fmt: skip
     write_neural_code(settings.neural_code, analysis, data, store, scores, regions)
-    passed = passed_voxels(settings.inference, analysis, responses.grid)
     write_summary(
         settings.inference, analysis, plan, source, responses, data.grouping, scores, warnings,
-        passed,
+        counted, penalties,
     )  # fmt: skip
-    written = write_region_fingerprints(datasets, analysis, source.layers, regions, grid)
+    written = write_region_fingerprints(datasets, analysis, source.layers, regions, grid, counted)
     _remove_leftovers(settings, analysis, regions, written)
-    top = np.fmax.reduce([s.r for s in scores])
+    return f"{title}: {len(scores)} layers, {_counts(top, counted)}"
+
+
+def _counts(top: np.ndarray, counted: Counted) -> str:
+    """What came out, in a few words, from the highest r over layers (V,)."""
+    scored = int(np.isfinite(top).sum())
+    if not counted.tested:
+        return (
+            f"{scored} {counted.places} scored, not tested (--n-permutations 0), "
+            f"highest r {np.nanmax(top, initial=-1):.2f}"
+        )
+    if counted.none_passed:
+        return f"none of {scored} {counted.places} predicted better than chance"
     return (
-        f"{title}: {len(scores)} layers, {np.isfinite(scores[0].r).sum()} {places}, "
-        f"best r {np.nanmax(top, initial=-1):.2f}, {(top > 0.3).sum()} {places} above r = 0.3"
+        f"{counted.number} of {scored} {counted.places} predicted better than chance, "
+        f"their highest r {np.nanmax(top[counted.where]):.2f}"
     )
 
 
@@ -169,7 +218,9 @@ def _remove_leftovers(
     parts = [
         analysis,
         *inference_parts(settings.inference, analysis),
+        *chance_parts(settings.inference, analysis),
         *joint_parts(settings.joint, analysis),
+        *matched_parts(settings.dimensions, settings.inference, analysis),
         *table_parts(settings.neural_code, analysis, regions),
         *written,
     ]
@@ -221,22 +272,109 @@ def _fit_layers(
     store: FeatureStore,
     data: Data,
     folds: tuple[Fold, ...],
-) -> list[LayerScores]:
+) -> tuple[list[LayerScores], np.ndarray]:
     """Fit layer after layer; a layer whose files are there already is read back.
 
-    Rows that are held out are a test set: predicted by the models of the others.
+    Rows that are held out are a test set: predicted by the models of the others. Where the best
+    penalty of many voxels lies at an end of the default grid, all layers are fitted again with a
+    wider one, since what scores are compared with, and the null, must have had the same choice.
+
+    Returns
+    -------
+    scores : list of LayerScores
+    penalties : (m,) array
+        The grid that all layers were fitted with.
     """
+    samples, held = data.samples, data.held
+    n_voxels = data.responses.values.shape[1]
+    kernel = kernel_of(samples, store)
+    useful = _useful(kernel, ~held)
+    grid = make_grid(settings.encoding.penalties)
+    if not settings.encoding.penalties:
+        grid = _begun_with(analysis, store.layers, grid)
+    with console.stage("encoding") as words:
+        while True:
+            scores = _fit_with(grid, settings, executor, analysis, store, data, folds, kernel)
+            if settings.encoding.penalties:  # kept as they are
+                break
+            wider = _wider(scores, grid, folds, useful)
+            if len(wider) == len(grid):
+                break
+            logger.info(
+                "The best penalty of many well-predicted voxels is at an end of the grid: all "
+                f"layers are fitted again with {len(wider)} penalties from {wider[0]:.2g} to "
+                f"{wider[-1]:.2g}"
+            )
+            grid = wider
+        words += [
+            f"{len(store.layers)} layers × {n_voxels} {places_in_words(data.grid.form)}",
+            f"{np.count_nonzero(~held)} samples in {len(folds)} folds",
+            *([f"{np.count_nonzero(held)} test samples"] if held.any() else []),
+        ]
+    return scores, grid
+
+
+def _useful(kernel: Callable[[str], np.ndarray], training: np.ndarray) -> Callable[[str], float]:
+    """Give the smallest penalty of a layer that is of use."""
+    return lambda layer: smallest_useful(training_kernel(kernel(layer), training))
+
+
+def _begun_with(analysis: Analysis, layers: Sequence[str], grid: np.ndarray) -> np.ndarray:
+    """The widest grid that layers of this analysis were fitted with, in a run that was stopped."""
+    grids = [_tried(analysis, layer) for layer in layers]
+    return max([grid, *(one for one in grids if one is not None)], key=len)
+
+
+def _tried(analysis: Analysis, layer: str) -> np.ndarray | None:
+    """The grid that a layer was fitted with, where it is done."""
+    if not is_done(analysis, "penalty", layer=layer):
+        return None
+    return np.array(sidecar_of(analysis.sidecars("penalty", layer=layer)[-1])["Penalties"])
+
+
+def _wider(
+    scores: Sequence[LayerScores],
+    grid: np.ndarray,
+    folds: Sequence[Fold],
+    useful: Callable[[str], float],
+) -> np.ndarray:
+    """The grid, further at the ends where voxels pile up that are predicted without any doubt.
+
+    ``useful`` gives the smallest penalty of a layer that is of use.
+    """
+    n_samples = sum(len(fold.test) for fold in folds)
+    found = {
+        score.layer: piled_up(
+            score.penalty, far_beyond_chance(score.cross_validated(folds)[1], n_samples), grid
+        )
+        for score in scores
+    }
+    low = [useful(layer) for layer, (below, _) in found.items() if below]
+    ends = (bool(low), any(above for _, above in found.values()))
+    return extended(grid, ends, min(low, default=grid[0]))
+
+
+def _fit_with(
+    grid: np.ndarray,
+    settings: Settings,
+    executor: Executor,
+    analysis: Analysis,
+    store: FeatureStore,
+    data: Data,
+    folds: tuple[Fold, ...],
+    kernel: Callable[[str], np.ndarray],
+) -> list[LayerScores]:
+    """Fit all layers with one grid of penalties, but for those that are done with it."""
     samples, responses, held = data.samples, data.responses, data.held
     n_voxels = responses.values.shape[1]
     chosen = settings.encoding
     problem = Problem(
-        analysis.hash, store, samples, ~held, data.training[0].values, folds,
+        analysis.hash, store, samples, ~held, data.training[0].values, folds, grid,
         nested=chosen.nested, keep_weights=chosen.save_weights != "none" or bool(held.any()),
     )  # fmt: skip
-    kernel = kernel_of(samples, store)
-    with console.stage("encoding") as words, console.progress("encoding", "voxels") as bar:
+    with console.progress("encoding", "voxels") as bar:
         scores = {
-            layer: _read_back(settings, analysis, layer, responses.grid, tested=held.any())
+            layer: _read_back(settings, analysis, layer, responses.grid, grid, tested=held.any())
             for layer in store.layers
         }
         missing = [layer for layer, found in scores.items() if found is None]
@@ -248,20 +386,17 @@ def _fit_layers(
         )  # fmt: skip
         for layer, found in zip(missing, fits, strict=True):
             scores[layer] = _write_layer(chosen, analysis, store, data, layer, found, kernel)
-        words += [
-            f"{len(store.layers)} layers × {n_voxels} {places_in_words(responses.grid.form)}",
-            f"{np.count_nonzero(~held)} samples in {len(folds)} folds",
-            *([f"{np.count_nonzero(held)} test samples"] if held.any() else []),
-        ]
     return list(scores.values())
 
 
-def _read_back(settings, analysis, layer, grid, *, tested) -> LayerScores | None:
+def _read_back(settings, analysis, layer, places, grid, *, tested) -> LayerScores | None:
     kinds = _LAYER_MAPS + (_TEST_MAPS if tested else ())
     wanted = [*kinds, *(["weights"] if settings.encoding.save_weights != "none" else [])]
     if not all(is_done(analysis, kind, layer=layer) for kind in wanted):
         return None
-    maps = {kind: read_values(analysis, kind, grid, layer=layer) for kind in kinds}
+    if not np.array_equal(_tried(analysis, layer), grid):
+        return None
+    maps = {kind: read_values(analysis, kind, places, layer=layer) for kind in kinds}
     logger.info(f"layer {layer}: done before")
     return LayerScores(layer, **maps)
 
@@ -280,7 +415,8 @@ def _write_layer(encoding, analysis, store, data: Data, layer, found: Fit, kerne
         predicted = predict(found.dual, found.intercept, among)
         maps |= {"test_r2": r2_score(actual, predicted), "test_r": correlation(actual, predicted)}
     for kind, values in maps.items():
-        write_statmap(analysis, kind, values, responses.grid, layer=layer)
+        extra = {"Penalties": found.penalties.tolist()} if kind == "penalty" else None
+        write_statmap(analysis, kind, values, responses.grid, extra=extra, layer=layer)
     if encoding.save_weights != "none":
         used = samples.take(~held)
         model = {"dual": found.dual}

@@ -49,8 +49,10 @@ _COLUMNS = {
     "average_precision": "Area under the precision-recall curve.",
     "chance": "Share of the voxels that the measured contrast shows: the area of a map that knows "
     "nothing.",
-    "voxels": "Number of voxels compared, summed over parts.",
-    "voxels_measured": f"Number of these with a measured t above {MEASURED_AT:g}.",
+    "voxels": "Number of voxels compared, summed over parts: all that are scored, whether or not "
+    "models predict them better than chance.",
+    "voxels_measured": f"Number of these with a measured t above {MEASURED_AT:g}, which is not "
+    "corrected for their number: some are noise.",
     "threshold": "R50: the threshold of highest precision among those that find at least half of "
     "the measured voxels (t_R50 for t).",
     "precision": "Precision at that threshold.",

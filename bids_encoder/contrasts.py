@@ -175,6 +175,7 @@ class _Work:
             responses,
             part.train,
             self.lab.data.folds_among(part.train),
+            self.lab.penalties,
             self.lab.data.spare_memory,
             self.lab.device,
         )

@@ -18,9 +18,19 @@ from bids_encoder.bids.names import without_prefix
 from bids_encoder.bids.spaces import NATIVE, is_own
 from bids_encoder.bids.written import PLACE, Written, find_analyses, read_fingerprints
 from bids_encoder.errors import DataError, MissingInputError
-from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
-from bids_encoder.group_maps import N_PERMUTATIONS, how_tested, source_maps, write_maps
+from bids_encoder.fingerprints.agreement import ALPHA, N_RANDOM, PRIOR_WEIGHT
+from bids_encoder.fingerprints.mean_interval import (
+    CONFIDENCE,
+    NOT_COVERED,
+    RESAMPLED,
+    WHERE_NONE,
+    mean_interval,
+)
+from bids_encoder.group_maps import source_maps, write_maps
+from bids_encoder.group_settings import check_alike
 from bids_encoder.group_similarity import write_group_similarity
+from bids_encoder.group_tests import how_tested, test_files
+from bids_encoder.meanings import uncertain
 from bids_encoder.report.group import write_group_report
 from bids_encoder.settings import Settings
 
@@ -29,12 +39,23 @@ logger = logging.getLogger(__name__)
 _FINGERPRINT_COLUMNS = {
     "region": "Name of the region.",
     "layer": "Layer of the network, from shallow to deep.",
-    "participants": "Number of participants who have a fingerprint of the region.",
-    "mean": "Mean over participants of the fingerprint: the score of the layer in the best "
-    "voxels of the region, divided by its maximum over layers.",
-    "low": f"Lower end of the {CONFIDENCE:.0%} bootstrap interval of the mean, over participants "
-    f"(n/a with fewer than {MIN_PARTICIPANTS}).",
-    "high": "Upper end of that interval.",
+    "participants": "Number of participants who have a fingerprint of the region, and in whom some "
+    "voxel of it is predicted better than chance (or nothing was tested).",
+    "weak_participants": "Participants who have a fingerprint of the region, but no such voxel: "
+    "it is one of noise, and left out of mean and interval. n/a: nobody.",
+    "mean": "Mean over these participants of the fingerprint: the score of the layer in the best "
+    "voxels of the region, divided by its maximum over layers. Where all are weak, the mean over "
+    "them: noise.",
+    "low": uncertain(
+        f"Lower end of the {CONFIDENCE:.0%} interval of the mean ({WHERE_NONE}).",
+        resampled=RESAMPLED,
+        not_covered=NOT_COVERED,
+    ),
+    "high": uncertain(
+        "Upper end of that interval, which may exceed 1.",
+        resampled=RESAMPLED,
+        not_covered=NOT_COVERED,
+    ),
 }
 
 
@@ -59,8 +80,8 @@ def run_group(settings: Settings) -> str:
     MissingInputError
         No participant has results.
     DataError
-        Participants were analysed with different layers or in different spaces, or
-        their maps in a common space lie on different grids.
+        Participants were analysed with different layers, settings or in different spaces,
+        or their maps in a common space lie on different grids.
     OutputError
         The results cannot be written.
     """
@@ -71,14 +92,16 @@ def run_group(settings: Settings) -> str:
     _check_spaces(groups)
     for members in groups.values():
         _check_layers(members)
+    allowed = settings.flow.allow_mixed
+    mixed = {key: check_alike(members, allow_mixed=allowed) for key, members in groups.items()}
     if settings.flow.dry_run:
         return f"{len(groups)} summaries planned, nothing written"
     datasets = init_dataset(settings.output_dir, settings.bids_dir)
     if not settings.flow.reports_only:
-        for members in groups.values():
+        for key, members in groups.items():
             with console.stage("group") as words:
-                words += _summarise(datasets, members)
-                words += write_group_similarity(datasets, members)
+                words += _summarise(datasets, members, mixed[key])
+                words += write_group_similarity(datasets, members, mixed[key])
     with console.stage("report") as words:
         words.append(str(write_group_report(settings.output_dir, list(groups.values()))))
     number = len({one.names["sub"] for one in found})
@@ -184,7 +207,9 @@ def _check_layers(members: Sequence[Written]) -> None:
         )
 
 
-def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list[str]:
+def _summarise(
+    datasets: Mapping[str, Path], members: Sequence[Written], mixed: Sequence[str]
+) -> list[str]:
     """Write the tables of all participants and, in a common space, maps."""
     first = members[0]
     names = {key: first.names[key] for key in ("task", "network", *PLACE)}
@@ -199,13 +224,18 @@ def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list
         path for one in members for kind in ("scores", "mask") for path in _files(one, kind)
     ]
     sources += [path for table in tables for path in table.values()]
+    sources += [one.path("scores") for one in members]  # which say what passed
+    sources += [path for one in members for path in (test_files(one) or {}).values()]
     analysis = start_analysis(
         datasets,
         {**names, "tpl": names["space"]},
         settings={
-            "flips": N_PERMUTATIONS,
+            "flips": N_RANDOM,
             "seed": 0,
+            "alpha": ALPHA,
+            "prior_weight": PRIOR_WEIGHT,
             "members": {one.names["sub"]: one.sidecar["SettingsHash"] for one in members},
+            **({"mixed_settings": list(mixed)} if mixed else {}),
         },
         sources=sources,
     )
@@ -222,9 +252,11 @@ def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list
     if is_own(names["space"]):
         said.append("no maps: the participants have no space in common")
     else:
-        write_maps(analysis, members)
-        logger.info(how_tested(len(members)))
+        encoded = write_maps(analysis, members)
+        logger.info(how_tested(members))
         said.append(f"maps in {names['space']}")
+        if encoded is not None:
+            said.append(f"{encoded} {first.places} with significant encoding")
     _write_scores(analysis, members)
     _remove_leftovers(analysis)
     return said
@@ -254,26 +286,40 @@ def _write_fingerprints(
     if lacking:
         logger.warning(f"Atlas {atlas}: {', '.join(lacking)} without region fingerprints.")
     values: dict[str, dict[str, np.ndarray]] = {}
+    weak: dict[str, list[str]] = {}
     for name, path in paths.items():
         if path is None:
             continue
         for region, rows in read_fingerprints(path).groupby("region", sort=False):
             found = rows.set_index("layer")["fingerprint"].reindex(list(layers))
             values.setdefault(str(region), {})[name] = found.to_numpy(float)
+            if (rows["voxels_predicted"] == 0).all() and found.notna().all():
+                weak.setdefault(str(region), []).append(name)
     nothing = np.full(len(layers), np.nan)
     rows = []
     for region, found in values.items():
         each = np.stack([found.get(name, nothing) for name in paths])
-        mean, low, high = mean_interval(each)
-        n = int(np.isfinite(each).all(axis=1).sum())
+        aside = np.isin(list(paths), weak.get(region, []))
+        known = np.isfinite(each).all(axis=1)
+        n = int((known & ~aside).sum())
+        mean, low, high = mean_interval(each[~aside] if n else each)
+        if not n:
+            low = high = nothing
+        names = ", ".join(weak.get(region, [])) or None
         rows += [
-            (region, layer, n, mean[i], low[i], high[i], *each[:, i])
+            (region, layer, n, names, mean[i], low[i], high[i], *each[:, i])
             for i, layer in enumerate(layers)
         ]
     meanings = {**_FINGERPRINT_COLUMNS, **{name: f"Fingerprint of {name}." for name in paths}}
     columns = dict(zip(meanings, map(list, zip(*rows, strict=True)), strict=True))
     write_table(analysis, "group_fingerprint", columns, meanings, atlas=atlas)
     return len(values)
+
+
+def _meaning(members: Sequence[Written], column: str) -> str:
+    """What a column of the participants' tables is; some may be tested, and others not."""
+    said = [(one.sidecar.get(column) or {}).get("Description", "") for one in members]
+    return " Or: ".join(dict.fromkeys(filter(None, said))) or "Label of the participant."
 
 
 def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
@@ -286,14 +332,11 @@ def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
         table.insert(0, "participant_id", f"sub-{one.names['sub']}")
         tables.append(table)
     table = pandas.concat(tables)
-    meanings = {
-        name: members[0].sidecar.get(name, {"Description": "Label of the participant."})
-        for name in table.columns
-    }
+    meanings = {name: _meaning(members, name) for name in table.columns}
     columns = {name: table[name].tolist() for name in table.columns}
     extra = {
         "Participants": [f"sub-{one.names['sub']}" for one in members],
         "FilesBeside": files_beside(analysis, _kinds_of_folders(analysis), "group_scores"),
-        "Test": None if is_own(analysis.names["space"]) else how_tested(len(members)),
+        "Test": None if is_own(analysis.names["space"]) else how_tested(members),
     }
     write_table(analysis, "group_scores", columns, meanings, extra=extra)

@@ -90,7 +90,7 @@ def identity_of(plan: Plan) -> dict[str, object]:
         "runs": content_stamp([_run(plan, number) for number in range(len(plan.runs))]),
     }
     if plan.cleanings:
-        identity["confounds"] = content_stamp([_cleaning(one) for one in plan.cleanings])
+        identity["confounds_read"] = content_stamp([_cleaning(one) for one in plan.cleanings])
     if plan.test_set is not None:
         held = plan.test_set
         identity["held_out"] = content_stamp([sorted(held.runs), sorted(held.stimuli)])

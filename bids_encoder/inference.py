@@ -8,7 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from bids_encoder import console
-from bids_encoder.bids.derivatives import Analysis, is_done, read_values, write_statmap
+from bids_encoder.bids.counted import Counted
+from bids_encoder.bids.derivatives import (
+    Analysis,
+    is_done,
+    read_values,
+    write_places,
+    write_statmap,
+)
+from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.bids.written import places_in_words
 from bids_encoder.encoding.ceiling import (
     SMALLEST_CEILING,
@@ -49,12 +57,13 @@ LARGEST_SPREAD = 0.25
 SPREAD_P = 0.002
 LEAST_REPEATED = 10  # stimuli with repeats; of fewer no ceiling is worth having
 LEAST_VOLUMES = 30  # that recur; neighbouring ones are alike, and count for less than stimuli
+_MAPS = ("p", "q", "predicted")
 
 
 def inference_is_done(chosen: Inference, analysis: Analysis) -> bool:
     """Whether the p-values that are asked for are there."""
     ours = _with_settings(chosen, analysis)
-    return chosen.n_permutations == 0 or all(is_done(ours, kind) for kind in ("p", "q"))
+    return chosen.n_permutations == 0 or all(is_done(ours, kind) for kind in _MAPS)
 
 
 def inference_parts(chosen: Inference, analysis: Analysis) -> list[Analysis]:
@@ -72,6 +81,7 @@ def write_inference(
     folds: Sequence[Fold],
     scores: Sequence[LayerScores],
     *,
+    penalties: np.ndarray,
     nested: bool,
     mem_bytes: int,
     device: str,
@@ -83,13 +93,14 @@ def write_inference(
     chosen : settings.Inference
     analysis, plan, store, samples, responses, folds, scores
         Of the analysis; the null is made as the scores were.
-    nested, mem_bytes, device
+    penalties, nested, mem_bytes, device
         As for :func:`bids_encoder.encoding.ridge.fit`.
     """
     if inference_is_done(chosen, analysis):
+        _warn_again(chosen, analysis)
         return
     highest = np.max([score.r2 for score in scores], axis=0)
-    block = max(1, round(BLOCK_SECONDS / _seconds_per_row(plan)))
+    block = rows_together(plan)
     scored = np.flatnonzero(np.isfinite(highest))
     if not scored.size:
         return
@@ -102,6 +113,7 @@ def write_inference(
             scored,
             n_permutations=chosen.n_permutations,
             block=block,
+            penalties=penalties,
             nested=nested,
             mem_bytes=mem_bytes,
             device=device,
@@ -109,17 +121,22 @@ def write_inference(
         )
         p = p_by_stratum(strata, highest)
         q = false_discovery_rate(p)
-        passes = q <= chosen.fdr
+        # In small folds r2 is biased downwards (`encoding.scores`); pooled r2 is not.
+        above = np.max([score.cross_validated(folds)[1] for score in scores], axis=0)
+        passes = is_predicted(q, above, chosen.fdr)
         passed = int(np.count_nonzero(passes))
         words += [
-            f"{passed} {places} at a false discovery rate of {chosen.fdr:g}",
+            f"{passed} of {len(scored)} {places} are predicted better than chance at a false "
+            f"discovery rate of {chosen.fdr:g}",
             f"{chosen.n_permutations} permutations",
             *([f"{len(strata)} strata of autocorrelation"] if len(strata) > 1 else []),
         ]
     rho = autocorrelation(responses.values, folds)
     smallest = max(stratum.smallest_p for stratum in strata)
     fewest = fewest_voxels(len(scored), smallest, chosen.fdr)
-    _warn(strata, fewest, len(scored), chosen, places)
+    warnings = _warnings(strata, fewest, len(scored), chosen, places)
+    for warning in warnings:
+        logger.warning(warning)
     weights = np.concatenate([np.full(len(s.null), len(s.members) / len(s.null)) for s in strata])
     pooled = np.concatenate([stratum.null for stratum in strata])
     extra = {
@@ -136,19 +153,50 @@ def write_inference(
             str(share): float(np.quantile(pooled, share, weights=weights, method="inverted_cdf"))
             for share in QUANTILES
         },
+        "Warnings": warnings,
         "NullStrata": [_described(stratum, rho, highest, passes) for stratum in strata],
     }
     ours = _with_settings(chosen, analysis)
     write_statmap(ours, "p", p, responses.grid, extra=extra)
     write_statmap(ours, "q", q, responses.grid, extra=extra)
+    # It comes last and means: done.
+    write_places(ours, "predicted", passes, responses.grid, extra)
 
 
-def _warn(
+def is_predicted(q: np.ndarray, highest: np.ndarray, rate: float) -> np.ndarray:
+    """Which voxels are predicted: the one place where this is decided.
+
+    Parameters
+    ----------
+    q : (V,) array
+        Adjusted p-values; NaN where there is no score.
+    highest : (V,) array
+        Highest r² over layers (pooled, where folds are small). A negative one can be rare under
+        permutation, and yet be a prediction that is worse than the mean of the responses.
+    rate : float
+        False discovery rate.
+
+    Returns
+    -------
+    (V,) bool array
+    """
+    return (q <= rate) & (highest > 0)
+
+
+def _warn_again(chosen: Inference, analysis: Analysis) -> None:
+    """Give the warnings of maps that an earlier run made: they hold for the results of this one."""
+    for ours in inference_parts(chosen, analysis):
+        for warning in sidecar_of(ours.sidecars("predicted")[-1]).get("Warnings", ()):
+            logger.warning(warning)
+
+
+def _warnings(
     strata: Sequence[Stratum], fewest: int, n_voxels: int, chosen: Inference, places: str
-) -> None:
-    """Say where p-values cannot get small enough, or where one null does not suit all voxels."""
+) -> list[str]:
+    """Where p-values cannot get small enough, or where one null does not suit all voxels."""
+    found = []
     if fewest > 1:
-        logger.warning(
+        found.append(
             f"p-values are counted where the tail of the null could not be fitted, and cannot be "
             f"below {max(s.smallest_p for s in strata):.2g}: at a false discovery rate of "
             f"{chosen.fdr:g}, fewer than {fewest} of {n_voxels} {places} can never pass. More "
@@ -156,12 +204,13 @@ def _warn(
         )
     differ = [s for s in strata if s.spread_p < SPREAD_P and s.spread > LARGEST_SPREAD]
     if differ:
-        logger.warning(
+        found.append(
             f"The null distributions of {places} differ, and not only with their autocorrelation: "
             f"by {max(s.spread for s in differ):.0%} of their size (standard deviation) among "
             f"{sum(len(s.members) for s in differ)} {places} that share a null. Their p-values "
             "are right on average, too small for some and too large for others."
         )
+    return found
 
 
 def _described(
@@ -197,7 +246,23 @@ def passed_voxels(chosen: Inference, analysis: Analysis, grid: Grid) -> np.ndarr
     """Voxels that are predicted better than chance, (V,); None where no p-values are wanted."""
     if chosen.n_permutations == 0 or not inference_is_done(chosen, analysis):
         return None
-    return read_values(analysis, "q", grid) <= chosen.fdr
+    return read_values(analysis, "predicted", grid) > 0
+
+
+def counted_voxels(
+    chosen: Inference, analysis: Analysis, grid: Grid, scored: np.ndarray
+) -> Counted:
+    """The voxels that counts and means are about: those that passed, or all that are scored.
+
+    Parameters
+    ----------
+    scored : (V,) bool array
+    """
+    places = places_in_words(grid.form)
+    passed = passed_voxels(chosen, analysis, grid)
+    if passed is None:
+        return Counted(scored, None, places)
+    return Counted(passed, chosen.fdr, places)
 
 
 def write_noise_ceiling(
@@ -205,6 +270,7 @@ def write_noise_ceiling(
     responses: Responses,
     scores: Sequence[LayerScores],
     folds: Sequence[Fold],
+    counted: Counted,
     recurring: Recurring | None = None,
 ) -> None:
     """Write the noise ceiling and the scores in its units, where stimuli have repeats.
@@ -218,6 +284,8 @@ def write_noise_ceiling(
         Those on the test set are normalised, where there is one; else r2, and where folds are
         small (`encoding.scores.SMALL_FOLD`) pooled r2.
     folds : sequence of Fold
+    counted : Counted
+        The voxels that the log counts.
     recurring : Recurring, optional
         In continuous designs: which of these rows show what other runs show too.
     """
@@ -240,10 +308,10 @@ def write_noise_ceiling(
             extra={"SmallestCeiling": SMALLEST_CEILING, "Score": name},
             layer=score.layer,
         )
-    reliable = np.count_nonzero(ceiling >= SMALLEST_CEILING)
+    reliable = np.count_nonzero((ceiling >= SMALLEST_CEILING) & counted.where)
     logger.info(
-        f"{repeated}: {reliable} {places_in_words(responses.grid.form)} have a noise ceiling of at "
-        f"least {SMALLEST_CEILING:g}"
+        f"{repeated}: {reliable} of {counted.said} have a noise ceiling of at least "
+        f"{SMALLEST_CEILING:g}"
     )
 
 
@@ -281,6 +349,11 @@ def _ceiling_of_stretches(responses: Responses, recurring: Recurring) -> _Ceilin
             "CeilingOf": "single volumes, as they are scored",
         },
     )
+
+
+def rows_together(plan: Plan) -> int:
+    """Neighbouring rows that are permuted together: those that share noise."""
+    return max(1, round(BLOCK_SECONDS / _seconds_per_row(plan)))
 
 
 def _seconds_per_row(plan: Plan) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bids_encoder import console
+from bids_encoder.bids.counted import Counted
 from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.joint import fit_joint
@@ -42,7 +43,9 @@ def write_joint(
     samples: Samples,
     responses: Responses,
     folds: Sequence[Fold],
+    counted: Counted,
     *,
+    penalties: np.ndarray,
     mem_bytes: int,
     device: str,
 ) -> None:
@@ -53,6 +56,10 @@ def write_joint(
     chosen : settings.Joint
     analysis, store, samples, responses, folds
         Of the analysis.
+    counted : Counted
+        The voxels that the log tells of.
+    penalties : (m,) array
+        Of the layers; the joint model tries half as many between the same ends.
     mem_bytes, device
         As for :func:`bids_encoder.encoding.joint.fit_joint`.
     """
@@ -67,19 +74,18 @@ def write_joint(
                 folds,
                 n_draws=chosen.joint_draws,
                 unique=chosen.joint_unique,
+                penalties=np.geomspace(penalties[0], penalties[-1], max(len(penalties) // 2, 2)),
                 mem_bytes=mem_bytes,
                 device=device,
                 seed=chosen.joint_seed,
                 on_progress=lambda share: bar(round(share * n_voxels), n_voxels),
             )
         r2 = found.pooled_r2 if are_small(folds) else found.r2
-        highest = np.nanmax(r2, initial=-np.inf)
-        words += [f"{len(store.layers)} layers together", f"best r² {highest:.2f}"]
-    predicted = r2 > 0
+        words += [f"{len(store.layers)} layers together", _best(r2, counted)]
+    # Means over voxels are made for the page, of those that are predicted by then.
     extra = {
         "Layers": list(store.layers),
         "Draws": chosen.joint_draws,
-        "VoxelsPredicted": int(np.count_nonzero(predicted)),
         "Score": "pooled r2" if r2 is found.pooled_r2 else "r2",
     }
     ours = _with_settings(chosen, analysis)
@@ -87,11 +93,17 @@ def write_joint(
     for kind, values in maps.items():
         for layer, one in zip(store.layers, values, strict=True):
             write_statmap(ours, kind, one, responses.grid, layer=layer)
-        means = values[:, predicted].mean(1) if predicted.any() else np.full(len(values), np.nan)
-        extra[f"Mean{kind.title()}"] = dict(zip(store.layers, means.round(4).tolist(), strict=True))
     write_statmap(ours, "joint_pooled_r2", found.pooled_r2, responses.grid, extra=extra)
     # It comes last and means: done.
     write_statmap(ours, "joint_r2", found.r2, responses.grid, extra=extra)
+
+
+def _best(r2: np.ndarray, counted: Counted) -> str:
+    """The best score in a few words."""
+    there = r2[counted.where & np.isfinite(r2)]
+    if not there.size:
+        return "no place to tell of"
+    return f"best r² {there.max():.2f} in {counted.said}"
 
 
 def _with_settings(chosen: Joint, analysis: Analysis) -> Analysis:

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from bids_encoder import console
 from bids_encoder.bids import outputs
+from bids_encoder.bids.counted import Counted, counted_in
 from bids_encoder.bids.derivatives import Analysis, start_analysis
 from bids_encoder.bids.meshes import find_again
+from bids_encoder.bids.provenance import content_stamp
 from bids_encoder.bids.seals import sidecar_of
-from bids_encoder.bids.written import places_in_words
+from bids_encoder.bids.written import Written, places_in_words
 from bids_encoder.data import Data
+from bids_encoder.encoding.penalties import make_grid
 from bids_encoder.errors import UsageError
 from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.features.extract import extract
@@ -93,6 +98,23 @@ class Lab:
             )  # fmt: skip
         return load_meshes(files.measured)
 
+    @cached_property
+    def counted(self) -> Counted | None:
+        """The voxels that the models predict better than chance; None without the analysis."""
+        root, names = self.datasets[""], self.saved.names
+        sidecar = sidecar_of(outputs.sidecars(root, "scores", names)[-1])
+        if [sidecar.get("SettingsHash")] != self.saved.hashes or "Layers" not in sidecar:
+            return None
+        written = Written(root, {**names, "form": sidecar.get("MapFormat")}, sidecar)
+        return counted_in(written, self.saved.grid)
+
+    @property
+    def penalties(self) -> np.ndarray:
+        """The grid of penalties that the models were chosen from."""
+        names = {**self.saved.names, "layer": self.saved.layers[0]}
+        side = sidecar_of(outputs.sidecars(self.datasets[""], "penalty", names)[-1])
+        return np.array(side.get("Penalties") or make_grid(self.settings.encoding.penalties))
+
     @property
     def layers(self) -> tuple[str, ...]:
         """Layers whose predictions are averaged."""
@@ -104,7 +126,12 @@ class Lab:
         return start_analysis(
             self.datasets,
             self.saved.names,
-            settings={**settings, "layers": list(self.layers), "models": self.saved.hashes},
+            settings={
+                **settings,
+                "layers": list(self.layers),
+                "models": self.saved.hashes,
+                "counted": self.counted and content_stamp([self.counted.rate, self.counted.where]),
+            },
             sources=self.saved.paths,
         )
 

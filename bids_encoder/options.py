@@ -44,6 +44,9 @@ MOST_DELAYS = 100
 MOST_DEGREES = 360.0
 LARGEST_SEED = 2**32 - 1
 MOST_COUNTED = 10_000_000  # permutations, draws, volumes, folds
+MOST_DRAWS = 100  # of features, whose scores are kept apart
+LARGEST_PENALTY = 1e12  # times the mean kernel diagonal; the smallest is its inverse
+MOST_PENALTIES = 500
 MOST_ITEMS = 20_000  # pictures whose pairs are compared: a matrix of their square
 MOST_PROCESSES = 4096
 LONGEST_TEXT = 4096  # characters of a value, as long as a path may be
@@ -179,6 +182,24 @@ def share(text: str) -> float:
 def number_of_folds(text: str) -> int:
     """Read how often the data are split: at least twice."""
     return _whole_number(text, least=2, most=MOST_COUNTED)
+
+
+def number_or_auto(text: str) -> str:
+    """Read a whole number of at least 1, or ``auto``."""
+    return text if text == "auto" else str(_whole_number(text, least=1, most=MOST_COUNTED))
+
+
+def draws(text: str) -> int:
+    """Read how often features are drawn."""
+    return _whole_number(text, least=1, most=MOST_DRAWS)
+
+
+def penalty(text: str) -> float:
+    """Read a ridge penalty, or how many there are."""
+    number = _at_most(LARGEST_PENALTY, positive(text), text)
+    if number < 1 / LARGEST_PENALTY:
+        raise UnfitError(f"{_shown(text)} is less than {1 / LARGEST_PENALTY:g}")
+    return number
 
 
 def check_texts(value: Any, name: str) -> None:

@@ -6,7 +6,7 @@ import logging
 import platform
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bids_encoder import console, memory
 from bids_encoder.analysis import analyse
@@ -28,6 +28,7 @@ from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.bids.written import find_analyses, places_in_words
 from bids_encoder.config_file import to_toml
 from bids_encoder.data import Data
+from bids_encoder.errors import UsageError
 from bids_encoder.executors.batch import check_cluster, executor_of
 from bids_encoder.experiments import check_experiments, check_layers, check_plan, run_experiments
 from bids_encoder.features.external import require_file
@@ -35,6 +36,7 @@ from bids_encoder.inference import planned_p_values
 from bids_encoder.lab import Lab
 from bids_encoder.models import list_modelled, models_of, open_models
 from bids_encoder.networks.devices import resolve_device
+from bids_encoder.options import MOST_PENALTIES
 from bids_encoder.plan import Plan
 from bids_encoder.planning import betas_options, make_plans
 from bids_encoder.report.participant import write_report
@@ -70,11 +72,27 @@ def check_options(settings: Settings) -> None:
         load_filter_file(selection.bids_filter_file)
     locate_derivatives(settings.bids_dir, selection.derivatives)
     parse_strategy(settings.responses.confounds)
+    _check_penalties(settings.encoding.penalties)
     check_betas_options(betas_options(settings))
     if settings.network.features:
         require_file(settings.network.features)
     check_experiments(settings)
     check_cluster(settings)
+
+
+def _check_penalties(chosen: Sequence[float]) -> None:
+    """Refuse penalties of which no grid can be made."""
+    if not chosen:
+        return
+    low, high, number = chosen if len(chosen) == 3 else (0, 0, 0)
+    if not (low < high and 2 <= number <= MOST_PENALTIES and number == int(number)):
+        raise UsageError(
+            "No grid of penalties can be made of these numbers.",
+            place="--penalties",
+            found=" ".join(f"{one:g}" for one in chosen),
+            expected="LOW HIGH N with LOW below HIGH and N a whole number from 2 to "
+            f"{MOST_PENALTIES}, such as 0.001 100000 20",
+        )
 
 
 def run_participant(settings: Settings, participant: str) -> str:

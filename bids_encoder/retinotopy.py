@@ -121,13 +121,21 @@ def run(lab: Lab) -> str:
         to_rings = _responses(lab, grid, rings(), list(screens.values()))
         eccentricity = fit_eccentricity(to_rings, _places(rings(), len(screens)))
         del to_rings
-        shown = int(np.count_nonzero(f > SHOWN_F))
-        words += [
-            f"{shown} {lab.places} with F > {SHOWN_F:g}",
-            f"{len(screens)} pictures behind wedges",
-        ]
+        clear = _clear(lab, f)
+        words += [clear, f"{len(screens)} pictures behind wedges"]
     _write(lab, analysis, angle, eccentricity, f, list(screens))
-    return f"{title}: {shown} {lab.places} with F > {SHOWN_F:g}"
+    return f"{title}: {clear}"
+
+
+def _clear(lab: Lab, f: np.ndarray) -> str:
+    """In how many of the voxels that count the predicted responses depend on the angle."""
+    counted = lab.counted
+    if counted is None:
+        where, rule = np.isfinite(f), f"{lab.places}, of whose models no test is here"
+    else:
+        where, rule = counted.where, counted.rule
+    shown = np.count_nonzero(where & (np.nan_to_num(f) > SHOWN_F))
+    return f"F > {SHOWN_F:g} in {shown} of {np.count_nonzero(where)} {rule}"
 
 
 def _carriers(lab: Lab) -> list[Path]:
@@ -234,7 +242,6 @@ def _write(lab: Lab, analysis: Analysis, angle, eccentricity, f, carriers: list[
         "Surround": lab.settings.synthesis.surround,
         "EdgeBlur": f"Gaussian, standard deviation {EDGE:g} of the picture's width",
         "Smoothing": _smoothing(lab),
-        "VoxelsShown": int(np.count_nonzero(f > SHOWN_F)),
         "ShownAbove": SHOWN_F,
     }
     units = "half the width of the pictures" if degrees is None else "degrees of visual angle"

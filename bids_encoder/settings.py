@@ -17,13 +17,16 @@ from bids_encoder.options import (
     cut_off,
     degrees,
     delay,
+    draws,
     frame_rate,
     gigabytes,
     grey_level,
     items,
     not_negative,
     number_of_folds,
+    number_or_auto,
     option,
+    penalty,
     positive_count,
     processes,
     proportion,
@@ -214,6 +217,12 @@ class Encoding:
     nested: bool = option(
         False, action="store_true", help="choose penalties inside each training set"
     )
+    penalties: tuple[float, ...] = option(
+        (), nargs=3, type=penalty, metavar=("LOW", "HIGH", "N"),
+        help="the ridge penalties that are tried: N from LOW to HIGH in equal steps of the "
+        "logarithm, in units of the mean kernel diagonal (default: 0.001 100000 20, and further "
+        "where the best penalty of many predicted voxels is at an end)",
+    )  # fmt: skip
     test_set: str | None = option(
         None, metavar="KEY=VALUE",
         help="held out of all training, predicted once and scored: task=NAME, ses=LABEL, "
@@ -262,6 +271,24 @@ class Joint:
         "layer alone",
     )  # fmt: skip
     joint_seed: int = option(
+        0, type=seed, metavar="N", changes_results=False, help="seed of these draws"
+    )
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """Layers on an equal footing."""
+
+    match_dimensions: str | None = option(
+        None, type=number_or_auto, metavar="N", changes_results=False,
+        help="also score models of N features of each layer, drawn at random (auto: as many as the "
+        "smallest layer has), and say how the best layers of voxels change",
+    )  # fmt: skip
+    match_draws: int = option(
+        5, type=draws, metavar="N", changes_results=False,
+        help="draws whose scores are averaged",
+    )  # fmt: skip
+    match_seed: int = option(
         0, type=seed, metavar="N", changes_results=False, help="seed of these draws"
     )
 
@@ -404,6 +431,11 @@ class Flow:
         False, action="store_true", changes_results=False,
         help="make the reports again from the files that are there",
     )  # fmt: skip
+    allow_mixed: bool = option(
+        False, action="store_true", changes_results=False,
+        help="group level: summarise participants although they were analysed with different "
+        "settings; what differs is listed in the report and in the sidecars",
+    )  # fmt: skip
     stop_on_first_crash: bool = option(
         False, action="store_true", changes_results=False,
         help="do not go on with the other participants when one fails",
@@ -432,6 +464,7 @@ class Settings:
     encoding: Encoding = Encoding()
     inference: Inference = Inference()
     joint: Joint = Joint()
+    dimensions: Dimensions = Dimensions()
     regions: Regions = Regions()
     neural_code: NeuralCode = NeuralCode()
     synthesis: Synthesis = Synthesis()
@@ -449,6 +482,7 @@ SECTIONS: dict[str, type] = {
     "encoding": Encoding,
     "inference": Inference,
     "joint": Joint,
+    "dimensions": Dimensions,
     "regions": Regions,
     "neural_code": NeuralCode,
     "synthesis": Synthesis,
@@ -485,11 +519,18 @@ def result_settings(settings: Settings) -> dict[str, Any]:
     for by their checksums.
     """
     return {
-        item.name: plain(getattr(getattr(settings, name), item.name))
+        name: plain(getattr(getattr(settings, section), name)) for section, name in result_options()
+    }
+
+
+def result_options() -> list[tuple[str, str]]:
+    """Section and name of the options whose values are `result_settings`, in their order."""
+    return [
+        (name, item.name)
         for name, kind in SECTIONS.items()
         for item in fields(kind)
         if item.metadata["changes_results"] and name != "selection" and "Path" not in str(item.type)
-    }
+    ]
 
 
 def plain(value: Any) -> Any:

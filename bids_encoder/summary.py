@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bids_encoder.bids.counted import Counted
 from bids_encoder.bids.derivatives import (
     Analysis,
     is_done,
@@ -19,10 +20,10 @@ from bids_encoder.bids.derivatives import (
     write_statmap,
     write_table,
 )
-from bids_encoder.bids.provenance import plain
+from bids_encoder.bids.provenance import content_stamp, plain
 from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.ridge import PENALTIES
+from bids_encoder.encoding.penalties import at_end, piled_up
 from bids_encoder.encoding.scores import are_small
 from bids_encoder.fingerprints.components import Component, first_component, well_predicted
 from bids_encoder.fingerprints.profile import best_layer, normalized, slope
@@ -34,6 +35,7 @@ from bids_encoder.fingerprints.regions import (
     region_fingerprint,
 )
 from bids_encoder.grids.grid import Grid
+from bids_encoder.meanings import uncertain
 from bids_encoder.plan import Plan
 from bids_encoder.regions import Regions
 from bids_encoder.responses.assemble import Responses
@@ -46,37 +48,63 @@ logger = logging.getLogger(__name__)
 
 SMOOTHING = 1.0  # of the scores in the best-layer map, in voxels
 
-_COLUMNS = {
-    "layer": "Layer of the network, from shallow to deep.",
-    "voxels": "Number of voxels with a score.",
-    "r_median": "Median over voxels of the held-out correlation r.",
-    "r_q95": "95th percentile over voxels of r.",
-    "r_max": "Largest r.",
-    "voxels_r03": "Number of voxels with r above 0.3.",
-    "r2_max": "Largest held-out share of variance, r2.",
-    "pooled_r2_max": "Largest share of the variance of all held-out samples together, pooled r2.",
-    "test_r_q95": "95th percentile over voxels of r on the test set.",
-    "test_r_max": "Largest r on the test set.",
-    "voxels_best": "Number of voxels that this layer predicts best (best-layer map).",
-    "penalty_median": "Median of log10 of the penalty, in units of the mean kernel diagonal.",
-    "penalty_at_low_edge": "Number of voxels whose penalty is the smallest of the grid.",
-    "penalty_at_high_edge": "Number of voxels whose penalty is the largest of the grid.",
-}
 
+def _columns(counted: Counted) -> dict[str, str]:
+    """What the columns of the table of scores mean; the voxels that count are named in each."""
+    rule = counted.rule
+    return {
+        "layer": "Layer of the network, from shallow to deep.",
+        "voxels": f"Number of {counted.places} with a score, noise included.",
+        "voxels_predicted": f"Number of {counted.places} that are predicted better than chance by "
+        "some layer, not this one in particular; n/a: not tested.",
+        "voxels_best": f"Number of {rule} that this layer predicts best (best-layer map).",
+        "r_median": f"Median of the held-out correlation r over {rule}. They were chosen by the "
+        "same responses, so that it is somewhat too high.",
+        "r_q95": f"95th percentile of r over {rule}.",
+        "r_max": f"Largest r of {rule}.",
+        "voxels_r03": f"Number of {rule} with r above 0.3.",
+        "r2_max": f"Largest held-out share of variance, r2, of {rule}.",
+        "pooled_r2_max": "Largest share of the variance of all held-out samples together, pooled "
+        f"r2, of {rule}.",
+        "test_r_median": f"Median of r on the test set over {rule}. The test set chose none of "
+        "them.",
+        "test_r_q95": f"95th percentile of r on the test set over {rule}.",
+        "test_r_max": f"Largest r on the test set of {rule}.",
+        "penalty_median": "Median of log10 of the penalty, in units of the mean kernel diagonal, "
+        f"over {rule}.",
+        "penalty_at_low_edge": f"Number of {rule} whose penalty is the smallest of the grid.",
+        "penalty_at_high_edge": f"Number of {rule} whose penalty is the largest of the grid.",
+    }
+
+
+_OVER_VOXELS = {
+    "resampled": f"voxels of the region with replacement ({DRAWS} draws), the best of them chosen "
+    "anew",
+    "not_covered": "that neighbouring voxels are alike, and what other participants, sessions or "
+    "stimuli would show",
+}
 _FINGERPRINT_COLUMNS = {
     "region": "Name of the region.",
     "index": "Its number in the atlas.",
     "voxels": "Number of its voxels with a score.",
-    "best_voxels": f"Number of those that were averaged: the best {BEST_SHARE:.0%} by the highest "
-    "score over layers.",
+    "voxels_predicted": "Number of those that are predicted better than chance by some layer; n/a: "
+    "not tested.",
+    "weak": "true: none of its voxels is predicted better than chance, so that the fingerprint is "
+    "one of noise, and has no interval; false: some are; n/a: not tested.",
+    "best_voxels": f"Number of voxels that were averaged: the {BEST_SHARE:.0%} of the region with "
+    "the highest score over layers, whether or not they pass. They are chosen by the scores that "
+    "are averaged, so that scores are too high, in noise too.",
     "layer": "Layer of the network, from shallow to deep.",
-    "score": "Mean held-out correlation r over these voxels.",
+    "score": "Mean held-out correlation r over the averaged voxels.",
     "fingerprint": "The score divided by its maximum over layers.",
-    "low": f"Lower end of the {CONFIDENCE:.0%} bootstrap interval of the fingerprint, over voxels "
-    f"({DRAWS} draws). It says how much the fingerprint hangs on single voxels of this "
-    "participant, not what other participants or stimuli would show.",
-    "high": "Upper end of that interval.",
-    "highest": "Share of the bootstrap draws in which this layer has the highest score.",
+    "low": uncertain(
+        f"Lower end of the {CONFIDENCE:.0%} interval of the fingerprint; n/a in weak regions.",
+        **_OVER_VOXELS,
+    ),
+    "high": uncertain("Upper end of that interval.", **_OVER_VOXELS),
+    "highest": uncertain(
+        "Share of the bootstrap draws in which this layer has the highest score.", **_OVER_VOXELS
+    ),
 }
 
 
@@ -99,33 +127,51 @@ class LayerScores:
         """
         if self.test_r2 is not None:
             return "r2 on the test set", self.test_r2
+        return self.cross_validated(folds)
+
+    def cross_validated(self, folds: Sequence[Fold]) -> tuple[str, np.ndarray]:
+        """Which r2 over folds can be counted with: pooled r2 where folds are small."""
         return ("pooled r2", self.pooled_r2) if are_small(folds) else ("r2", self.r2)
 
 
-def warn_of_edges(scores: Sequence[LayerScores], places: str = "voxels") -> None:
-    """Warn where the grid of penalties was too narrow for many predicted voxels.
+def warn_of_edges(
+    scores: Sequence[LayerScores],
+    grid: np.ndarray,
+    counted: Counted,
+    useful: Callable[[str], float],
+    folds: Sequence[Fold],
+) -> None:
+    """Warn where a grid of penalties that was given is too narrow for many voxels that passed.
 
     Parameters
     ----------
     scores : sequence of LayerScores
-    places : str
-        What the places are called that have a score.
+    grid : (m,) array
+        Of penalties.
+    counted : Counted
+        Where nothing was tested, nothing is said: noise takes any penalty.
+    useful : callable
+        Gives the smallest penalty of a layer that is of use.
+    folds : sequence of Fold
     """
+    if not counted.tested:
+        return
     for score in scores:
-        fitted = np.isfinite(score.penalty)
-        predicted = fitted & (score.r2 > 0)
-        low = np.count_nonzero(_at(score.penalty, 0) & predicted)
-        if predicted.any() and low > 0.05 * np.count_nonzero(predicted):
-            logger.warning(
-                f"layer {score.layer}: the best penalty of {low} of "
-                f"{np.count_nonzero(predicted)} predicted {places} is the smallest of the grid; "
-                "a smaller one might predict them better"
-            )
-
-
-def _at(penalty: np.ndarray, place: int) -> np.ndarray:
-    """Whether the penalty is that end of the grid (0 or -1), in float32's precision."""
-    return np.isclose(penalty, np.log10(PENALTIES[place]), atol=1e-4)
+        asked = counted.where & (score.cross_validated(folds)[1] > 0)  # by this layer
+        low, high = piled_up(score.penalty, asked, grid)
+        low = low and useful(score.layer) < grid[0]
+        for there, end, name, other in (
+            (low, 0, "smallest", "smaller"),
+            (high, -1, "largest", "larger"),
+        ):
+            if there:
+                number = np.count_nonzero(at_end(score.penalty, grid, end) & asked)
+                logger.warning(
+                    f"layer {score.layer}: the best penalty of {number} of "
+                    f"{np.count_nonzero(asked)} predicted {counted.places} is the {name} of the "
+                    f"grid, {grid[end]:.2g}; a {other} one might predict them better "
+                    "(--penalties LOW HIGH N)"
+                )
 
 
 def summary_is_done(chosen: Inference, analysis: Analysis) -> bool:
@@ -156,12 +202,13 @@ def write_summary(
     grouping: Grouping,
     scores: Sequence[LayerScores],
     warnings: Sequence[str],
-    passed: np.ndarray | None = None,
+    counted: Counted,
+    grid: np.ndarray,
 ) -> None:
     """Write what all layers together say; the table comes last and means: done.
 
-    ``grouping`` is of the rows that models learn from; ``chosen`` says which voxels count, and
-    ``passed`` (V,) are those that are predicted better than chance, where that is known.
+    ``chosen`` says how it was tested, ``grouping`` is of the rows that models learn from,
+    ``counted`` are the voxels that the table is about, ``grid`` the penalties that were tried.
     """
     layers = [score.layer for score in scores]
     r = np.stack([score.r for score in scores])
@@ -170,16 +217,17 @@ def write_summary(
     write_statmap(analysis, "slope", slope(r), responses.grid)
     for layer, values in zip(layers, normalized(r), strict=True):
         write_statmap(analysis, "fingerprint_map", values, responses.grid, layer=layer)
-    rule = "voxels that some layer predicts better than chance"
-    if passed is None:
-        passed = well_predicted(r)
-        rule = "voxels whose best score is higher than chance makes scores low"
-    component = first_component(r, passed)
+    shown, rule = counted.where, counted.rule
+    if not counted.tested:
+        shown = well_predicted(r)
+        rule = f"{counted.places}, not tested, whose best score is higher than chance makes "
+        rule += "scores low"
+    component = first_component(r, shown)
     if component is None:
         remove_files(analysis, "pc1")
     else:
         write_statmap(analysis, "pc1", component.values, responses.grid)
-    rows = [_row(score, np.count_nonzero(best == i)) for i, score in enumerate(scores, start=1)]
+    rows = [_row(score, best == i, counted, grid) for i, score in enumerate(scores, start=1)]
     extra = {
         "Network": source.name,
         "NetworkCitation": source.citation,
@@ -205,12 +253,20 @@ def write_summary(
         "SamplesPerFold": grouping.sizes,
         "FoldsLeaveOut": grouping.by,
         "FoldsRemark": grouping.remark,
+        "VoxelsCounted": {
+            "Which": counted.rule,
+            "Number": counted.number,
+            "Tested": counted.tested,
+            "FalseDiscoveryRate": counted.rate,
+        },
+        "Penalties": grid.tolist(),
         "VoxelsWithoutScore": int(np.count_nonzero(~np.isfinite(scores[0].r))),
         "FirstComponent": component and _described(component, layers, rule),
         "Warnings": list(warnings),
     }
-    columns = {name: [row[name] for row in rows] for name in _COLUMNS}
-    write_table(analysis, "scores", columns, _COLUMNS, extra=extra)
+    meanings = _columns(counted)
+    columns = {name: [row[name] for row in rows] for name in meanings}
+    write_table(analysis, "scores", columns, meanings, extra=extra)
 
 
 def _described(component: Component, layers: Sequence[str], rule: str) -> dict[str, object]:
@@ -231,6 +287,7 @@ def write_region_fingerprints(
     layers: Sequence[str],
     regions: Sequence[Regions],
     grid: Grid,
+    counted: Counted | None = None,
 ) -> list[Analysis]:
     """Write the fingerprints of all regions, one table an atlas, from the maps of scores.
 
@@ -245,6 +302,8 @@ def write_region_fingerprints(
         On the voxels of the analysis.
     grid : Grid
         Of the analysis.
+    counted : Counted, optional
+        Says which voxels passed; without it, or where nothing was tested, no region is weak.
 
     Returns
     -------
@@ -252,6 +311,7 @@ def write_region_fingerprints(
         What the tables and the label images belong to.
     """
     written = []
+    passed = counted.where if counted is not None and counted.tested else None
     paths = [path for layer in layers for path in analysis.files("r", layer=layer).values()]
     scores = None
     for one in regions:
@@ -264,6 +324,7 @@ def write_region_fingerprints(
                 "best_share": BEST_SHARE,
                 "draws": DRAWS,
                 "seed": 0,
+                "passed": None if passed is None else content_stamp([passed]),
             },
             sources=paths,
         )
@@ -276,10 +337,14 @@ def write_region_fingerprints(
             number: region_fingerprint(scores[:, one.labels == number], seed=(0, number))
             for number in one.names
         }
+        in_region = {
+            number: None if passed is None else int(np.count_nonzero(passed[one.labels == number]))
+            for number in one.names
+        }
         write_table(
             ours,
             "fingerprint",
-            _fingerprint_rows(one, found, layers),
+            _fingerprint_rows(one, found, in_region, layers),
             _FINGERPRINT_COLUMNS,
             extra={"Atlas": one.atlas, "AtlasSource": one.source},
             atlas=one.atlas,
@@ -307,37 +372,53 @@ def _write_regions(
 
 
 def _fingerprint_rows(
-    regions: Regions, found: Mapping[int, Fingerprint], layers: Sequence[str]
+    regions: Regions,
+    found: Mapping[int, Fingerprint],
+    passed: Mapping[int, int | None],
+    layers: Sequence[str],
 ) -> dict[str, list]:
-    rows = [
-        (
-            regions.names[number], number, one.n_voxels, one.n_best, layer, one.score[i],
-            one.values[i], one.low[i], one.high[i], one.winners[i],
-        )
-        for number, one in found.items()
-        for i, layer in enumerate(layers)
-    ]  # fmt: skip
+    """The table's columns; ``passed`` is how many voxels of each region passed."""
+    rows = []
+    for number, one in found.items():
+        weak = None if passed[number] is None else passed[number] == 0
+        region = (
+            regions.names[number], number, one.n_voxels, passed[number],
+            None if weak is None else str(weak).lower(), one.n_best,
+        )  # fmt: skip
+        for i, layer in enumerate(layers):
+            sure = (None,) * 3 if weak else (one.low[i], one.high[i], one.winners[i])
+            rows.append((*region, layer, one.score[i], one.values[i], *sure))
     return dict(zip(_FINGERPRINT_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
 
 
-def _row(score: LayerScores, voxels_best: int) -> dict[str, object]:
-    scored = np.isfinite(score.r)
-    r, r2, penalty = score.r[scored], score.r2[scored], score.penalty[scored]
-    if not scored.any():
-        r = r2 = penalty = np.array([np.nan])
+def _row(
+    score: LayerScores, best: np.ndarray, counted: Counted, grid: np.ndarray
+) -> dict[str, object]:
+    """One line of the table; ``best`` (V,) is where the layer is the best."""
+    there = counted.where & np.isfinite(score.r)
+    penalty = score.penalty[there]
     return {
         "layer": score.layer,
-        "voxels": int(scored.sum()),
-        "r_median": np.median(r),
-        "r_q95": np.quantile(r, 0.95),
-        "r_max": r.max(),
-        "voxels_r03": int(np.count_nonzero(r > 0.3)),
-        "r2_max": r2.max(),
-        "pooled_r2_max": np.max(score.pooled_r2[scored]) if scored.any() else np.nan,
-        "test_r_q95": None if score.test_r is None else np.nanquantile(score.test_r, 0.95),
-        "test_r_max": None if score.test_r is None else np.nanmax(score.test_r),
-        "voxels_best": voxels_best,
-        "penalty_median": np.median(penalty),
-        "penalty_at_low_edge": int(np.count_nonzero(_at(penalty, 0))),
-        "penalty_at_high_edge": int(np.count_nonzero(_at(penalty, -1))),
+        "voxels": int(np.isfinite(score.r).sum()),
+        "voxels_predicted": counted.number if counted.tested else None,
+        "voxels_best": int(np.count_nonzero(best & counted.where)),
+        "r_median": _quantile(score.r, 0.5, there),
+        "r_q95": _quantile(score.r, 0.95, there),
+        "r_max": _quantile(score.r, 1, there),
+        "voxels_r03": int(np.count_nonzero(score.r[there] > 0.3)),
+        "r2_max": _quantile(score.r2, 1, there),
+        "pooled_r2_max": _quantile(score.pooled_r2, 1, there),
+        "test_r_median": _quantile(score.test_r, 0.5, there),
+        "test_r_q95": _quantile(score.test_r, 0.95, there),
+        "test_r_max": _quantile(score.test_r, 1, there),
+        "penalty_median": _quantile(score.penalty, 0.5, there),
+        "penalty_at_low_edge": int(np.count_nonzero(at_end(penalty, grid, 0))),
+        "penalty_at_high_edge": int(np.count_nonzero(at_end(penalty, grid, -1))),
     }
+
+
+def _quantile(values: np.ndarray | None, share: float, there: np.ndarray) -> float | None:
+    """A quantile over some voxels; None where there is none of them, or no values."""
+    if values is None or not np.isfinite(values[there]).any():
+        return None
+    return float(np.nanquantile(values[there], share))

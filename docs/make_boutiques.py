@@ -70,6 +70,10 @@ def _input(action: argparse.Action) -> dict:
         made["value-choices"] = list(action.choices)
     if action.nargs in ("+", "*"):
         made |= {"list": True, "min-list-entries": 1}
+    elif isinstance(action.nargs, int) and action.nargs > 0:
+        made |= {
+            "list": True, "min-list-entries": action.nargs, "max-list-entries": action.nargs,
+        }  # fmt: skip
     return made
 
 
@@ -79,7 +83,7 @@ def _type(action: argparse.Action, name: str) -> dict:
     read = action.type or str
     if read is Path:
         return {"type": "String" if name in _MADE else "File"}
-    if _reads(read, "8GB") or _reads(read, "x"):
+    if any(_reads(read, text) for text in ("8GB", "auto", "x")):
         return {"type": "String"}
     if _reads(read, "0.5"):
         return {"type": "Number"}

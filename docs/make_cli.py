@@ -51,6 +51,7 @@ def _value(action: argparse.Action) -> str:
         name = "{" + ",".join(map(str, action.choices)) + "}"
     else:
         name = action.metavar or action.dest.rpartition(".")[2].upper()
+        name = " ".join(name) if isinstance(name, tuple) else name
     if action.nargs == "+":
         name += " …"
     return f" `{name}`"

@@ -1,8 +1,9 @@
-"""What all tests share: the BIDS validator."""
+"""What all tests share: the BIDS validator, and a browser without a screen."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib import resources
@@ -124,3 +125,28 @@ def validate_bids():
         return json.loads(done.stdout)["issues"]["issues"]
 
     return validate
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, told to reach for nothing; what its console says can be read."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs chromium and chromedriver")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in (
+        "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1200,900",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    driven = webdriver.Chrome(options=options, service=Service(driver))
+    yield driven
+    driven.quit()

@@ -19,6 +19,7 @@ from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs, provenance
 from bids_encoder.bids.checksums import checksums
 from bids_encoder.bids.images import read_images
+from bids_encoder.bids.layer_palette import layer_hex
 from bids_encoder.bids.seals import is_whole, sealed, sidecar_of
 from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.grids.frame import grid_of
@@ -26,9 +27,6 @@ from bids_encoder.grids.grid import Grid, Meaning
 from bids_encoder.grids.parts import HEMISPHERES
 
 logger = logging.getLogger(__name__)
-
-# Dark blue to yellow (viridis, anchors): early to late layers, also in grey print.
-_COLORS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,18 @@ def remove_files(analysis: Analysis, kind: str, **names: str | None) -> None:
 
 def write_mask(analysis: Analysis, grid: Grid, extra: Mapping[str, object] | None = None) -> Path:
     """Write the analysis mask as 0 and 1 (uint8), in the frame of the grid."""
-    values = np.ones(grid.n_values, np.uint8)
-    return _write_image(analysis, "mask", grid, values, 0, extra, {})
+    return write_places(analysis, "mask", np.ones(grid.n_values, bool), grid, extra)
+
+
+def write_places(
+    analysis: Analysis,
+    kind: str,
+    where: np.ndarray,
+    grid: Grid,
+    extra: Mapping[str, object] | None = None,
+) -> Path:
+    """Write which of the grid's places are meant, (V,) bool, as 0 and 1 (uint8)."""
+    return _write_image(analysis, kind, grid, where.astype(np.uint8), 0, extra, {})
 
 
 def write_statmap(
@@ -234,7 +242,7 @@ def write_dseg(
     table = {
         "index": range(1, len(label_names) + 1),
         "name": label_names,
-        "color": _colors(len(label_names)),
+        "color": layer_hex(len(label_names)),
     }
     return _write_image(analysis, kind, grid, labels.astype(dtype), 0, extra, names, table=table)
 
@@ -441,11 +449,3 @@ def _surface(analysis: Analysis) -> dict[str, object]:
     if density:
         described["Density"] = f"That of the source images with den-{density}"
     return described
-
-
-def _colors(count: int) -> list[str]:
-    """``count`` colours from dark blue to yellow, as ``#rrggbb``."""
-    where = np.linspace(0, len(_COLORS) - 1, count)
-    channels = np.transpose(_COLORS)
-    mixed = np.transpose([np.interp(where, range(len(_COLORS)), channel) for channel in channels])
-    return ["#{:02x}{:02x}{:02x}".format(*map(round, rgb)) for rgb in mixed.tolist()]

@@ -105,13 +105,14 @@ class Written:
         """Where its values lie."""
         return grid_of(self.images("mask"))
 
-    def matching_sidecar(self, kind: str) -> dict | None:
+    def matching_sidecar(self, kind: str, layer: str | None = None) -> dict | None:
         """The sidecar of a file that was made with the same settings, or None.
 
         An earlier run may have left a file that this one was not asked for.
         """
-        files = outputs.data_files(self.root, kind, self.names)
-        *_, last = outputs.sidecars(self.root, kind, self.names)
+        names = {**self.names, "layer": layer}
+        files = outputs.data_files(self.root, kind, names)
+        *_, last = outputs.sidecars(self.root, kind, names)
         if not last.exists():
             return None
         sidecar = require_whole(files)

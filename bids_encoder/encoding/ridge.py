@@ -38,6 +38,7 @@ from bids_encoder.encoding.inputs import (
     voxels_first,
 )
 from bids_encoder.encoding.memory import DEFAULT_MEMORY, Plan, make_plan
+from bids_encoder.encoding.penalties import PENALTIES
 from bids_encoder.encoding.steps import Steps
 from bids_encoder.encoding.systems import Solver
 from bids_encoder.errors import DataError
@@ -48,7 +49,6 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-PENALTIES = np.logspace(-3, 5, 20)
 SMALLEST_MEMORY = 2**28
 
 

@@ -52,6 +52,7 @@ class Local:
                     problem.responses,
                     problem.folds,
                     kernel=training_kernel(kernel(layer), problem.training),
+                    penalties=problem.penalties,
                     nested=problem.nested,
                     keep_weights=problem.keep_weights,
                     mem_bytes=mem_bytes,

@@ -101,6 +101,7 @@ def write_problem(work_dir: Path, problem: Problem) -> Pieces:
     digest = hashlib.sha256(np.ascontiguousarray(problem.responses))
     digest.update(f"{__version__} {problem.key} {problem.store.identity}".encode())
     digest.update(f"{problem.nested} {problem.keep_weights} {TILE} {_VALUES}".encode())
+    digest.update(np.asarray(problem.penalties, dtype=np.float64).tobytes())
     digest.update(problem.training.tobytes())
     for fold in problem.folds:
         digest.update(np.asarray(fold.test, dtype=np.int64).tobytes())

@@ -35,6 +35,7 @@ class Problem:
         Of the training rows.
     folds : sequence of Fold
         Of the training rows.
+    penalties : (p,) array
     nested, keep_weights : bool
         As for :func:`bids_encoder.encoding.ridge.fit`.
     """
@@ -45,6 +46,7 @@ class Problem:
     training: np.ndarray
     responses: np.ndarray
     folds: Sequence[Fold]
+    penalties: np.ndarray
     nested: bool
     keep_weights: bool
 

@@ -130,6 +130,7 @@ class Remote:
             pieces,
             number,
             block,
+            problem.penalties,
             problem.nested,
             problem.keep_weights,
             self.settings.resources.device,

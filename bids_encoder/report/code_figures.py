@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.report.figures import INK, layer_colors, layer_ticks, small_panels
+from bids_encoder.report.figures import layer_ticks, small_panels
+from bids_encoder.report.palettes import EFFECTS, INK, layer_colors
 
 if TYPE_CHECKING:
     import pandas
@@ -67,8 +68,8 @@ def similarity_profiles(table: pandas.DataFrame) -> plt.Figure:
             axes.axhspan(low, high, color="#e5e9f0", zorder=0)
         r = rows["pearson"].to_numpy()
         error = np.abs(rows[["pearson_low", "pearson_high"]].to_numpy().T - r)
-        axes.errorbar(places, r, yerror(error), color=SOFT, linewidth=1, zorder=1)
-        colors = np.vstack([[0.64, 0.68, 0.75, 1], layer_colors(len(rows) - 1).colors])
+        axes.errorbar(places, r, yerror(error), color=SOFT, linewidth=1, zorder=1, label="_r")
+        colors = np.vstack([[0.64, 0.68, 0.75], layer_colors(len(rows) - 1).colors])
         sure = rows["p"].to_numpy() < 0.05
         for shown, face in ((sure, colors), (~sure, np.ones_like(colors))):
             axes.scatter(places[shown], r[shown], 42, face[shown], edgecolors=colors[shown],
@@ -143,7 +144,7 @@ def distortions(levels: np.ndarray, curves: Mapping[str, np.ndarray]) -> plt.Fig
     names = list(curves)[:11]
     colors = layer_colors(len(names)).colors
     for number, (name, color) in enumerate(zip(names, colors, strict=True), start=1):
-        axes.plot(levels, curves[name], color=color, linewidth=2, zorder=20 - number)
+        axes.plot(levels, curves[name], color=color, linewidth=2, zorder=20 - number, label=name)
     ends = {f"{n}": curves[name][-1] for n, name in enumerate(names, start=1)}
     ends["1, 2, 3"] = np.mean([ends.pop(str(n)) for n in (1, 2, 3)])
     shown = colors[[3, 4, 5, 6, 7, 8, 9, 10, 1]]
@@ -152,7 +153,7 @@ def distortions(levels: np.ndarray, curves: Mapping[str, np.ndarray]) -> plt.Fig
         axes.text(levels[-1] + 0.012, height, text, color=color, va="center", fontsize=9)
     rest = list(curves)[11:]
     for name in rest:
-        axes.plot(levels, curves[name], "--", color=ORANGE, linewidth=1.6)
+        axes.plot(levels, curves[name], "--", color=ORANGE, linewidth=1.6, label=name)
     axes.text(levels[1] + 0.01, -0.022, " · ".join(rest), color=ORANGE, fontsize=9, va="top")
     axes.set_xlim(levels[0], levels[-1] + 0.085)
     axes.set_ylim(-0.09, 1.03)
@@ -175,7 +176,7 @@ def scanner(sizes: Sequence[int], layouts: Mapping[str, Mapping[str, Sequence[fl
     for name, values in layouts.items():
         color = FIRST_THREE[name]
         left.plot(sizes, values["survival"], marker="o", color=color, label=name)
-        left.plot(sizes, values["without_noise"], ":", color=color)
+        left.plot(sizes, values["without_noise"], ":", color=color, label=f"_{name}, no noise")
         right.plot(sizes, values["signal"], marker="o", color=color, label=name)
     left.set_ylabel("similarity that survives, r")
     left.plot([], [], ":", color=INK, label="no scanner noise")
@@ -212,7 +213,7 @@ def category_matrices(
     names, starts = names[order], starts[order]
     middles = (starts + np.append(starts[1:], len(fine)) - 1) / 2
     for axes, (layer, matrix) in zip(panels[0], matrices.items(), strict=True):
-        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        image = axes.imshow(matrix, cmap=EFFECTS, vmin=-1, vmax=1, interpolation="nearest")
         for level, width in zip(labels.values(), (0.4, 0.9, 1.6), strict=False):
             edges = np.flatnonzero(np.array(level[1:]) != np.array(level[:-1])) + 0.5
             for edge in edges:

@@ -9,17 +9,20 @@ import numpy as np
 import pandas as pd
 
 from bids_encoder.bids import outputs
+from bids_encoder.bids.counted import counted_in
 from bids_encoder.bids.names import parse_name
 from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.bids.written import ENTITIES, Written, verified
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure, Section, Table
 from bids_encoder.report.surface_canvas import surface_canvas
 from bids_encoder.report.surface_view import SurfaceView
+from bids_encoder.synthesis.precision_recall import MEASURED_AT
 
 _DRAWN = "effect"  # what of the synthesized contrast is thresholded in the figure
+_DRAWN_FROM = 0.3  # of the scale
 
 
 def sections(written: Written) -> list[Section]:
@@ -98,41 +101,56 @@ def _learned(side: dict) -> str:
 def _maps(written: Written, label: str) -> list[Figure]:
     """The maps, measured and synthesized; nothing where the surface is not known."""
     grid = written.grid()
-    rows = [
-        (title, _values(written, grid, kind, label), unit)
-        for title, kind, unit in (
-            ("measured", "measured_t", "t"),
-            ("synthesized", "synthesized_effect", "standard deviations"),
-        )
-        if title == "synthesized"
-        or all(path.exists() for path in _images(written, kind, label).values())
-    ]
-    view, background = _canvas(written, grid, rows[0][1])
+    counted = counted_in(written, grid)
+    passed = np.nan_to_num(grid.drawn(counted.where.astype(np.float32))) > 0
+    measured = all(path.exists() for path in _images(written, "measured_t", label).values())
+    effect = _values(written, grid, "synthesized_effect", label)
+    t = _values(written, grid, "measured_t", label) if measured else effect
+    view, background = _canvas(written, grid, t if measured else np.where(passed, effect, 0))
     if view is None:
         return []
-    limits = [max(float(np.nanquantile(np.abs(v), 0.999)), 1e-6) for _, v, _ in rows]
-    figure = figures.map_rows(
-        [
-            (f"{title}\n± {limit:.2g}", np.where(np.abs(v) > 0.3 * limit, v / limit, np.nan))
-            for (title, v, _), limit in zip(rows, limits, strict=True)
-        ],
-        background, view, vmin=-1, vmax=1, colors="RdBu_r",
-        label="share of the scale of each row",
-    )  # fmt: skip
     path = outputs.output_path(
         written.root, "figure", {**written.names, "layer": f"contrast{label}"}
     )
+    rows, scales = [], []
+    if measured:
+        limit = scale_limit(t)
+        rows.append((f"measured\n± {limit:.2g}", np.where(np.abs(t) > MEASURED_AT, t, 0) / limit))
+        scales.append(
+            f"Measured: ± {limit:.2g} t, drawn beyond ± {MEASURED_AT:g} (not corrected for the "
+            f"number of {written.places})"
+        )
+    if not counted.none_passed:
+        limit = scale_limit(effect[passed])
+        strong = passed & (np.abs(effect) > _DRAWN_FROM * limit)
+        rows.append((f"synthesized\n± {limit:.2g}", np.where(strong, effect, 0) / limit))
+        scales.append(
+            f"Synthesized: ± {limit:.2g} standard deviations, in {counted.rule}; values below "
+            f"{_DRAWN_FROM:.0%} of the scale are not drawn"
+        )
+    note = counted.note + (" No synthesized contrast is drawn." if counted.none_passed else "")
+    if rows:
+        figure = figures.map_rows(
+            [(title, np.where(values != 0, values, np.nan)) for title, values in rows],
+            background, view, vmin=-1, vmax=1, colors=palettes.EFFECTS,
+            label="share of the scale of each row", note=note,
+        )  # fmt: skip
+    else:
+        figure = figures.empty_row(background, view, counted.note)
     figures.save(figure, path)
-    scales = "; ".join(
-        f"{title}: ± {limit:.2g} {unit}"
-        for (title, _, unit), limit in zip(rows, limits, strict=True)
-    )
     on = "Left is left." if isinstance(grid, VolumeGrid) else "Inflated cortex; sulci are darker."
     caption = (
-        f"Red: positive, blue: negative. The scale of each row ends at the 99.9th percentile of "
-        f"its absolute values ({scales}); values below 30 % of it are not drawn. {on}"
+        "Red: positive, blue: negative. The scale of each row ends at the 99.9th percentile of "
+        f"its absolute values. {'. '.join([*scales, note])}".rstrip(". ")
+        + f". {on}"
     )
-    return [Figure("Measured and synthesized" if len(rows) > 1 else "Synthesized", path, caption)]
+    return [Figure("Measured and synthesized" if measured else "Synthesized", path, caption)]
+
+
+def scale_limit(values: np.ndarray) -> float:
+    """The end of the scale of a row of maps."""
+    known = np.abs(values[np.isfinite(values)])
+    return max(float(np.quantile(known, 0.999)), 1e-6) if known.size else 1.0
 
 
 def _canvas(
@@ -161,7 +179,9 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
     areas = table[table.statistic == _DRAWN].set_index(["layer", "direction"])
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", sharey=True)
     layers = [one for one in table.layer.unique() if one != "all"]
-    colors = dict(zip(layers, figures.layer_colors(len(layers)).colors, strict=True))
+    every_layer = written.layers
+    palette = palettes.layer_colors(len(every_layer)).colors
+    colors = dict(zip(every_layer, palette, strict=True))
     for panel, direction in zip(axes, ("positive", "negative"), strict=True):
         for layer in [*layers, "all"]:
             points = drawn[(drawn.layer == layer) & (drawn.direction == direction)]
@@ -176,7 +196,7 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
         panel.plot(every.recall, every.precision, "o", color=figures.INK, markersize=6)
         panel.set_title(
             f"{direction}: {every.voxels_measured:.0f} of {every.voxels:.0f} {written.places} "
-            "to be found",
+            "to be found (t > 3)",
             fontsize=10, color=figures.INK,
         )  # fmt: skip
         panel.set_xlabel("recall")
@@ -188,19 +208,22 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
         written.root, "figure", {**written.names, "layer": f"contrast{label}curves"}
     )
     figures.save(figure, path)
+    dot = ""
+    if areas.loc["all"][["recall", "precision"]].notna().all(axis=1).any():
+        dot = " The dot is R50, the highest precision at a recall of at least one half."
     return Figure(
         "Precision and recall",
         path,
         "How well the synthesized effect, thresholded at every value in turn, finds what "
-        "the measured contrast shows (t > 3): for the mean over layers (thick) and for each "
-        "layer alone, with average precision. The dot is R50, the highest precision at a recall "
-        "of at least one half.",
+        "the measured contrast shows (t > 3, not corrected for their number, so that some are "
+        f"noise), over all scored {written.places}: for the mean over layers (thick) and for each "
+        f"layer alone, with average precision.{dot}",
     )
 
 
 def _areas(table: pd.DataFrame, places: str) -> Table:
     header = ("layer", "direction", "average precision: effect", "t", "chance",
-              "precision at R50", "recall at R50", f"{places} to be found")  # fmt: skip
+              "precision at R50", "recall at R50", f"{places} to be found (t > 3)")  # fmt: skip
     by_effect = table[table.statistic == _DRAWN]
     by_t = table[table.statistic == "t"].set_index(["layer", "direction"])
     rows = tuple(
@@ -211,4 +234,5 @@ def _areas(table: pd.DataFrame, places: str) -> Table:
         )
         for row in by_effect.itertuples()
     )  # fmt: skip
-    return Table("Agreement with the measured contrast", header, rows)
+    title = f"Agreement with the measured contrast, over all scored {places}"
+    return Table(title, header, rows)

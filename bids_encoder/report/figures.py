@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
 from nibabel import Nifti1Image, as_closest_canonical
 from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image
@@ -21,44 +22,16 @@ from PIL import Image
 from bids_encoder.bids.atomic import atomic_path, remove
 from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.errors import DataError
+from bids_encoder.report import alt_text
+from bids_encoder.report.palettes import GREYS, INK, SCORES
 from bids_encoder.report.surface_view import SurfaceView
 
 logger = logging.getLogger(__name__)
 
 SOURCE = "bids_encoder"  # what figures say inside that they are of
-LAYER_COLORS = "viridis"  # early to late, readable in grey and by the colour-blind
-_LIGHTNESS, _CHROMA = 0.72, 0.125  # the largest circle of colours that screens can show
-INK = "#3b4252"
-GREYS = LinearSegmentedColormap.from_list("greys", ["#8b929e", "#eceff4"])
-
-
-def layer_colors(n_layers: int) -> ListedColormap:
-    """One colour a layer, early (dark) to late (light)."""
-    return ListedColormap(plt.get_cmap(LAYER_COLORS)(np.linspace(0.05, 0.95, n_layers)))
-
-
-def wheel_colors(number: int = 256) -> ListedColormap:
-    """Colours of equal lightness around a circle, from -180° to 180°; red at 0°."""
-    hue = np.deg2rad(np.linspace(-180, 180, number, endpoint=False) + 25)
-    a, b = _CHROMA * np.cos(hue), _CHROMA * np.sin(hue)
-    # OKLab to sRGB: https://bottosson.github.io/posts/oklab/
-    cone = np.stack(
-        [
-            _LIGHTNESS + 0.3963377774 * a + 0.2158037573 * b,
-            _LIGHTNESS - 0.1055613458 * a - 0.0638541728 * b,
-            _LIGHTNESS - 0.0894841775 * a - 1.2914855480 * b,
-        ]
-    )
-    to_rgb = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = np.clip(to_rgb @ cone**3, 0, 1)
-    rgb = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
-    return ListedColormap(rgb.T)
+WARNING = {"color": "#bf616a", "weight": "bold"}
+_ROOM = 75  # letters under a colour bar, before they stand aslant
+matplotlib.rcParams["text.parse_math"] = False  # a name may hold any number of $
 
 
 @dataclass(frozen=True)
@@ -88,7 +61,7 @@ class View:
     @property
     def titles(self) -> tuple[str, ...]:
         """What stands above each slice."""
-        return tuple(f"z = {height:.0f}" for height in self.heights)
+        return tuple(f"z = {round(height)} mm" for height in self.heights)
 
     def under(self, background: np.ndarray) -> list[np.ndarray]:
         """Cut a background."""
@@ -143,9 +116,10 @@ def map_rows(
     colors,
     label: str = "",
     ticks: Sequence[tuple[float, str]] | None = None,
-    legend: Callable[[plt.Figure], None] | None = None,
+    legend: Callable[[Figure], None] | None = None,
     foot: float = 0.75,
-) -> plt.Figure:
+    note: str = "",
+) -> Figure:
     """Draw one row of axial slices per map, all on one scale.
 
     Parameters
@@ -165,15 +139,19 @@ def map_rows(
         Draws something else than a colour bar into the foot.
     foot : float
         Height in inches of what is left free under the slices.
+    note : str
+        Stands above the slices: what must not be overlooked.
     """
     grey = view.under(background)
     seen = background if isinstance(view, View) else np.stack(grey)
     low, high = np.nanquantile(seen, (0.02, 0.98))
     high = max(high, low + 1e-6)
     rows, columns = len(maps), len(grey)
+    if _crowded(ticks):
+        foot = max(foot, 1.15)
     tile_width = 9.5 / columns
     tile_height = tile_width * grey[0].shape[0] / grey[0].shape[1] * view.aspect
-    head = 0.3
+    head = 0.3 + 0.3 * bool(note)
     figure = plt.figure(figsize=(11, rows * tile_height + head + foot), facecolor="white")
     grid = figure.add_gridspec(
         rows, columns, left=0.125, right=0.995, wspace=0.02, hspace=0.02,
@@ -189,16 +167,62 @@ def map_rows(
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(view.titles[column], fontsize=9, color=INK, pad=3)
+            if column == 0 and isinstance(view, View):
+                sides(axes)
             if column == 0:
                 axes.text(
                     -0.06, 0.5, title, transform=axes.transAxes, ha="right", va="center",
                     fontsize=10, color=INK,
                 )  # fmt: skip
+    if note:
+        top = 1 - 0.08 / figure.get_figheight()
+        figure.text(0.56, top, note, ha="center", va="top", fontsize=10.5, **WARNING)
     if legend is not None:
         legend(figure)
     else:
-        _color_bar(figure, colors, vmin, vmax, label, ticks)
+        _color_bar(figure, colors, vmin, vmax, label, ticks, foot - 0.25)
+    names = {int(value): text for value, text in ticks} if ticks and vmin == 0.5 else None
+    figure.set_label(f"{note} {alt_text.of_maps(maps, view.titles, names)}".strip())
     return figure
+
+
+def sides(axes: plt.Axes) -> None:
+    """Mark what is left and right on an axial slice: left is left."""
+    for x, side, align in ((0.0, "L", "left"), (1.0, "R", "right")):
+        axes.text(
+            x, 0.02, side, transform=axes.transAxes, ha=align, va="bottom", fontsize=8,
+            color=INK,
+        )  # fmt: skip
+
+
+def empty_row(background: np.ndarray, view: View | SurfaceView, note: str) -> Figure:
+    """Draw a brain in which nothing was found, and say so in it.
+
+    Parameters
+    ----------
+    background, view
+        As for :func:`map_rows`.
+    note : str
+        What is not there.
+    """
+    nothing = [("", np.full(background.shape, np.nan))]
+    figure = map_rows(
+        nothing, background, view, vmin=0, vmax=1, colors=SCORES,
+        legend=lambda figure: None, foot=0.05,
+    )  # fmt: skip
+    figure.set_label(f"{note} Nothing is drawn.")
+    said = f"{note}\nNothing is drawn."
+    frame = {"facecolor": "white", "edgecolor": WARNING["color"], "boxstyle": "round,pad=0.6"}
+    figure.text(0.56, 0.5, said, ha="center", va="center", fontsize=13, bbox=frame, **WARNING)
+    return figure
+
+
+def say_nothing_found(axes: plt.Axes, note: str) -> None:
+    """Write into an empty panel why it is empty."""
+    axes.text(
+        0.5, 0.5, textwrap.fill(note, 34), ha="center", va="center", transform=axes.transAxes,
+        fontsize=10, **WARNING,
+    )  # fmt: skip
 
 
 def tidy(*several: plt.Axes) -> None:
@@ -208,76 +232,35 @@ def tidy(*several: plt.Axes) -> None:
         axes.tick_params(colors=INK, labelsize=8)
 
 
-def _color_bar(figure, colors, vmin, vmax, label, ticks) -> None:
+def _crowded(ticks: Sequence[tuple[float, str]] | None) -> bool:
+    """Whether the names under a colour bar must stand aslant."""
+    return sum(len(_shortened(text)) + 2 for _, text in ticks or ()) > _ROOM
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 16 else f"{text[:15]}…"
+
+
+def _color_bar(figure, colors, vmin, vmax, label, ticks, height) -> None:
     inch = 1 / figure.get_figheight()
-    axes = figure.add_axes((0.36, 0.5 * inch, 0.4, 0.1 * inch))
+    texts = [_shortened(text) for _, text in ticks or ()]
+    crowded = _crowded(ticks)
+    left, wide = (0.2, 0.72) if crowded else (0.36, 0.4)
+    axes = figure.add_axes((left, height * inch, wide, 0.1 * inch))
     mappable = plt.cm.ScalarMappable(plt.Normalize(vmin, vmax), plt.get_cmap(colors))
     bar = figure.colorbar(mappable, cax=axes, orientation="horizontal")
     if ticks:
-        bar.set_ticks([value for value, _ in ticks], labels=[text for _, text in ticks])
+        bar.set_ticks([value for value, _ in ticks], labels=texts)
     bar.set_label(label, color=INK, fontsize=9)
     bar.outline.set_visible(False)
     axes.tick_params(colors=INK, labelsize=8)
-
-
-def profile(
-    layers: Sequence[str], scores: np.ndarray, best: np.ndarray, *, places: str = "voxels"
-) -> plt.Figure:
-    """Scores over layers for the best-predicted voxels, and voxels won by each layer.
-
-    Parameters
-    ----------
-    layers : list of str, early to late
-    scores : (L, V) array
-        Correlations on held-out data.
-    best : (V,) int array
-        Best layer of each voxel, 1 to L; 0: none.
-    places : str
-        What voxels are called.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
-    positions = np.arange(len(layers))
-    top = np.nanmax(scores, axis=0)
-    for share, style in ((0.01, "-"), (0.05, "--"), (0.25, ":")):
-        chosen = top >= np.nanquantile(top, 1 - share)
-        left.plot(
-            positions, np.nanmean(scores[:, chosen], axis=1), style, color=INK, marker="o",
-            markersize=4, label=f"best {share:.0%} of {places} ({chosen.sum()})",
+    if crowded:
+        axes.set_xticks(
+            axes.get_xticks(), texts, rotation=30, ha="right", fontsize=7, rotation_mode="anchor"
         )  # fmt: skip
-    left.axhline(0, color="#d8dee9", zorder=0)
-    left.set_ylabel("mean correlation r, held out")
-    left.legend(frameon=False, fontsize=8)
-    counts = np.bincount(best, minlength=len(layers) + 1)[1:]
-    right.bar(positions, counts, color=layer_colors(len(layers)).colors)
-    right.set_ylabel(f"{places} that the layer predicts best")
-    for axes in (left, right):
-        axes.set_xticks(positions, layers, rotation=35, ha="right", fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
-def group_profile(layers: Sequence[str], scores: dict[str, np.ndarray]) -> plt.Figure:
-    """Scores over layers: a thin line a participant, and their mean.
-
-    Parameters
-    ----------
-    layers : list of str, early to late
-    scores : dict of str to (L,) array
-        By participant.
-    """
-    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    positions = np.arange(len(layers))
-    for name, values in scores.items():
-        axes.plot(positions, values, color="#a3adbf", linewidth=1, label=name)
-    mean = np.mean(list(scores.values()), axis=0)
-    axes.plot(positions, mean, color=INK, linewidth=2.5, marker="o", label="mean")
-    axes.set_xticks(positions, layers, rotation=35, ha="right", fontsize=8)
-    axes.set_ylabel("correlation r, held out")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def small_panels(count: int) -> tuple[plt.Figure, list[plt.Axes]]:
+def small_panels(count: int) -> tuple[Figure, list[plt.Axes]]:
     """Small panels, at most three in a row, with one scale."""
     columns = min(count, 3)
     rows = -(-count // columns)
@@ -296,14 +279,18 @@ def layer_ticks(axes: plt.Axes, layers: Sequence[str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save(figure: plt.Figure, path: Path, of: str = "") -> None:
+def save(figure: Figure, path: Path, of: str = "") -> None:
     """Write a figure as PNG, whole or not at all, without a date in it.
 
-    It says inside that it is of this program, and ``of`` what it was drawn, if that is given.
+    What it shows stands in the file too, in words (its Description), that it is of this program
+    (its Source), and, if that is given, a checksum ``of`` what it was drawn (its Comment).
     """
-    about = {"Software": None, "Source": SOURCE, **({"Comment": of} if of else {})}
+    seen = figure.get_label() or alt_text.of_plots(figure)
+    said = {"Software": None, "Source": SOURCE, "Description": seen}
+    if of:
+        said["Comment"] = of
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata=about)
+        figure.savefig(temporary, dpi=110, metadata=said)
     plt.close(figure)
 
 

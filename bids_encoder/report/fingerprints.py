@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,46 @@ import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written, read_fingerprints
-from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE, MIN_PARTICIPANTS
-from bids_encoder.report import figures
+from bids_encoder.fingerprints.mean_interval import MIN_PARTICIPANTS
+from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 
 if TYPE_CHECKING:
     import pandas
 
 _MANY = 12  # regions drawn of one atlas
+_PERSON = {"color": "#c3cad6"}
+_ASIDE = {"color": "#dfe4ec", "linestyle": "--"}
+_WEAK = {"color": "#c3cad6", "linestyle": "--"}
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """What is drawn of one region.
+
+    Attributes
+    ----------
+    facts, region : str
+        What stands above it, below the region's name.
+    values, low, high : (L,) sequences
+        NaN where there is no interval.
+    weak : bool
+        No voxel passes: it is pale and dashed, without intervals.
+    each : DataFrame (L, n) or None
+        Thin lines, one a participant.
+    aside : collection of str
+        Participants who do not count.
+    """
+
+    facts: str
+    region: str
+    values: Sequence
+    low: Sequence
+    high: Sequence
+    weak: bool = False
+    each: pandas.DataFrame | None = None
+    aside: Collection[str] = ()
 
 
 def component_sentence(side: Mapping) -> str | None:
@@ -43,30 +76,46 @@ def participant_figures(written: Written) -> list[Figure]:
     for atlas, path in written.fingerprints().items():
         table = read_fingerprints(path)
         regions, left_out = _best(table, "score")
-        panels = {
-            f"{region}\n{rows['best_voxels'].iloc[0]} voxels, r = {rows['score'].max():.2f}": (
-                rows["fingerprint"], rows["low"], rows["high"], None,
-            )
-            for region, rows in ((name, table[table["region"] == name]) for name in regions)
-        }  # fmt: skip
+        panels = [_panel(name, table[table["region"] == name]) for name in regions]
         if panels:
             figure = fingerprints(written.layers, panels)
             place = outputs.output_path(
                 written.root, "figure", {**written.names, "layer": f"fingerprint{atlas}"}
             )
             figures.save(figure, place)
+            tested = table["voxels_predicted"].notna().all()
+            passed = (
+                "Beside r: how many of the region's voxels are predicted better than chance by "
+                "some layer. Where none is, the region is weak: pale and dashed, and what it "
+                "shows is noise. "
+                if tested
+                else "Not tested (no p-values were asked for): noise has a fingerprint too. "
+            )
             made.append(
                 Figure(
                     f"Fingerprints of regions: {atlas}",
                     place,
-                    f"Mean r of each layer over the best {BEST_SHARE:.0%} of a region's voxels, "
-                    f"divided by its maximum over layers (r above each panel). Bars: "
-                    f"{CONFIDENCE:.0%} bootstrap intervals over voxels; they say how much the "
-                    "shape hangs on single voxels, not what other participants would show. The "
-                    "filled dot is the highest. Values below 0 are cut off." + left_out,
+                    f"Mean r of each layer over the {BEST_SHARE:.0%} of a region's voxels with "
+                    "the highest r in any layer, divided by its maximum over layers (r above "
+                    "each panel, too high, because these voxels are chosen by it). "
+                    f"{passed}{_bars_said(panels)}The filled dot is the highest. Values below 0 "
+                    f"are cut off.{left_out}",
                 )
             )
     return made
+
+
+def _panel(region: str, rows: pandas.DataFrame) -> Panel:
+    """What is drawn of one region of a participant."""
+    first = rows.iloc[0]
+    found = region, rows["fingerprint"], rows["low"], rows["high"]
+    r = f"r = {rows['score'].max():.2f}"
+    if np.isnan(first["voxels_predicted"]):
+        return Panel(f"{r} in {first['best_voxels']}, not tested", *found)
+    passed = int(first["voxels_predicted"])
+    if not passed:
+        return Panel(f"weak: no voxel passes ({r})", *found, weak=True)
+    return Panel(f"{r} in {first['best_voxels']}; {passed} of {first['voxels']} pass", *found)
 
 
 def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
@@ -81,12 +130,7 @@ def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
         table = read_fingerprints(path)
         there = [name for name in people if name in table.columns]
         regions, left_out = _best(table, "participants")
-        panels = {
-            f"{region}\nn = {rows['participants'].iloc[0]}": (
-                rows["mean"], rows["low"], rows["high"], rows[there],
-            )
-            for region, rows in ((name, table[table["region"] == name]) for name in regions)
-        }  # fmt: skip
+        panels = [_group_panel(name, table[table["region"] == name], there) for name in regions]
         if panels:
             place = outputs.output_path(
                 root, "group_figure", {**names, "layer": f"fingerprint{atlas}"}
@@ -96,13 +140,48 @@ def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
                 Figure(
                     f"Fingerprints of regions: {atlas}",
                     place,
-                    "Thin lines: participants. Dots: their mean, with "
-                    f"{CONFIDENCE:.0%} bootstrap intervals over participants (from "
-                    f"{MIN_PARTICIPANTS} participants on). The filled dot is the highest."
-                    + left_out,
+                    "Thin lines: participants in whom some voxel of the region is predicted better "
+                    "than chance (or who were not tested); dashed: those in whom none is, who are "
+                    "left out of the mean. A region without such participants is weak: pale and "
+                    "dashed, and what it shows is noise. Dots: the mean, "
+                    f"{_intervals_said(panels)}. The filled dot is the highest.{left_out}",
                 )
             )
     return made
+
+
+def _group_panel(region: str, rows: pandas.DataFrame, people: Sequence[str]) -> Panel:
+    """What is drawn of one region of the group."""
+    number, names = rows["participants"].iloc[0], rows["weak_participants"].iloc[0]
+    aside = names.split(", ") if isinstance(names, str) else []
+    facts = f"n = {number}" + (f", {len(aside)} weak left out" if aside else "")
+    weak = not number and bool(aside)
+    if weak:
+        facts = f"weak: no voxel passes in any of {len(aside)}"
+    each = rows[list(people)]
+    return Panel(facts, region, rows["mean"], rows["low"], rows["high"], weak, each, aside)
+
+
+def _has_intervals(panels: Sequence[Panel]) -> bool:
+    return any(np.isfinite(np.asarray(one.low, float)).any() for one in panels)
+
+
+def _bars_said(panels: Sequence[Panel]) -> str:
+    if not _has_intervals(panels):
+        return ""
+    return (
+        f"Bars: {CONFIDENCE:.0%} bootstrap intervals over voxels; they say how much the shape "
+        "hangs on single voxels, not what other participants would show. "
+    )
+
+
+def _intervals_said(panels: Sequence[Panel]) -> str:
+    if not _has_intervals(panels):
+        return f"without intervals, which need {MIN_PARTICIPANTS} participants"
+    return (
+        f"with {CONFIDENCE:.0%} bootstrap-t intervals over participants (from {MIN_PARTICIPANTS} "
+        "participants on, where they differ; other stimuli are not covered)"
+    )
 
 
 def _best(table: pandas.DataFrame, column: str) -> tuple[list[str], str]:
@@ -118,44 +197,53 @@ def _best(table: pandas.DataFrame, column: str) -> tuple[list[str], str]:
     return drawn, f" {len(drawn)} of {len(every)} regions are drawn; the table has all."
 
 
-def fingerprints(
-    layers: Sequence[str],
-    panels: Mapping[str, tuple[Sequence, Sequence, Sequence, pandas.DataFrame | None]],
-) -> plt.Figure:
+def fingerprints(layers: Sequence[str], panels: Sequence[Panel]) -> plt.Figure:
     """One panel a region: values over layers with their intervals.
 
     Parameters
     ----------
     layers : sequence of str, early to late
-    panels : mapping of title and facts, in two lines, to (values, low, high, each)
-        The first three (L,), NaN where there is no interval; ``each`` (L, n): thin lines.
+    panels : sequence of Panel
     """
     figure, places = figures.small_panels(len(panels))
-    colors = figures.layer_colors(len(layers)).colors
+    colors = palettes.layer_colors(len(layers)).colors
     lowest = 1.0
     x = np.arange(len(layers))
-    for axes, (title, (values, low, high, each)) in zip(places, panels.items(), strict=True):
-        values, low, high = (np.asarray(numbers, dtype=float) for numbers in (values, low, high))
-        if each is not None:
-            axes.plot(x, each.to_numpy(float), color="#c3cad6", linewidth=1, zorder=1)
-            lowest = min(lowest, float(np.nanmin(each.to_numpy(float))))
+    for axes, panel in zip(places, panels, strict=True):
+        values, low, high = (
+            np.asarray(numbers, dtype=float) for numbers in (panel.values, panel.low, panel.high)
+        )
+        if panel.each is not None:
+            for name, line in panel.each.items():
+                style = _ASIDE if name in panel.aside else _PERSON
+                axes.plot(x, line.to_numpy(float), linewidth=1, zorder=1, label=f"_{name}", **style)
+            if panel.each.notna().any(axis=None):
+                lowest = min(lowest, float(np.nanmin(panel.each.to_numpy(float))))
         lowest = min(lowest, float(np.nanmin([values, np.where(np.isnan(low), values, low)])))
-        axes.plot(x, values, color="#7b8494", linewidth=1.2, zorder=2)
-        known = np.isfinite(low)
-        axes.vlines(x[known], low[known], high[known], color=colors[known], linewidth=2, zorder=3)
-        axes.scatter(x, values, 34, "white", edgecolors=colors, linewidths=1.8, zorder=4)
-        top = int(np.argmax(values))
-        axes.scatter(x[top], values[top], 60, colors[[top]], zorder=5)
-        region, _, facts = title.partition("\n")
+        if panel.weak:
+            axes.plot(x, values, zorder=2, linewidth=1.2, marker="o", markersize=4, **_WEAK)
+        else:
+            _draw_known(axes, x, values, low, high, colors)
         axes.set_title(
-            textwrap.shorten(region.replace("_", " "), 38, placeholder=" …"),
-            fontsize=10, color=figures.INK, pad=17,
+            textwrap.shorten(panel.region.replace("_", " "), 38, placeholder=" …"),
+            fontsize=10, color=_WEAK["color"] if panel.weak else figures.INK, pad=17,
         )  # fmt: skip
+        style = figures.WARNING if panel.weak else {"color": "#6b7484"}
         axes.text(
-            0.5, 1.03, facts, transform=axes.transAxes, ha="center", fontsize=8.5, color="#6b7484"
+            0.5, 1.03, panel.facts, transform=axes.transAxes, ha="center", fontsize=8.5, **style
         )
         figures.layer_ticks(axes, layers)
     for axes in places:
         axes.set_ylim(max(np.floor(10 * (lowest - 0.02)) / 10, -0.05), 1.06)
     figure.supylabel("share of the best layer", fontsize=10, color=figures.INK)
     return figure
+
+
+def _draw_known(axes, x, values, low, high, colors) -> None:
+    """The fingerprint of a region in which some voxels pass, in the colours of the layers."""
+    axes.plot(x, values, color="#7b8494", linewidth=1.2, zorder=2)
+    known = np.isfinite(low)
+    axes.vlines(x[known], low[known], high[known], color=colors[known], linewidth=2, zorder=3)
+    axes.scatter(x, values, 34, "white", edgecolors=colors, linewidths=1.8, zorder=4)
+    top = int(np.argmax(values))
+    axes.scatter(x[top], values[top], 60, colors[[top]], zorder=5)

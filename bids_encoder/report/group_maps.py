@@ -11,12 +11,14 @@ import nibabel
 import numpy as np
 
 from bids_encoder.bids import outputs
+from bids_encoder.bids.counted import counted_in
 from bids_encoder.bids.images import read_images
 from bids_encoder.bids.written import Written
+from bids_encoder.fingerprints.agreement import ALPHA
 from bids_encoder.grids.frame import frame_of
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 from bids_encoder.report.surface_canvas import surface_canvas
 from bids_encoder.report.surface_view import SurfaceView
@@ -87,6 +89,10 @@ class _Canvas:
         Voxels that are drawn.
     rule : str
         Which these are, in words.
+    note : str
+        What the pictures must say; empty where they show what was found.
+    nothing : bool
+        Whether nothing was found.
     on : str
         What they are drawn on, in words.
     view : figures.View, SurfaceView or None
@@ -95,6 +101,8 @@ class _Canvas:
     background: np.ndarray
     seen: np.ndarray
     rule: str
+    note: str
+    nothing: bool
     on: str
     view: figures.View | SurfaceView | None
 
@@ -102,9 +110,10 @@ class _Canvas:
 def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     """Draw the maps of a summary and write them as PNG; none without a common space.
 
-    Drawn are voxels that are predicted better than chance in more than half of the
-    participants; where there are no p-values, those whose mean score is above a fifth of
-    the scale.
+    Drawn are voxels where encoding is significant in the group; where that cannot be
+    tested, those that are predicted better than chance in more than half of the
+    participants; where some participant has no p-values, all, and the pictures say that they
+    were not tested.
     """
     layers = members[0].layers
     images = {layer: maps.read("group_mean", measure="r", layer=layer) for layer in layers}
@@ -115,7 +124,9 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     highest = np.fmax.reduce(list(means.values()))
     scores = highest[np.isfinite(highest)]
     vmax = max(float(np.quantile(scores, 0.9995)), 0.05) if scores.size else 1.0
-    canvas = _canvas(members, frame, highest, 0.2 * vmax)
+    encoding = maps.read("group_encoding")
+    p = None if encoding is None else frame.drawn(frame.values_of(encoding))
+    canvas = _canvas(members, frame, highest, p)
     if canvas.view is None:
         return []
     made = [
@@ -124,11 +135,11 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
             canvas,
             "r",
             "Where each layer predicts, mean over participants",
-            f"One scale for all layers; {canvas.rule}. {canvas.on}",
+            f"One scale for all layers. Drawn: {canvas.rule}. {canvas.on}",
             {layer: values.clip(0) for layer, values in means.items()},
             vmin=0.0,
             vmax=vmax,
-            colors="inferno",
+            colors=palettes.SCORES,
             label="mean correlation r of prediction and held-out response",
         ),
         _best_layer(maps, canvas, layers),
@@ -138,40 +149,59 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     return [figure for figure in made if figure is not None]
 
 
-def _canvas(members: Sequence[Written], frame: Grid, highest: np.ndarray, low: float) -> _Canvas:
+def _canvas(
+    members: Sequence[Written], frame: Grid, highest: np.ndarray, p: np.ndarray | None
+) -> _Canvas:
     inside = np.isfinite(highest)
-    places = members[0].places
-    seen, rule = np.nan_to_num(highest) > low, f"{places} whose highest mean r exceeds {low:.2f}"
     # Participants who came after the summary may lie on another grid.
     grids = [one.grid() for one in members]
     there = [
         (one, grid) for one, grid in zip(members, grids, strict=True) if grid.same_frame(frame)
     ]
-    rates = [one.matching_sidecar("q") for one, _ in there]
-    if rates and all(rate is not None for rate in rates):
-        passed = np.mean(
-            [
-                _drawn(one, grid, "q") <= rate["FalseDiscoveryRate"]
-                for (one, grid), rate in zip(there, rates, strict=True)
-            ],
-            axis=0,
-        )
-        if (passed > 0.5).any():
-            seen = inside & (passed > 0.5)
-            rule = (
-                f"{places} that some layer predicts better than chance in more than half of the "
-                "participants"
-            )
+    seen, rule, note = _seen(there, members[0].places, inside, p)
+    nothing = not seen.any()
     if not isinstance(frame, VolumeGrid):
         view, background = surface_canvas(*there[0]) if there else (None, highest)
-        return _Canvas(background, seen, rule, "Inflated cortex; sulci are darker.", view)
+        on = "Inflated cortex; sulci are darker."
+        return _Canvas(background, seen, rule, note, nothing, on, view)
     background = np.ones(inside.shape)
     if there:
         background = np.mean([_drawn(one, grid, "boldref") for one, grid in there], axis=0)
     mask = nibabel.Nifti1Image(inside.astype(np.uint8), frame.mask.affine)
     view = figures.view_of(mask, np.where(seen, np.nan_to_num(highest).clip(0) ** 2, 0))
     on = "Axial slices over the mean BOLD, z in mm, left is left."
-    return _Canvas(np.where(inside, background, np.nan), seen, rule, on, view)
+    return _Canvas(np.where(inside, background, np.nan), seen, rule, note, nothing, on, view)
+
+
+def _seen(
+    there: Sequence[tuple[Written, Grid]], places: str, inside: np.ndarray, p: np.ndarray | None
+) -> tuple[np.ndarray, str, str]:
+    """Which voxels are drawn, which these are in words, and what the pictures warn of."""
+    if p is not None:
+        seen = inside & (np.nan_to_num(p, nan=1) <= ALPHA)
+        rule = f"{places} where encoding is significant in the group (p ≤ {ALPHA}, corrected)"
+        note = "" if seen.any() else f"No {places} have significant encoding in the group."
+        return seen, rule, note
+    counted = [counted_in(one, grid) for one, grid in there]
+    if not counted or not all(one.tested for one in counted):
+        note = f"Not every participant was tested: all scored {places} are drawn, noise too."
+        return inside, f"all scored {places}, not tested", note
+    passed = np.mean(
+        [
+            np.nan_to_num(grid.drawn(one.where.astype(np.float32)))
+            for one, (_, grid) in zip(counted, there, strict=True)
+        ],
+        axis=0,
+    )
+    seen = inside & (passed > 0.5)
+    rule = (
+        f"{places} that some layer predicts better than chance in more than half of the "
+        "participants"
+    )
+    note = "" if seen.any() else (
+        f"No {places} are predicted better than chance in more than half of the participants."
+    )  # fmt: skip
+    return seen, rule, note
 
 
 def _drawn(one: Written, grid: Grid, kind: str) -> np.ndarray:
@@ -187,11 +217,11 @@ def _best_layer(maps: GroupMaps, canvas: _Canvas, layers: Sequence[str]) -> Figu
         canvas,
         "bestlayer",
         "Which layer most often predicts best",
-        f"The best layer of most participants; {canvas.rule}.",
+        f"The best layer of most participants. Drawn: {canvas.rule}.",
         {"best layer": np.where(best > 0, best, np.nan)},
         vmin=0.5,
         vmax=len(layers) + 0.5,
-        colors=figures.layer_colors(len(layers)),
+        colors=palettes.layer_colors(len(layers)),
         ticks=list(enumerate(layers, start=1)),
     )
 
@@ -203,13 +233,14 @@ def _slope(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
     size = np.abs(slope[canvas.seen & np.isfinite(slope)])
     limit = max(float(np.quantile(size, 0.99)), 1e-3) if size.size else 1.0
     rows = {"slope": slope}
-    caption = f"Mean slope; {canvas.rule}."
+    caption = f"Mean slope. Drawn: {canvas.rule}."
     p = maps.volume("group_p", measure="slope")
     if p is not None:
         rows["slope,\np ≤ 0.05"] = np.where(p <= 0.05, slope, np.nan)
         caption += (
-            " Below: where it differs from 0 at p ≤ 0.05, corrected for all voxels (signs of "
-            "participants flipped, maximum statistic)."
+            " Below: where it lies further from 0 than chance does, at p ≤ 0.05, corrected for "
+            "these voxels (signs of participants flipped, maximum statistic; other stimuli are "
+            "not covered)."
         )
     return _draw(
         maps,
@@ -220,7 +251,7 @@ def _slope(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
         rows,
         vmin=-limit,
         vmax=limit,
-        colors="PuOr_r",
+        colors=palettes.SLOPES,
         label="early layers predict better  ←  →  late layers predict better",
     )
 
@@ -243,7 +274,7 @@ def _agreement(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
         rows,
         vmin=0.0,
         vmax=1.0,
-        colors="BuPu",
+        colors=palettes.SHARES,
         label="share of participants",
     )
 
@@ -258,6 +289,11 @@ def _draw(
     **style,
 ) -> Figure:
     path = outputs.output_path(maps.root, "group_figure", {**maps.names, "layer": name})
-    shown = [(row, np.where(canvas.seen, volume, np.nan)) for row, volume in rows.items()]
-    figures.save(figures.map_rows(shown, canvas.background, canvas.view, **style), path)
+    if canvas.nothing:
+        figure = figures.empty_row(canvas.background, canvas.view, canvas.note)
+    else:
+        shown = [(row, np.where(canvas.seen, volume, np.nan)) for row, volume in rows.items()]
+        style["note"] = canvas.note
+        figure = figures.map_rows(shown, canvas.background, canvas.view, **style)
+    figures.save(figure, path)
     return Figure(title, path, caption)

@@ -8,13 +8,13 @@ import h5py
 import matplotlib.pyplot as plt
 import numpy as np
 
+from bids_encoder.bids.counted import Counted
 from bids_encoder.bids.written import verified
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 
 if TYPE_CHECKING:
     from bids_encoder.report.maps import Maps
 
-_COLORS = "Spectral"  # early is red, late is blue
 _OTHERS, _OURS = "#b5bfce", "#5e81ac"
 
 
@@ -24,7 +24,7 @@ def hrf_figures(maps: Maps) -> list[tuple]:
     if written.matching_sidecar("hrfpeak") is None:
         return []
     peaks = maps.grid.values_of(written.images("hrfpeak"))
-    passed = maps.passed[maps.inside]
+    counted = maps.counted
     with h5py.File(verified(written.path("hrf"))) as file:
         times, curves = file["times"][()], file["curves"][()]
         coefficients = file["coefficients"][()]
@@ -33,11 +33,10 @@ def hrf_figures(maps: Maps) -> list[tuple]:
         (
             "hrf",
             "Haemodynamic responses",
-            draw(peaks, passed, times, curves, coefficients),
+            draw(peaks, counted.where, times, curves, coefficients, counted.note),
             f"Estimated from all runs together, one for each of the {written.places}. Left: when "
             "they peak after an impulse. Right: median response and the middle two thirds at each "
-            f"time. Blue: {maps.rule}; grey: the others, where little or nothing responds and the "
-            "estimate says nothing.",
+            f"time. Vertical lines: medians. {_colors_said(counted, peaks)}",
         )
     ]
     if maps.view is not None:
@@ -47,14 +46,26 @@ def hrf_figures(maps: Maps) -> list[tuple]:
             (
                 "hrfpeak",
                 "When responses peak",
-                figures.map_rows(
-                    [("peak", shown)], maps.background, maps.view, vmin=low, vmax=high,
-                    colors=_COLORS, label="seconds from an impulse to the peak of the response",
+                maps.rows(
+                    [("peak", drawn)], vmin=low, vmax=high, colors=palettes.PEAKS,
+                    label="seconds from an impulse to the peak of the response",
                 ),
-                f"{maps.rule[:1].upper()}{maps.rule[1:]}.",
+                maps.counted.drawn,
             )
         )  # fmt: skip
     return found
+
+
+def _colors_said(counted: Counted, peaks: np.ndarray) -> str:
+    """What the colours mean that are drawn."""
+    others = "where little or nothing responds and the estimate says nothing"
+    ours, rest = (np.isfinite(peaks) & which for which in (counted.where, ~counted.where))
+    said = []
+    if ours.any():
+        said.append(f"Blue: {counted.rule}.")
+    if rest.any():
+        said.append(f"Grey: the others, {others if counted.tested else 'without a score'}.")
+    return " ".join(said)
 
 
 def limits(peaks: np.ndarray) -> tuple[float, float]:
@@ -71,6 +82,7 @@ def draw(
     times: np.ndarray,
     curves: np.ndarray,
     coefficients: np.ndarray,
+    note: str = "",
 ) -> plt.Figure:
     """Draw a histogram of peaks and the responses themselves.
 
@@ -85,6 +97,8 @@ def draw(
     curves : (n, B) array
         Basis functions at these times.
     coefficients : (B, V) array
+    note : str
+        Stands above the panels.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained")
     usable = np.isfinite(peaks)
@@ -109,4 +123,6 @@ def draw(
     right.set_xlabel("seconds after an impulse", fontsize=9, color=figures.INK)
     right.set_ylabel("response (peak: 1)", fontsize=9, color=figures.INK)
     figures.tidy(left, right)
+    if note:
+        figure.suptitle(note, fontsize=10, **figures.WARNING)
     return figure

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_encoder.bids import outputs
+from bids_encoder.bids.counted import Counted, counted_in
 from bids_encoder.bids.written import Written
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.diagnostics import diagnostic_figure
 from bids_encoder.report.hrf import hrf_figures
 from bids_encoder.report.page import Figure
+from bids_encoder.report.profiles import profile
 from bids_encoder.report.surface_canvas import surface_meshes
 from bids_encoder.report.surface_view import SurfaceView, surface_view
 
@@ -35,8 +37,8 @@ class Maps:
     slope: np.ndarray
     background: np.ndarray
     inside: np.ndarray
-    passed: np.ndarray
-    rule: str  # which voxels passed, in words
+    counted: Counted  # the voxels that are drawn and counted, as (V,)
+    passed: np.ndarray  # the same, as the maps are
     on: str  # what they are drawn on, in words
     view: figures.View | SurfaceView | None  # None: the surface is not known
     meshes: Mapping[str, Mesh]  # of surfaces, by hemisphere
@@ -48,14 +50,34 @@ class Maps:
         return self.grid.drawn(self.grid.values_of(images))
 
     @property
+    def rule(self) -> str:
+        """Which voxels passed, in words."""
+        return self.counted.rule
+
+    @property
+    def smoothed(self) -> str:
+        """How scores were smoothed before the best layer was chosen, in words."""
+        if isinstance(self.grid, VolumeGrid):
+            return "smoothed by one voxel"
+        return "smoothed along the surface" if self.meshes else "not smoothed"
+
+    @property
     def slope_limit(self) -> float:
         """Either end of the scale of slopes."""
         slopes = np.abs(self.slope[self.passed & np.isfinite(self.slope)])
         return max(float(np.quantile(slopes, 0.98)), 1e-3) if slopes.size else 1.0
 
     def shown(self, values: np.ndarray) -> np.ndarray:
-        """The values of the voxels that are worth drawing."""
+        """The values of the voxels that passed; of all, where nothing was tested."""
         return np.where(self.passed, values, np.nan)
+
+    def rows(self, maps: Sequence[tuple[str, np.ndarray]], **style) -> figures.Figure:
+        """Draw maps of the voxels that passed; where none did, an empty brain that says so."""
+        if self.counted.none_passed:
+            return figures.empty_row(self.background, self.view, self.counted.note)
+        shown = [(title, self.shown(values)) for title, values in maps]
+        note = self.counted.note
+        return figures.map_rows(shown, self.background, self.view, note=note, **style)
 
 
 def read_maps(written: Written) -> Maps:
@@ -70,13 +92,8 @@ def read_maps(written: Written) -> Maps:
     highest[inside] = np.fmax.reduce([values[inside] for values in r.values()])
     scores = highest[inside & np.isfinite(highest)]
     vmax = max(float(np.quantile(scores, 0.9995)), 0.05) if scores.size else 1.0
-    side = written.matching_sidecar("q")
-    if side is not None and side["VoxelsPassed"]:
-        passed = drawn("q") <= side["FalseDiscoveryRate"]
-        rule = f"{written.places} that some layer predicts better than chance"
-    else:
-        passed = np.nan_to_num(highest) > 0.2 * vmax
-        rule = f"{written.places} whose highest r exceeds {0.2 * vmax:.2f}"
+    counted = counted_in(written, grid)
+    passed = np.nan_to_num(grid.drawn(counted.where.astype(np.float32))) > 0
     meshes: dict[str, Mesh] = {}
     if isinstance(grid, VolumeGrid):
         background, on = drawn("boldref"), "Axial slices of the analysed voxels over their mean "
@@ -96,8 +113,8 @@ def read_maps(written: Written) -> Maps:
         slope=drawn("slope"),
         background=background,
         inside=inside,
+        counted=counted,
         passed=passed,
-        rule=rule,
         on=on,
         view=view,
         meshes=meshes,
@@ -108,8 +125,8 @@ def read_maps(written: Written) -> Maps:
 def draw_maps(maps: Maps) -> tuple[Figure, ...]:
     """Draw the maps of an analysis and the profile over layers; write them as PNG.
 
-    Voxels that are predicted better than chance are drawn; where there are no
-    p-values, those whose score is above a fifth of the scale.
+    Voxels that are predicted better than chance are drawn; where there are no p-values, all
+    that have a score, and the pictures say that they were not tested.
     """
     written, layers = maps.written, maps.written.layers
     scores = np.stack([volume[maps.inside] for volume in maps.r.values()])
@@ -118,10 +135,11 @@ def draw_maps(maps: Maps) -> tuple[Figure, ...]:
         (
             "profile",
             "Scores over layers",
-            figures.profile(layers, scores, best, places=written.places),
-            f"Left: mean over the {written.places} with the highest score in any layer (chosen by "
-            "the same scores, so that heights are optimistic and shapes count). Right: "
-            f"{written.places} in the best-layer map.",
+            profile(layers, scores, best, maps.counted),
+            f"Left: mean over {maps.rule}, and over those of them with the highest score in any "
+            "layer (chosen by the same scores, so that heights are optimistic and shapes count). "
+            f"Right: how many {maps.rule} each layer predicts best (best-layer map, from "
+            f"scores {maps.smoothed}).",
         )
     ]
     if maps.view is not None:
@@ -141,37 +159,36 @@ def _map_figures(layers: Sequence[str], maps: Maps) -> list[tuple]:
     """Name, title, figure and caption of each figure of maps."""
     limit = maps.slope_limit
     near = "by one voxel" if isinstance(maps.view, figures.View) else "along the surface"
+    drawn = maps.counted.drawn
     return [
         (
             "r",
             "Where each layer predicts",
-            figures.map_rows(
-                [(layer, maps.shown(values.clip(0))) for layer, values in maps.r.items()],
-                maps.background, maps.view, vmin=0.0, vmax=maps.vmax, colors="inferno",
+            maps.rows(
+                [(layer, values.clip(0)) for layer, values in maps.r.items()],
+                vmin=0.0, vmax=maps.vmax, colors=palettes.SCORES,
                 label="correlation r of prediction and held-out response",
             ),
-            f"Mean over folds; one scale for all layers; {maps.rule}. {maps.on}",
+            f"Mean over folds; one scale for all layers. {drawn} {maps.on}",
         ),
         (
             "bestlayer",
             "Which layer predicts best",
-            figures.map_rows(
-                [("best layer", maps.shown(np.where(maps.best > 0, maps.best, np.nan)))],
-                maps.background, maps.view, vmin=0.5, vmax=len(layers) + 0.5,
-                colors=figures.layer_colors(len(layers)),
+            maps.rows(
+                [("best layer\n(smoothed)", np.where(maps.best > 0, maps.best, np.nan))],
+                vmin=0.5, vmax=len(layers) + 0.5, colors=palettes.layer_colors(len(layers)),
                 ticks=list(enumerate(layers, start=1)),
             ),
-            f"Argmax over layers after smoothing {near}; {maps.rule}.",
+            f"Argmax over layers after smoothing {near}. {drawn}",
         ),
         (
             "slope",
             "Early or late",
-            figures.map_rows(
-                [("slope", maps.shown(maps.slope))], maps.background, maps.view,
-                vmin=-limit, vmax=limit, colors="PuOr_r",
+            maps.rows(
+                [("slope", maps.slope)], vmin=-limit, vmax=limit, colors=palettes.SLOPES,
                 label="early layers predict better  ←  →  late layers predict better",
             ),
             "Inner product of the normalised profile with a trend from −1 (first layer) to 1 "
-            "(last layer); the same places as above.",
+            f"(last layer). {drawn}",
         ),
     ]  # fmt: skip

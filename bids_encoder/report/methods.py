@@ -42,7 +42,9 @@ def references() -> dict[str, Reference]:
     entries = {}
     for entry in re.split(r"\n(?=@)", text.strip()):
         key = re.match(r"@\w+\{(\w+),", entry).group(1)
-        authors = re.search(r"author = \{(.*)\},\n", entry).group(1).split(" and ")
+        # Long lists of authors go over several lines.
+        authors = re.search(r"author = \{(.*?)\},\n", entry, re.DOTALL).group(1)
+        authors = " ".join(authors.split()).split(" and ")
         names = [re.sub(r"[{}]", "", name.split(",")[0]) for name in authors]
         year = re.search(r"year = \{(\d+)\}", entry).group(1)
         who = f"{names[0]} et al." if len(names) > 2 or "others" in names else " & ".join(names)
@@ -197,14 +199,24 @@ def _models(written: Written) -> str:
     )
     text = (
         "For each layer and voxel a ridge regression [@hoerl1970] was fitted, with one penalty per "
-        f"voxel and layer chosen {nested}, and scored on held-out data (r² and Pearson's r) in "
-        f"{_number(side['NumberOfFolds'], 'fold')} that left out {_left_out(side)}."
+        f"voxel and layer chosen {nested} from {_tried(side)}, and scored on held-out data "
+        f"(r² and Pearson's r) in {_number(side['NumberOfFolds'], 'fold')} that left out "
+        f"{_left_out(side)}."
     )
     if side["Settings"].get("test_set"):
         text += f" A test set ({side['Settings']['test_set']}) was held out of all training."
     if written.matching_sidecar("joint_r2"):
         text += " All layers were fitted together by banded ridge regression [@dupre2022]."
     return text
+
+
+def _tried(side: dict) -> str:
+    """The penalties that a voxel could choose among."""
+    grid = side["Penalties"]
+    return (
+        f"{len(grid)} values between {grid[0]:.2g} and {grid[-1]:.2g} times the mean diagonal of "
+        "the kernel"
+    )
 
 
 def _left_out(side: dict) -> str:
@@ -226,7 +238,7 @@ def _inference(written: Written) -> str:
         "linear trend over layers [@eickenberg2017]."
     )
     if side is None:
-        return layers
+        return f"No significance was tested; counts are of all voxels with a score. {layers}"
     blocks = (
         f" of blocks of {side['PermutedBlock']} samples within folds"
         if side["PermutedBlock"] > 1
@@ -237,7 +249,8 @@ def _inference(written: Written) -> str:
         f"permutations{blocks} of the responses of {side['PermutedVoxels']} {written.places}, "
         "whitened before and coloured after with their lag-1 autocorrelation, the choice of the "
         f"penalty repeated in each{_strata(side)}{_tail(side)}, and were corrected at a false "
-        f"discovery rate of {side['FalseDiscoveryRate']:g} [@benjamini1995]. {layers}"
+        f"discovery rate of {side['FalseDiscoveryRate']:g} [@benjamini1995]. Counts "
+        f"and means over voxels are of those that pass and whose highest r² is above 0. {layers}"
     )
 
 

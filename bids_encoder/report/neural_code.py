@@ -114,12 +114,15 @@ def _neighbours(tables: Mapping[str | None, pandas.DataFrame]) -> list[Table]:
 
 def _smoothness_figure(written: Written, table: pandas.DataFrame) -> Figure:
     path = _save(written, "smoothness", code_figures.smoothness(table))
+    band = table[["to_pixels_low", "to_pixels_high"]].notna().any(axis=None)
+    interval = " (band: 95 % bootstrap interval over pictures)" if band else ""
+    before = " and in the layer before" if table["to_previous"].notna().any() else ""
     return Figure(
         "Functional smoothness of the layers",
         path,
         "Left: correlation, over pairs of pictures, of their likeness in a layer with their "
-        "likeness as pixels (band: 95 % bootstrap interval over pictures) and in the layer "
-        "before. Right: how unequally activity is spread over the features of a layer.",
+        f"likeness as pixels{interval}{before}. Right: how unequally activity is spread over "
+        "the features of a layer.",
     )
 
 
@@ -134,10 +137,17 @@ def _profiles(written: Written, tables: Mapping) -> list[Figure]:
         path = _save(written, f"similarity{outputs.label(atlas) if atlas else ''}", figure)
         caption = (
             "Correlation, over pairs of pictures, of the likeness of response patterns with the "
-            "likeness in each layer; bars: 95 % bootstrap intervals over pictures; filled: "
-            "permutation p < 0.05, not corrected; grey band: noise ceiling, where pictures are "
-            "repeated (for half of the data)."
+            "likeness in each layer"
         )
+        if kept["pearson_low"].notna().any():
+            caption += "; bars: 95 % bootstrap intervals over pictures"
+        sure = (kept["p"] < 0.05).any()
+        caption += (
+            f"; {'filled' if sure else 'none is filled'}: permutation p < 0.05, not corrected"
+        )
+        if kept[["ceiling_low", "ceiling_high"]].notna().all(axis=1).any():
+            caption += "; grey band: noise ceiling (for half of the data)"
+        caption += "."
         if (kept["chosen_on"] == SAME).any():
             caption += (
                 " Open, without bars, “not tested”: voxels chosen by the same responses, so that "
@@ -182,9 +192,11 @@ def group_figures(root: Path, names: Mapping) -> list[Figure]:
         layer = f"similarity{outputs.label(atlas) if atlas else ''}"
         drawn = outputs.output_path(root, "group_figure", {**names, "layer": layer})
         figures.save(code_figures.peaks(kept), drawn)
+        drawn_bands = kept[["pearson_low", "encoding_r_low"]].notna().any(axis=None)
+        bands = "; bands: 95 % intervals over participants" if drawn_bands else ""
         caption = (
-            "Means over participants, each curve divided by its maximum; bands: 95 % intervals "
-            "over participants, where there are at least five. Similarity analysis: agreement "
+            f"Means over participants, each curve divided by its maximum{bands}. "
+            "Similarity analysis: agreement "
             "of region and layer on which pictures are alike. Encoding: held-out r, mean over "
             "the region's voxels. Symbols mark the peaks, unless the interval holds 0."
         )

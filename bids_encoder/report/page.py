@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,14 @@ class Figure:
     caption: str
 
     @property
+    def alt(self) -> str:
+        """What is seen, in words: the file's own description; see :func:`figures.save`."""
+        from PIL import Image
+
+        with Image.open(self.path) as picture:
+            return picture.info.get("Description") or "described by its caption"
+
+    @property
     def data(self) -> str:
         """The file in base64."""
         return base64.b64encode(self.path.read_bytes()).decode()
@@ -51,12 +60,18 @@ class Section:
     viewer: str = ""  # what the interactive view shows, as JSON
 
 
+def without_negative_zero(text: str) -> str:
+    """Write a number that was rounded to zero without a sign: "-0.00" becomes "0.00"."""
+    return re.sub(r"(?<![\w.+-])[-−](0(?:\.0+)?)(?![\w.])", r"\1", str(text))
+
+
 def render(title: str, subtitle: str, sections: list[Section]) -> str:
     """Make the page; it needs no other file, and may not reach for any."""
     import jinja2
 
     template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["signed"] = without_negative_zero
     page = environment.from_string(template)
     has_viewer = any(section.viewer for section in sections)
     return page.render(

@@ -7,11 +7,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
-from bids_encoder.bids.written import Written, find_analyses
+from bids_encoder.bids.counted import NOT_TESTED, Counted
+from bids_encoder.bids.written import Written, find_analyses, read_table
 from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.errors import MissingInputError
 from bids_encoder.report import contrasts, figures, fingerprints, methods, neural_code, retinotopy
@@ -115,14 +117,15 @@ def _section(maps: Maps) -> Section:
                     _read(side),
                     _designed(side),
                     _judged(side),
-                    _passed(written),
-                    _together(written),
+                    _passed(maps),
+                    _together(maps),
+                    _equal_footing(maps),
                     fingerprints.component_sentence(side),
                 ),
             )
         ),
         warnings=tuple(side["Warnings"]),
-        tables=(_score_table(written.table(), written.places),),
+        tables=(_score_table(written.table(), maps.counted), *_matched_table(written)),
         figures=(
             *stimuli_figure(written.root, written.names, pictures),
             *draw_maps(maps),
@@ -213,14 +216,18 @@ def _judged(side: dict) -> str:
     return text
 
 
-def _passed(written: Written) -> str | None:
-    """How many voxels are predicted better than chance, where p-values were wanted."""
-    side = written.matching_sidecar("q")
-    if side is None:
-        return None
+def _passed(maps: Maps) -> str:
+    """How many voxels are predicted better than chance; that this was not tested, otherwise."""
+    counted, side = maps.counted, maps.written.matching_sidecar("q")
+    if side is None or not counted.tested:
+        return (
+            f"{NOT_TESTED}: all counts, tables and pictures below are of all {counted.number} "
+            f"scored {counted.places}, most of which may be noise."
+        )
     blocks = f", in blocks of {side['PermutedBlock']} samples" if side["PermutedBlock"] > 1 else ""
+    number = counted.number or "No"
     text = (
-        f"{side['VoxelsPassed']} voxels are predicted better than chance by some layer, at a false "
+        f"{number} {counted.places} are predicted better than chance by some layer, at a false "
         f"discovery rate of {side['FalseDiscoveryRate']:g} ({side['Permutations']} permutations of "
         f"the responses{blocks}, the choice of the penalty repeated in each)"
     )
@@ -240,40 +247,94 @@ def _passed(written: Written) -> str | None:
             f": fewer than {side['FewestVoxels']} voxels could never have passed, whatever their "
             "scores (more permutations help)"
         )
+    if counted.number:
+        text += ". Counts, tables and pictures below are of these"
     return text + "."
 
 
-def _together(written: Written) -> str | None:
+def _together(maps: Maps) -> str | None:
     """What all layers predict together, where that was wanted."""
-    side = written.matching_sidecar("joint_r2")
-    if side is None:
+    written, counted = maps.written, maps.counted
+    if written.matching_sidecar("joint_r2") is None:
         return None
+
+    def mean(kind: str, **names: str) -> str:
+        values = maps.grid.values_of(written.images(kind, **names))[counted.where]
+        return f"{np.nanmean(values):.3f}" if np.isfinite(values).any() else "n/a"
+
+    if counted.none_passed:
+        return f"All layers together (banded ridge) were fitted too. {counted.note}"
     text = (
-        f"All layers together (banded ridge) predict {side['VoxelsPredicted']} voxels with r² "
-        "above 0"
+        f"All layers together (banded ridge) have a mean r² of {mean('joint_r2')} over "
+        f"{counted.said}; mean share of each layer in it: "
+        + ", ".join(f"{layer} {mean('share', layer=layer)}" for layer in written.layers)
     )
-    if side["VoxelsPredicted"]:
-        shares = ", ".join(f"{layer} {mean:.3f}" for layer, mean in side["MeanShare"].items())
-        text += f"; mean share of each layer in that r²: {shares}"
-        if "MeanUnique" in side:
-            alone = ", ".join(f"{layer} {mean:.3f}" for layer, mean in side["MeanUnique"].items())
-            text += f"; unique contribution: {alone}"
+    layer = written.layers[0]
+    if written.matching_sidecar("unique", layer) is not None:
+        text += "; unique contribution: "
+        text += ", ".join(f"{layer} {mean('unique', layer=layer)}" for layer in written.layers)
     return text + "."
+
+
+def _equal_footing(maps: Maps) -> str | None:
+    """How best layers change with as many features of each layer, where that was wanted."""
+    side = maps.written.matching_sidecar("matched")
+    if side is None or not side["VoxelsCounted"]["Number"]:
+        return None
+    number = side["VoxelsCounted"]["Number"]
+    text = (
+        f"With {side['FeaturesDrawn']} features of each layer, drawn at random (mean of "
+        f"{side['Draws']} draws), the best layer of {side['VoxelsChanged'] / number:.0%} of "
+        f"{number} {side['VoxelsCounted']['Which']} is another one: earlier in "
+        f"{side['VoxelsEarlier']}, later in {side['VoxelsLater']}"
+    )
+    if side["ShareChangedBetweenDraws"] is not None and side["Draws"] > 1:
+        text += (
+            f" (between two single draws it differs in {side['ShareChangedBetweenDraws']:.0%}, by "
+            "the draws alone)"
+        )
+    return f"{text}."
+
+
+def _matched_table(written: Written) -> tuple[Table, ...]:
+    if written.matching_sidecar("matched") is None:
+        return ()
+    header = ("layer", "features", "drawn", "median r", "median r, drawn",
+              f"{written.places} won", f"{written.places} won, drawn")  # fmt: skip
+    rows = tuple(
+        (
+            row.layer, f"{row.features}", f"{row.features_drawn}", _said(row.r_median),
+            _said(row.r_median_matched), f"{row.voxels_best}", f"{row.voxels_best_matched}",
+        )
+        for row in read_table(written.path("matched")).itertuples()
+    )  # fmt: skip
+    title = "The same number of features of each layer: "
+    which = written.matching_sidecar("matched")["VoxelsCounted"]
+    return (Table(f"{title}{which['Number']} {which['Which']}", header, rows),)
 
 
 def _count(items: list, word: str) -> str:
     return f"{len(items)} {word}{'s' * (len(items) != 1)}"
 
 
-def _score_table(table: pd.DataFrame, places: str) -> Table:
-    header = ("layer", "median r", "95th percentile r", "best r", f"{places} r > 0.3",
-              "best r²", f"{places} won", "penalty at grid's low / high end")  # fmt: skip
-    rows = tuple(
-        (
-            row.layer, f"{row.r_median:.3f}", f"{row.r_q95:.3f}", f"{row.r_max:.3f}",
-            f"{row.voxels_r03}", f"{row.r2_max:.3f}", f"{row.voxels_best}",
+def _score_table(table: pd.DataFrame, counted: Counted) -> Table:
+    """Scores of the voxels that passed, layer by layer."""
+    places = counted.places
+    header = ["layer", "median r", "95th percentile r", "best r", f"{places} r > 0.3",
+              "best r²", f"{places} won", "penalty at grid's low / high end"]  # fmt: skip
+    tested_anew = table["test_r_median"].notna().any()
+    rows = []
+    for row in table.itertuples():
+        cells = [
+            row.layer, _said(row.r_median), _said(row.r_q95), _said(row.r_max),
+            f"{row.voxels_r03}", _said(row.r2_max), f"{row.voxels_best}",
             f"{row.penalty_at_low_edge} / {row.penalty_at_high_edge}",
-        )
-        for row in table.itertuples()
-    )  # fmt: skip
-    return Table("Held-out scores per layer", header, rows)
+        ]  # fmt: skip
+        rows.append((*cells, *([_said(row.test_r_median)] if tested_anew else [])))
+    header += ["median r, test set"] if tested_anew else []
+    title = f"Held-out scores per layer: {counted.said}"
+    return Table(title, tuple(header), tuple(rows))
+
+
+def _said(score: float) -> str:
+    return "n/a" if np.isnan(score) else f"{score:.3f}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written
-from bids_encoder.report import figures
+from bids_encoder.report import figures, palettes
 from bids_encoder.report.maps import Maps
 from bids_encoder.report.page import Figure, Section
 
@@ -30,7 +30,7 @@ def sections(maps: Maps) -> list[Section]:
         Section(
             title=title,
             anchor=outputs.label(title + (written.names["network"] or "")),
-            paragraphs=(_said(side), _counted(written, maps, shown, side)),
+            paragraphs=(_said(side), _counted(maps, shown, side)),
             figures=(*_examples(written), *_map_figures(written, maps, shown, side)),
         )
     ]
@@ -45,13 +45,16 @@ def _said(side: Mapping) -> str:
     )
 
 
-def _counted(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> str:
+def _counted(maps: Maps, shown: np.ndarray, side: Mapping) -> str:
+    counted = maps.counted
+    if counted.none_passed:
+        return f"{counted.note} No map is drawn: the models have no receptive fields to show."
     drawn = "Worth drawing" if maps.view is None else "Drawn"
     return (
-        f"{drawn} are {np.count_nonzero(shown)} {maps.rule}, where the predicted responses depend "
-        f"on the angle (F > {side['ShownAbove']:g}). Other {written.places} have a value in the "
-        "files too, but it says little: where a model does not predict the responses, it has no "
-        "receptive field to show."
+        f"{drawn} are {np.count_nonzero(shown)} of {counted.said}: those where the predicted "
+        f"responses depend on the angle (F > {side['ShownAbove']:g}). Other {counted.places} have "
+        "a value in the files too, but it says little: where a model does not predict the "
+        "responses, it has no receptive field to show."
     )
 
 
@@ -102,9 +105,8 @@ def _map_figures(
 
 def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> Figure:
     angle = np.where(shown, maps.drawn("angle"), np.nan)
-    figure = figures.map_rows(
-        [("angle", angle)], maps.background, maps.view, vmin=-180, vmax=180,
-        colors=figures.wheel_colors(),
+    figure = maps.rows(
+        [("angle", angle)], vmin=-180, vmax=180, colors=palettes.wheel_colors(),
         legend=_wheel, foot=1.75,
     )  # fmt: skip
     path = _path(written.root, written.names, "angle")
@@ -114,7 +116,8 @@ def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping
         path,
         "The place in the visual field, as the wheel shows it, to which each place of the "
         "brain responds most; the right of the wheel is the right of the visual field. "
-        f"Smoothing: {side['Smoothing']}. {maps.on}",
+        f"Drawn: {maps.rule}, with F > {side['ShownAbove']:g}. Smoothing: {side['Smoothing']}. "
+        f"{maps.on}",
     )
 
 
@@ -122,14 +125,16 @@ def _eccentricity_figure(written: Written, maps: Maps, shown: np.ndarray) -> Fig
     side = written.sidecar_from_models("eccentricity") or {}
     values = np.where(shown, maps.drawn("eccentricity"), np.nan)
     high = max(side.get("RingEccentricities", [1.0]))
-    figure = figures.map_rows(
-        [("eccentricity", values)], maps.background, maps.view, vmin=0, vmax=high,
-        colors="plasma_r", label=f"distance from the centre, in {side.get('Units')}",
+    figure = maps.rows(
+        [("eccentricity", values)], vmin=0, vmax=high, colors=palettes.ECCENTRICITIES,
+        label=f"distance from the centre, in {side.get('Units')}",
     )  # fmt: skip
     path = _path(written.root, written.names, "eccentricity")
     figures.save(figure, path)
     return Figure(
-        "Eccentricity", path, "Of the ring to which each place of the brain responds most."
+        "Eccentricity",
+        path,
+        "Of the ring to which each place of the brain responds most; the same places as above.",
     )
 
 
@@ -145,7 +150,7 @@ def _wheel(figure: plt.Figure, size: float = 1.15) -> None:
     )
     edges = np.deg2rad(np.linspace(-180, 180, 257))
     values = np.degrees((edges[:-1] + edges[1:]) / 2)[None]
-    axes.pcolormesh(edges, [0.45, 1.0], values, cmap=figures.wheel_colors(), vmin=-180, vmax=180)
+    axes.pcolormesh(edges, [0.45, 1.0], values, cmap=palettes.wheel_colors(), vmin=-180, vmax=180)
     axes.set_ylim(0, 1)
     axes.set_axis_off()
     for angle in (0, 90, 180, -90):

@@ -1,14 +1,12 @@
 """What the interactive view of a report holds: maps of one analysis, small enough to embed.
 
 The page draws with NiiVue, but reads the values that it shows from these arrays, so that
-what a click says is what the maps hold, to the precision of their encoding.
+what a click says is what the maps hold, rounded as the page says.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +15,13 @@ import nibabel
 import numpy as np
 from matplotlib import colormaps
 
-from bids_encoder.report.figures import layer_colors
+from bids_encoder.bids.layer_palette import layer_rgb
+from bids_encoder.report.packing import Parts, in_steps, script_json, step_of, three_digits
+from bids_encoder.report.palettes import layer_colors
 
-MAX_VOXELS = 60_000  # 9 layers of so many voxels are about a megabyte
-_STEP = 1e-4  # scores are kept to four digits
+_PROGRAMS = ("helpers.js", "view.js", "slices.js", "surfaces.js", "viewer.js")
+SCORE_STEP = 1e-3  # of correlations; 20 layers of 200 000 voxels are then some 7 MB
+_MARGIN = 0.06  # of the longest side
 _VENDORED = Path(__file__).parent / "vendor" / "niivue-0.69.0.umd.js.gz"
 
 
@@ -41,6 +42,10 @@ class ShownMap:
         What stands under the scale.
     labels : dict of int to str
         Names of the values, where they are labels.
+    unit : str
+        Of the values, as it stands behind a number.
+    step : float or None
+        To which values are rounded; None: as the scale asks for.
     """
 
     title: str
@@ -50,6 +55,8 @@ class ShownMap:
     colors: np.ndarray
     ticks: Sequence[tuple[float, str]] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
+    unit: str = ""
+    step: float | None = None
 
 
 def color_table(name) -> np.ndarray:
@@ -80,6 +87,11 @@ class Shown:
     values : dict of str to (V,) array
         Numbers that are said of a place, such as its p.
     regions : dict of atlas to (labels (V,), names by label)
+    best : (V,) int array
+        Best layer of the smoothed scores, 1 to L; 0: none. Marked in the profile, whose bars
+        are not smoothed.
+    smoothed : str
+        How those scores were smoothed, in words.
     """
 
     layers: Sequence[str]
@@ -89,6 +101,8 @@ class Shown:
     maps: Sequence[ShownMap]
     values: Mapping[str, np.ndarray]
     regions: Mapping[str, tuple[np.ndarray, Mapping[int, str]]]
+    best: np.ndarray
+    smoothed: str
 
 
 def volume_payload(shown: Shown, mask: nibabel.Nifti1Image, background: np.ndarray) -> str:
@@ -109,14 +123,15 @@ def volume_payload(shown: Shown, mask: nibabel.Nifti1Image, background: np.ndarr
     """
     canonical = nibabel.as_closest_canonical(mask)
     order = _canonical_order(mask)
-    kept = np.isin(order, _chosen(shown.scores))
+    kept = np.isfinite(np.fmax.reduce(shown.scores))[order]
     inside = np.flatnonzero(np.asarray(canonical.dataobj).ravel(order="F") != 0)
     box, affine, places = _cropped(canonical, inside)
-    parts = _Parts()
+    parts = Parts()
     payload = {
         "kind": "volume",
         "dims": box,
         "affine": affine.tolist(),
+        "box": np.linalg.inv(affine).tolist(),
         "voxel": np.linalg.inv(mask.affine).tolist(),
         "brain": parts.add(places.astype(np.uint32)),
         "background": parts.add(_shade(background[order], 55)),
@@ -148,13 +163,13 @@ def surface_payload(
     str
         As of :func:`volume_payload`.
     """
-    kept = np.sort(_chosen(shown.scores))
-    parts = _Parts()
+    kept = np.flatnonzero(np.isfinite(np.fmax.reduce(shown.scores)))
+    parts = Parts()
     points, triangles, hemispheres, first = [], [], [], 0
     for name, (xyz, corners) in meshes.items():
         hemispheres.append({"name": name, "first": first})
         points.append(_apart(xyz, name) if len(meshes) > 1 else xyz)
-        triangles.append(corners + first)
+        triangles.append(_outward(xyz, corners) + first)
         first += len(xyz)
     payload = {
         "kind": "surface",
@@ -176,6 +191,13 @@ def _apart(points: np.ndarray, hemisphere: str) -> np.ndarray:
     return points + np.array([x, 0, 0])
 
 
+def _outward(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Triangles whose corners run counter-clockwise seen from outside: others are not drawn."""
+    a, b, c = (points[triangles[:, corner]] - points.mean(axis=0) for corner in range(3))
+    volume = np.einsum("ij,ij->", a, np.cross(b, c))
+    return triangles if volume >= 0 else triangles[:, ::-1]
+
+
 def _shade(background: np.ndarray, darkest: int) -> np.ndarray:
     """Greys from `darkest` to 255."""
     known = np.isfinite(background)
@@ -184,18 +206,19 @@ def _shade(background: np.ndarray, darkest: int) -> np.ndarray:
     return (share * (255 - darkest) + darkest).round().astype(np.uint8)
 
 
-def _of_places(shown: Shown, picked: np.ndarray, parts: _Parts) -> dict[str, object]:
+def _of_places(shown: Shown, picked: np.ndarray, parts: Parts) -> dict[str, object]:
     """What volumes and surfaces say alike of the places that were picked."""
     return {
         "layers": list(shown.layers),
-        "left_out": int(shown.scores.shape[1] - picked.size),
-        "step": _STEP,
         "rule": shown.rule,
+        "smoothed": shown.smoothed,
         "passed": parts.add(shown.passed[picked].astype(np.uint8)),
-        "scores": parts.add(_stepped(shown.scores[:, picked])),
+        "scores": _numbers(shown.scores[:, picked], SCORE_STEP, parts),
+        "layer_colors": parts.add(layer_rgb(len(shown.layers))),
+        "best": parts.add(shown.best[picked].astype(np.uint16)),
         "maps": [_described(one, picked, parts) for one in shown.maps],
         "values": {
-            name: parts.add(one[picked].astype(np.float32)) for name, one in shown.values.items()
+            name: parts.add(three_digits(one[picked])) for name, one in shown.values.items()
         },
         "regions": [
             {
@@ -208,8 +231,13 @@ def _of_places(shown: Shown, picked: np.ndarray, parts: _Parts) -> dict[str, obj
     }
 
 
-def _packed(payload: Mapping[str, object], parts: _Parts) -> str:
-    return json.dumps({**payload, "blob": parts.blob()}).replace("</", "<\\/")
+def _numbers(values: np.ndarray, step: float, parts: Parts) -> dict[str, object]:
+    """Values in steps, and how large a step is."""
+    return {"data": parts.add(in_steps(values, step)), "step": step}
+
+
+def _packed(payload: Mapping[str, object], parts: Parts) -> str:
+    return script_json({**payload, "blob": parts.blob()})
 
 
 def niivue() -> str:
@@ -219,27 +247,8 @@ def niivue() -> str:
 
 def program() -> str:
     """The view's own program."""
-    return (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
-
-
-class _Parts:
-    """Arrays laid one after the other, each at a multiple of four bytes."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._length = 0
-
-    def add(self, array: np.ndarray) -> dict[str, object]:
-        array = np.ascontiguousarray(array)
-        content = array.astype(array.dtype.newbyteorder("<")).tobytes()
-        where = {"type": array.dtype.name, "start": self._length, "length": array.size}
-        self._pieces.append(content + bytes(-len(content) % 4))
-        self._length += len(self._pieces[-1])
-        return where
-
-    def blob(self) -> str:
-        content = gzip.compress(b"".join(self._pieces), compresslevel=9, mtime=0)
-        return base64.b64encode(content).decode()
+    folder = Path(__file__).parent
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in _PROGRAMS)
 
 
 def _canonical_order(mask: nibabel.Nifti1Image) -> np.ndarray:
@@ -252,39 +261,31 @@ def _canonical_order(mask: nibabel.Nifti1Image) -> np.ndarray:
     return flat[flat >= 0].astype(np.intp)
 
 
-def _chosen(scores: np.ndarray) -> np.ndarray:
-    """Voxels with a score; the best of them where there are too many."""
-    top = np.fmax.reduce(scores)
-    scored = np.flatnonzero(np.isfinite(top))
-    if scored.size <= MAX_VOXELS:
-        return scored
-    return scored[np.argsort(-top[scored], kind="stable")[:MAX_VOXELS]]
-
-
 def _cropped(
     image: nibabel.Nifti1Image, inside: np.ndarray
 ) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """The box around the voxels inside: its size, its affine, and their places in it."""
+    """The box around the voxels inside: its size, its affine, and their places in it.
+
+    Around them is a margin, in which stands what is left and right.
+    """
     coordinates = np.stack(np.unravel_index(inside, image.shape, order="F"))
-    low = np.maximum(coordinates.min(axis=1) - 1, 0)
-    high = np.minimum(coordinates.max(axis=1) + 2, image.shape)
+    low, high = coordinates.min(axis=1), coordinates.max(axis=1) + 1
+    margin = 1 + round(_MARGIN * int((high - low).max()))
+    low, high = low - margin, high + margin
     box = (high - low).tolist()
     affine = image.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ low
     return box, affine, np.ravel_multi_index(coordinates - low[:, None], box, order="F")
 
 
-def _stepped(values: np.ndarray) -> np.ndarray:
-    """Scores as int16 multiples of a step; the lowest number stands for no value."""
-    steps = np.where(np.isfinite(values), values / _STEP, -32768)
-    return steps.round().clip(-32768, 32767).astype(np.int16)
-
-
-def _described(shown: ShownMap, picked: np.ndarray, parts: _Parts) -> dict[str, object]:
+def _described(shown: ShownMap, picked: np.ndarray, parts: Parts) -> dict[str, object]:
+    values = shown.values[..., picked]
+    step = 1.0 if shown.labels else shown.step or step_of(values, (shown.vmin, shown.vmax))
     return {
         "title": shown.title,
-        "frames": 1 if shown.values.ndim == 1 else len(shown.values),
-        "data": parts.add(shown.values[..., picked].astype(np.float32)),
+        "frames": 1 if values.ndim == 1 else len(values),
+        **_numbers(values, step, parts),
+        "unit": shown.unit,
         "min": shown.vmin,
         "max": shown.vmax,
         "colors": parts.add(shown.colors),

@@ -31,6 +31,8 @@ class Refit:
         Those that the models learn from.
     folds : sequence of Fold
         Of these rows; the penalty is chosen by cross-validation over them.
+    penalties : (m,) array
+        See :func:`bids_encoder.encoding.ridge.fit`.
     mem_bytes : int
         See :func:`bids_encoder.encoding.ridge.fit`.
     device : str
@@ -40,6 +42,7 @@ class Refit:
     responses: Responses
     train: np.ndarray
     folds: Sequence[Fold]
+    penalties: np.ndarray
     mem_bytes: int
     device: str
 
@@ -66,6 +69,7 @@ class Refit:
                 training.values,
                 self.folds,
                 kernel=kernel[np.ix_(self.train, self.train)],
+                penalties=self.penalties,
                 mem_bytes=self.mem_bytes,
                 device=self.device,
             )

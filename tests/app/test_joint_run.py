@@ -59,7 +59,9 @@ def test_it_adds_to_what_is_there_and_is_not_done_twice(joint, pristine):
     assert "joint model" in end.said
     [sidecar] = out.rglob("*_stat-r2_desc-features+joint_statmap.json")
     assert json.loads(sidecar.read_text())["Settings"]["joint_draws"] == 4
-    assert "All layers together (banded ridge) predict" in (out / "sub-01.html").read_text()
+    assert (
+        "All layers together (banded ridge) have a mean r² of" in (out / "sub-01.html").read_text()
+    )
     options = (*ONE, "--features", pristine.features, *JOINT)
     again = run_app(pristine.bids, out, "participant", *options)
     assert again.code == 0 and "all is there already" in again.said

@@ -159,8 +159,7 @@ def test_the_choice_does_not_see_what_is_compared():
         (np.count_nonzero(region.compared), values.shape[1])
     )
     changed = Participant(
-        Responses(values, None, one.responses.groups, ("run",) * N_RUNS, one.responses.stimuli),
-        one.layers,
+        Responses(values, None, one.responses.stimuli), one.groups, one.layers
     ).region()
     np.testing.assert_array_equal(changed.voxels, region.voxels)
     assert not np.array_equal(changed.encoding_r, region.encoding_r)
@@ -168,7 +167,7 @@ def test_the_choice_does_not_see_what_is_compared():
 
 def test_a_test_set_is_compared_and_the_training_set_chooses():
     one = participant(2, signal=0.5)
-    held = one.responses.groups == 3
+    held = one.groups == 3
     scores = one.scores(~held)
     test_r = np.linspace(0, 1, one.responses.values.shape[1])
     for score in scores:

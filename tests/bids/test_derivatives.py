@@ -161,7 +161,7 @@ def test_labels_come_with_their_table(analysis, mask):
     assert table.to_dict("list") == {
         "index": [1, 2, 3],
         "name": layers,
-        "color": ["#440154", "#21918c", "#fde725"],
+        "color": ["#471365", "#21908d", "#dfe318"],
     }
     with pytest.raises(ValueError, match="0 to 3"):
         derivatives.write_dseg(analysis, "bestlayer", labels, VolumeGrid(mask), layers[:2])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bids_encoder.bids.counted import Counted
 from bids_encoder.report import diagnostics
 
 NULL = {"NullQuantiles": {"0.5": 0.01, "0.99": 0.05}, "Threshold": 0.06, "FalseDiscoveryRate": 0.01}
@@ -17,7 +18,8 @@ def test_panels_and_counts(null, has_ceiling):
     highest = rng.uniform(-0.1, 0.4, 200)
     highest[:7] = np.nan
     ceiling = rng.uniform(0, 0.6, 200) if has_ceiling else None
-    figure = diagnostics.draw(["a", "b"], penalties, highest, null, ceiling)
+    counted = Counted(np.isfinite(highest))
+    figure = diagnostics.draw(["a", "b"], penalties, highest, null, ceiling, counted)
     axes = figure.axes
     assert len(axes) == 2 + has_ceiling
     for line, chosen in zip(axes[0].lines, penalties, strict=True):
@@ -27,3 +29,15 @@ def test_panels_and_counts(null, has_ceiling):
     verticals = [line.get_xdata()[0] for line in axes[1].lines]
     expected = [] if null is None else [0.01, 0.05] + [0.06] * (null["Threshold"] is not None)
     assert verticals == expected
+
+
+@pytest.mark.parametrize("null", [None, NULL, {**NULL, "Threshold": None}])
+@pytest.mark.parametrize("has_ceiling", [False, True])
+def test_the_caption_names_the_lines_that_are_drawn_and_no_others(null, has_ceiling):
+    said = diagnostics._caption(null, has_ceiling, Counted(np.ones(3, bool), 0.01))
+    assert ("ight of the red line they count" in said) == (null is NULL)
+    assert ("Dotted" in said) == (null is not None)
+    assert ("noise ceiling" in said) == has_ceiling
+    assert "penalties that were chosen" in said
+    nothing = diagnostics._caption(null, has_ceiling, Counted(np.zeros(3, bool), 0.01))
+    assert "penalties that were chosen" not in nothing

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bids_encoder.bids.counted import Counted
 from bids_encoder.report import hrf
 
 
@@ -29,3 +30,9 @@ def test_scale_holds_most_peaks_and_is_never_a_point():
     low, high = hrf.limits(np.append(np.linspace(3, 8, 101), np.nan))
     assert 3 < low < 3.3 and 7.7 < high < 8
     assert hrf.limits(np.array([np.nan])) == (4.0, 6.0)
+
+
+@pytest.mark.parametrize("n_passed", [0, 3, 9])
+def test_the_caption_names_the_colours_that_are_drawn(n_passed):
+    said = hrf._colors_said(Counted(np.arange(9) < n_passed, 0.01), np.full(9, 5.0))
+    assert ("Blue" in said) == (n_passed > 0) and ("Grey" in said) == (n_passed < 9)

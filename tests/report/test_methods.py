@@ -14,6 +14,7 @@ SIDECAR = {
     "Network": "alexnet", "Layers": ["features.1", "features.4"], "NumberOfStimuli": 80,
     "Design": "events", "Runs": ["sub-01_task-a_run-1", "sub-01_task-a_run-2"],
     "Preprocessed": True, "RepetitionTime": 2.0, "NumberOfFolds": 2, "NumberOfSamples": 80,
+    "Penalties": [0.001, 100.0],
     "Groups": ["sub-01_task-a_run-1", "sub-01_task-a_run-2"], "Warnings": [],
     "SoftwareVersions": "bids_encoder 1.2.3, pybids 0.22.0, nilearn 0.14.1, torch 2.15.0",
     "Settings": {
