@@ -20,6 +20,7 @@ _SHARE = 0.8  # of the free memory; the rest is for other programs and for estim
 _PIECE = 300 * 10**6  # what readers and kernels hold of a file that they go through piece by piece
 _SIMULATED = 600  # pictures of the retinotopy experiment
 _SMALLEST_FIT = GB // 4
+_CERTAIN = 0.88  # of what is allowed: blocks are cut to it, the rest is for what is freed late
 
 
 def available() -> int:
@@ -207,7 +208,8 @@ def _up(gigabytes: float) -> str:
 
 def fit_budget(work: Work, budget: int) -> int:
     """Bytes left for a fit within ``budget`` beside responses, models and libraries."""
-    return max(budget - _held(work) - _models(work) - _kept_kernels(work), _SMALLEST_FIT)
+    free = int(_CERTAIN * budget) - _held(work) - _models(work) - _kept_kernels(work)
+    return max(free, _SMALLEST_FIT)
 
 
 def together(work: Work, budget: int) -> int:
