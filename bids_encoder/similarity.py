@@ -7,6 +7,7 @@ alike neighbouring voxels are (super-voxel smoothness).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,11 +49,13 @@ from bids_encoder.similarity_columns import (
 from bids_encoder.stimuli.segments import Segment, pictures_of
 from bids_encoder.summary import LayerScores
 
+logger = logging.getLogger(__name__)
+
 PIXELS = "pixels"  # what the layer before the first is called
 _OF_PATTERNS = ("similarity", "similarities")
 _SIDE = 32
 # What the sidecar of the last table says too; "Beside": the kinds of files beside it.
-_OF_THE_CHOICE = ("RegionChoice", "SamplesThatChose", "SamplesCompared", "Beside")
+_OF_THE_CHOICE = ("RegionChoice", "SamplesThatChose", "SamplesCompared", "Beside", "Warnings")
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,9 @@ def write_neural_code(
         On the voxels of the analysis; each gets tables of its own.
     """
     if tables_are_done(chosen, analysis, atlases):
+        for own in table_parts(chosen, analysis)[:1]:  # what was warned of holds still
+            for warning in sidecar_of(own.path("neighbours")).get("Warnings", ()):
+                logger.warning(warning)
         return
     plan, measured = data.plan, data.measured
     with console.stage("similarity") as words:
@@ -137,8 +143,9 @@ def write_neural_code(
         for atlas in (None, *atlases):
             own, name = _own(chosen, analysis, atlas), atlas and atlas.atlas
             if atlas is None:
-                regions, choice = best_predicted(data, store, scores, items)
-                about = {**extra, **choice, **PATTERNS}
+                with console.collected_warnings() as warnings:
+                    regions, choice = best_predicted(data, store, scores, items)
+                about = {**extra, **choice, **PATTERNS, "Warnings": list(warnings)}
             else:
                 regions = atlas_regions(atlas, measured, scores)
                 about = {**extra, "RegionChoice": atlas.source, **PATTERNS}

@@ -14,6 +14,7 @@ from tiny_dataset import AFFINE, LAYERS, SHAPE, SPACE, TASK, Tiny, brain, run_ap
 
 from bids_encoder import cli
 from bids_encoder.bids.dataset import find_runs, open_dataset
+from bids_encoder.bids.seals import sealed
 from bids_encoder.bids.written import find_analyses, read_fingerprints
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.grids.volume import VolumeGrid
@@ -154,7 +155,8 @@ def test_regions_of_older_scores_are_not_reported(finished, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished[1], out)
     [path] = (out / "sub-01" / "func").glob("*_scores.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "SettingsHash": "another"}))
+    other = {**json.loads(path.read_text()), "SettingsHash": "another"}
+    path.write_text(json.dumps(sealed(other)))
     assert tables_of(out) == {}
 
 
