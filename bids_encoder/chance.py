@@ -25,8 +25,8 @@ from bids_encoder.responses.assemble import Responses
 from bids_encoder.settings import Inference
 from bids_encoder.summary import SMOOTHING
 
-_MOST_PERMUTATIONS = 5  # of each neighbourhood: some hundred values of the best layer
-_PERMUTATIONS_EACH = 4000  # of all voxels' p-values, for one of these
+_MOST_PERMUTATIONS = 5  # of each neighbourhood
+_PERMUTATIONS_EACH = 2000  # of the p-values, for one of these: by default 100 best layers
 _COLUMNS = {
     "measure": "r: score of a layer; slope: of the fingerprint; bestlayer: place of the best "
     "layer on the scale of the slope, from -1 (first layer) to 1 (last layer).",
