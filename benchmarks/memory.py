@@ -222,9 +222,11 @@ CASES = {
     "20 000 permutations": Case(
         _sized(n_pictures=400, n_voxels=4_000), "2GB", ("--n-permutations", "20000")
     ),
-    "betas, 300 pictures × 20": Case(betas, "2GB"),
-    "the same in HDF5": Case(
-        lambda folder, scale: betas(folder, scale, times=10, form="hdf5"), "2GB"
+    "betas, 300 pictures × 20": Case(betas, "2.5GB"),
+    "likewise, without similarity": Case(betas, "2GB", ("--no-neural-code",)),
+    "likewise, in too little": Case(betas, "1.4GB", (), 2),
+    "300 × 5 in HDF5": Case(
+        lambda folder, scale: betas(folder, scale, times=5, form="hdf5"), "2.5GB"
     ),
     "own features, 1200 × 250 000": Case(
         _sized(n_pictures=1200, n_voxels=4_000, n_features=250_000, n_layers=1), "2GB",

@@ -137,9 +137,12 @@ def needed(work: Work, budget: int) -> dict[str, int]:
             n, voxels, work.n_layers, n_draws=work.n_draws, unique=work.unique, mem_bytes=spare
         )
     if work.n_items:
-        # Features in single and, standardised, in double precision; and the responses.
-        values = work.n_items * (20 * work.widest + 4 * voxels)
-        stages["similarity"] = held + values + 4 * (work.n_layers + 4) * work.n_items**2
+        # Features in single and, standardised, in double precision; patterns of regions; and the
+        # fit that chooses a region on other pictures than it is compared on.
+        values = work.n_items * (20 * work.widest + 2 * 4 * voxels)
+        choice = 0 if work.is_continuous else 2 * 4 * n * voxels + fit.bytes
+        matrices = 4 * (work.n_layers + 4) * work.n_items**2
+        stages["similarity"] = held + values + matrices + choice
     if work.simulated:
         m = max(_SIMULATED, work.n_stimuli)
         stages["synthesis"] = held + 3 * 4 * m * voxels + 4 * m * work.n_features + 2 * _PIECE

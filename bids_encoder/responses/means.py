@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -70,6 +70,27 @@ class Means:
     halves: Halves | None
 
 
+class _Rows:
+    """Rows of one matrix by name, made when they are first asked for.
+
+    In one piece, so that the system gets all of it back when it is let go; pages of rows that
+    nobody has asked for take no memory.
+    """
+
+    def __init__(self, most: int, shape: tuple[int, ...]):
+        self._values = np.zeros((most, *shape), dtype=np.float32)
+        self._row_of: dict[str, int] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._row_of
+
+    def __iter__(self):
+        return iter(self._row_of)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._values[self._row_of.setdefault(name, len(self._row_of))]
+
+
 @dataclass
 class _Sums:
     """Of one unit, as far as its estimates have come, for W voxels.
@@ -78,19 +99,16 @@ class _Sums:
     ----------
     start : int
         The first of these voxels among all.
-    missing : int
-        Entries (rows × voxels) that have begun and not come yet.
+    arrived : int
+        Entries (rows × voxels) that have come.
     shift : (W,) float32
         x₀; 0 where nothing is z-scored.
     total, squares : (W,) float64
         Of x - x₀.
-    counted : int
-        Estimates whose squares are wanted, and their `counted_total` and `counted_squares`; None
-        where these are all.
-    sums : dict of stimulus to (W,) float32
-        Of x - x₀, and how many rows that are in `numbers`.
-    firsts : dict of stimulus to (W,) float32
-        Likewise, of every other repeat.
+    counted_total, counted_squares : (W,) float64, or None
+        Likewise, of the estimates whose squares are wanted; None where these are all.
+    sums, firsts : (W,) float32 of each stimulus
+        Of x - x₀: of all repeats, and of every other one.
     """
 
     start: int
@@ -99,9 +117,9 @@ class _Sums:
     squares: np.ndarray
     counted_total: np.ndarray | None
     counted_squares: np.ndarray | None
+    sums: _Rows
+    firsts: _Rows
     arrived: int = 0
-    sums: dict[str, np.ndarray] = field(default_factory=dict)
-    firsts: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Averaging:
@@ -157,7 +175,8 @@ class Averaging:
         self._repeats: dict[str, int] = {}
         self._values = np.zeros((most_stimuli, n_voxels), dtype=np.float32)
         self._squares = np.zeros(n_voxels)
-        self._halves: dict[str, np.ndarray] = {}  # (2, V) each
+        self._most = most_stimuli
+        self._halves = _Rows(len(self._halves_of), (2, n_voxels))
         self._open: dict[tuple[str, int], _Sums] = {}
         self._not_begun = Counter(self.units)
         self._rows: Counter[str] = Counter()
@@ -219,13 +238,15 @@ class Averaging:
                 np.zeros(size),
                 counted,
                 None if counted is None else counted.copy(),
+                _Rows(self._most, (size,)),
+                _Rows(len(self._halves_of), (size,)),
             )
         return self._open[unit, first]
 
     def _add_row(
         self, sums: _Sums, here: slice, stimulus: str, estimate: np.ndarray, first: bool
     ) -> None:
-        shift, width = sums.shift[here], len(sums.shift)
+        shift = sums.shift[here]
         # Nothing has come for these voxels yet.
         if self._zscored and np.isnan(shift).all() and not sums.total[here].any():
             shift[:] = estimate
@@ -241,8 +262,6 @@ class Averaging:
             if first and stimulus in self._halves_of:
                 goals.append(sums.firsts)
             for goal in goals:
-                if stimulus not in goal:
-                    goal[stimulus] = np.zeros(width, dtype=np.float32)
                 goal[stimulus][here] += x
 
     def _close(self, unit: str, sums: _Sums) -> None:
@@ -283,20 +302,15 @@ class Averaging:
                 total, squares = sums.counted_total, sums.counted_squares
             self._squares[there] += (squares - 2 * mean * total + number * mean**2) / scale**2
             for name, number in times.items():
-                one = sums.sums.pop(name)
+                one = sums.sums[name]
                 if name in self._halves_of:
-                    half = sums.firsts.pop(name, np.float32(0))
+                    half = sums.firsts[name]
                     count = first_times.get(name, 0)
-                    both = self._halves_for(name)
+                    both = self._halves[name]
                     both[0, there] += (half - count * mean32) / scale32
                     both[1, there] += (one - half - (number - count) * mean32) / scale32
                 self._values[self._row_of[name], there] += (one - number * mean32) / scale32
         del self._open[unit, sums.start]
-
-    def _halves_for(self, stimulus: str) -> np.ndarray:
-        if stimulus not in self._halves:
-            self._halves[stimulus] = np.zeros((2, self._n_voxels), dtype=np.float32)
-        return self._halves[stimulus]
 
     def finish(self, factor: np.ndarray | None = None) -> Means:
         """The means, when all estimates have come.
@@ -333,7 +347,7 @@ class Averaging:
         for row, name in enumerate(repeated):
             times = self._repeats[name]
             halves[0, row] = self._halves[name][0] / np.float32((times + 1) // 2) * factor
-            halves[1, row] = self._halves.pop(name)[1] / np.float32(times // 2) * factor
+            halves[1, row] = self._halves[name][1] / np.float32(times // 2) * factor
         return Halves(tuple(repeated), *halves)
 
 
