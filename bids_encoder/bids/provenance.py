@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path, PurePath
+from typing import overload
 from urllib.parse import quote
 
 import numpy as np
@@ -22,6 +23,10 @@ from bids_encoder.errors import MissingInputError
 _PACKAGES = ("numpy", "scipy", "torch", "nibabel", "nilearn", "pybids")
 
 
+@overload
+def plain(value: Mapping, *, paths: bool = True) -> dict[str, object]: ...
+@overload
+def plain(value: object, *, paths: bool = True) -> object: ...
 def plain(value: object, *, paths: bool = True) -> object:
     """Turn settings into what JSON can hold, always in the same way.
 

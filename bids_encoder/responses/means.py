@@ -85,8 +85,8 @@ class _Sums:
     total, squares : (W,) float64
         Of x - x₀.
     counted : int
-        Estimates whose squares are wanted, and their `counted_total` and `counted_squares`; None
-        where these are all.
+        Estimates whose squares are wanted, and their `counted_total` and `counted_squares`; where
+        these are all, the same arrays as `total` and `squares`.
     sums : dict of stimulus to (W,) float32
         Of x - x₀, and how many rows that are in `numbers`.
     firsts : dict of stimulus to (W,) float32
@@ -97,8 +97,8 @@ class _Sums:
     shift: np.ndarray
     total: np.ndarray
     squares: np.ndarray
-    counted_total: np.ndarray | None
-    counted_squares: np.ndarray | None
+    counted_total: np.ndarray
+    counted_squares: np.ndarray
     arrived: int = 0
     sums: dict[str, np.ndarray] = field(default_factory=dict)
     firsts: dict[str, np.ndarray] = field(default_factory=dict)
@@ -211,14 +211,16 @@ class Averaging:
     def _sums(self, unit: str, start: int, width: int) -> _Sums:
         first, size = (start, width) if self._in_pieces else (0, self._n_voxels)
         if (unit, first) not in self._open:
-            counted = None if self._squares_of is None else np.zeros(size)
+            total, squares = np.zeros(size), np.zeros(size)
+            counted = (total, squares)
+            if self._squares_of is not None:
+                counted = (np.zeros(size), np.zeros(size))
             self._open[unit, first] = _Sums(
                 first,
                 np.full(size, np.nan if self._zscored else 0, dtype=np.float32),
-                np.zeros(size),
-                np.zeros(size),
-                counted,
-                None if counted is None else counted.copy(),
+                total,
+                squares,
+                *counted,
             )
         return self._open[unit, first]
 
@@ -276,11 +278,9 @@ class Averaging:
         there = slice(sums.start, sums.start + len(sums.shift))
         mean32, scale32 = mean.astype(np.float32), scale.astype(np.float32)
         with np.errstate(invalid="ignore"):
-            if self._squares_of is None:
-                number, total, squares = len(rows), sums.total, sums.squares
-            else:
+            total, squares, number = sums.counted_total, sums.counted_squares, len(rows)
+            if self._squares_of is not None:
                 number = sum(name in self._squares_of for name, _ in rows)
-                total, squares = sums.counted_total, sums.counted_squares
             self._squares[there] += (squares - 2 * mean * total + number * mean**2) / scale**2
             for name, number in times.items():
                 one = sums.sums.pop(name)
