@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bids_encoder.bids.dataset import BetasRun, Run
 from bids_encoder.bids.events import Presentation
+from bids_encoder.bids.records import BetasRun, Run
 from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.classes import Columns
 from bids_encoder.responses.continuous_groups import VolumeRun, continuous_groups

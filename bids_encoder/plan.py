@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder import console
-from bids_encoder.bids.dataset import BetasRun, BoldRun, Run
 from bids_encoder.bids.events import Presentation
 from bids_encoder.bids.meshes import SurfaceFiles
+from bids_encoder.bids.records import BetasRun, BoldRun, Run
 from bids_encoder.bids.written import places_in_words
 from bids_encoder.fold_rows import fold_stimuli, fold_volumes, with_sizes
 from bids_encoder.regions import RegionFiles

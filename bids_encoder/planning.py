@@ -15,10 +15,11 @@ from bids_encoder.bids.betas import (
 )
 from bids_encoder.bids.checks import participant_labels
 from bids_encoder.bids.columns import stimulus_columns
-from bids_encoder.bids.dataset import BoldRun, Dataset, Run, find_runs, select_files
+from bids_encoder.bids.dataset import Dataset, find_runs, select_files
 from bids_encoder.bids.events import Presentation, check_onsets, read_presentations
 from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.bids.meshes import SurfaceFiles, find_surfaces
+from bids_encoder.bids.records import BoldRun, Run
 from bids_encoder.bids.trials import read_trials
 from bids_encoder.errors import UsageError
 from bids_encoder.plan import Plan

@@ -170,7 +170,7 @@ def _warn_of_grids(one: RegionFiles, mask: nibabel.Nifti1Image) -> None:
         )
 
 
-def _extent(image: nibabel.Nifti1Image) -> str:
+def _extent(image: nibabel.Nifti1Pair) -> str:
     """The corners of an image in millimetres."""
     ends = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]])).reshape(3, -1).T
     corners = apply_affine(image.affine, ends)

@@ -17,7 +17,7 @@ def tables_of(run: Run, presentations: Sequence[Presentation]) -> tuple[Path, ..
     """The table that each presentation of a run is a line of."""
     if isinstance(run, BetasRun):
         return run.betas.tables
-    return () if run.events is None else (run.events,) * len(presentations)
+    return (run.events,) * len(presentations)
 
 
 def stimulus_columns(

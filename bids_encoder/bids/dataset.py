@@ -201,7 +201,7 @@ def find_runs(
     found = collect_runs(dataset, selection)
     dataset.refuse_links_out(_files_of(dataset, found))
     require_content([path for run in found for path in run.images], "BOLD run")
-    require_content([run.events for run in found if run.events], "events file")
+    require_content([run.events for run in found], "events file")
     require_content([run.mask for run in found if run.mask], "brain mask")
     require_content([run.confounds for run in found if run.confounds], "confounds table")
     return found

@@ -133,7 +133,7 @@ def content_stamp(content: object) -> str:
 def _with_arrays(content: object) -> object:
     """Arrays as their checksums; the rest as :func:`plain` has it."""
     if isinstance(content, np.ndarray):
-        values = hashlib.sha256(np.ascontiguousarray(content)).hexdigest()
+        values = hashlib.sha256(np.ascontiguousarray(content).tobytes()).hexdigest()
         return [content.dtype.str, list(content.shape), values]
     if isinstance(content, Mapping):
         return {str(key): _with_arrays(value) for key, value in content.items()}

@@ -77,7 +77,7 @@ class Run:
 
     bold: Path  # the image to be read; on surfaces the first of `hemispheres`
     entities: dict[str, str]  # of the raw run: short names, labels as written, in file-name order
-    events: Path | None  # the table that applies, from the raw dataset
+    events: Path  # the table that applies: from the raw dataset, or that of the betas
     mask: Path | None  # brain mask on the same grid
     space: str | None  # None: the run's own grid
     resolution: str | None  # label of the res- entity

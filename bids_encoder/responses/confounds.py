@@ -16,7 +16,7 @@ from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import BoldRun
+    from bids_encoder.bids.records import BoldRun
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from bids_encoder.responses.grids import load_values
 from bids_encoder.responses.volumes import Cleaning
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import BoldRun
     from bids_encoder.bids.events import Presentation
+    from bids_encoder.bids.records import BoldRun
 
 _OTHER = ""
 _BLOCK = 20_000  # voxels at a time

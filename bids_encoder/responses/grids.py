@@ -27,7 +27,7 @@ from bids_encoder.responses.surfaces import (
 )
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import BoldRun
+    from bids_encoder.bids.records import BoldRun
 
 logger = logging.getLogger(__name__)
 

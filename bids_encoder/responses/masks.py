@@ -15,7 +15,7 @@ from bids_encoder.responses.bold import ImageInfo
 from bids_encoder.responses.images import BROKEN, open_image, volumes
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import Run
+    from bids_encoder.bids.records import Run
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from bids_encoder.responses.rank1_runs import RANK1, Shapes, rank1_design, rank1
 from bids_encoder.responses.volumes import Cleaning
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import BoldRun
     from bids_encoder.bids.events import Presentation
+    from bids_encoder.bids.records import BoldRun
 
 logger = logging.getLogger(__name__)
 

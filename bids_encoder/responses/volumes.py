@@ -18,7 +18,7 @@ from bids_encoder.errors import DataError
 from bids_encoder.responses.confounds import Confounds, Thresholds, load_confounds
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import BoldRun
+    from bids_encoder.bids.records import BoldRun
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_encoder.bids.dataset import BoldRun
 from bids_encoder.bids.events import Presentation
+from bids_encoder.bids.records import BoldRun
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def make_run():
     def make(bold, mask=None, confounds=None, preprocessed=False):
         entities = {"sub": "01", "task": "x", "run": "1"}
         return BoldRun(
-            bold=bold, entities=entities, events=None, mask=mask, space=None, resolution=None,
+            bold=bold, entities=entities, events=bold, mask=mask, space=None, resolution=None,
             preprocessed=preprocessed, repetition_time=2.0, start_time=0.0, confounds=confounds,
         )  # fmt: skip
 
