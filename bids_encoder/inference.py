@@ -27,6 +27,7 @@ from bids_encoder.encoding.ceiling import (
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.null import false_discovery_rate
 from bids_encoder.encoding.permute import autocorrelation
+from bids_encoder.encoding.scores import steady_score
 from bids_encoder.encoding.strata import (
     Stratum,
     fewest_voxels,
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 QUANTILES = (0.5, 0.95, 0.99, 0.999)
 # How the null is made: results of another way are computed anew.
-NULL = "whitened permutations, strata of autocorrelation, fitted tail"
+NULL = "whitened permutations, strata of autocorrelation, fitted tail, pooled r2 in small folds"
 
 # Neighbouring samples share noise for about as long as a haemodynamic response lasts.
 BLOCK_SECONDS = 30.0
@@ -99,7 +100,10 @@ def write_inference(
     if inference_is_done(chosen, analysis):
         _warn_again(chosen, analysis)
         return
-    highest = np.max([score.r2 for score in scores], axis=0)
+    # In small folds r2 is biased downwards, and finds less (`encoding.scores`); pooled r2 is not.
+    score = steady_score(folds)
+    name = score.replace("_", " ")
+    highest = np.max([getattr(layer, score) for layer in scores], axis=0)
     block = rows_together(plan)
     scored = np.flatnonzero(np.isfinite(highest))
     if not scored.size:
@@ -111,6 +115,7 @@ def write_inference(
             responses.values,
             folds,
             scored,
+            score=score,
             n_permutations=chosen.n_permutations,
             block=block,
             penalties=penalties,
@@ -121,9 +126,7 @@ def write_inference(
         )
         p = p_by_stratum(strata, highest)
         q = false_discovery_rate(p)
-        # In small folds r2 is biased downwards (`encoding.scores`); pooled r2 is not.
-        above = np.max([score.cross_validated(folds)[1] for score in scores], axis=0)
-        passes = is_predicted(q, above, chosen.fdr)
+        passes = is_predicted(q, highest, chosen.fdr)
         passed = int(np.count_nonzero(passes))
         words += [
             f"{passed} of {len(scored)} {places} are predicted better than chance at a false "
@@ -140,7 +143,7 @@ def write_inference(
     weights = np.concatenate([np.full(len(s.null), len(s.members) / len(s.null)) for s in strata])
     pooled = np.concatenate([stratum.null for stratum in strata])
     extra = {
-        "Statistic": "highest r2 over layers",
+        "Statistic": f"highest {name} over layers",
         "Permutations": chosen.n_permutations,
         "PermutedVoxels": len(np.unique(np.concatenate([s.permuted for s in strata]))),
         "PermutedBlock": block,
@@ -171,7 +174,7 @@ def is_predicted(q: np.ndarray, highest: np.ndarray, rate: float) -> np.ndarray:
     q : (V,) array
         Adjusted p-values; NaN where there is no score.
     highest : (V,) array
-        Highest r² over layers (pooled, where folds are small). A negative one can be rare under
+        The statistic: highest r² over layers (pooled, where folds are small). A negative one can be rare under
         permutation, and yet be a prediction that is worse than the mean of the responses.
     rate : float
         False discovery rate.

@@ -11,7 +11,7 @@ from bids_encoder.bids.counted import Counted
 from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.joint import fit_joint
-from bids_encoder.encoding.scores import are_small
+from bids_encoder.encoding.scores import steady_score
 from bids_encoder.errors import naming
 from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples
@@ -80,7 +80,7 @@ def write_joint(
                 seed=chosen.joint_seed,
                 on_progress=lambda share: bar(round(share * n_voxels), n_voxels),
             )
-        r2 = found.pooled_r2 if are_small(folds) else found.r2
+        r2 = getattr(found, steady_score(folds))
         words += [f"{len(store.layers)} layers together", _best(r2, counted)]
     # Means over voxels are made for the page, of those that are predicted by then.
     extra = {

@@ -24,7 +24,7 @@ from bids_encoder.bids.provenance import content_stamp, plain
 from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.penalties import at_end, piled_up
-from bids_encoder.encoding.scores import are_small
+from bids_encoder.encoding.scores import steady_score
 from bids_encoder.fingerprints.components import Component, first_component, well_predicted
 from bids_encoder.fingerprints.profile import best_layer, normalized, slope
 from bids_encoder.fingerprints.regions import (
@@ -131,7 +131,8 @@ class LayerScores:
 
     def cross_validated(self, folds: Sequence[Fold]) -> tuple[str, np.ndarray]:
         """Which r2 over folds can be counted with: pooled r2 where folds are small."""
-        return ("pooled r2", self.pooled_r2) if are_small(folds) else ("r2", self.r2)
+        score = steady_score(folds)
+        return score.replace("_", " "), getattr(self, score)
 
 
 def warn_of_edges(

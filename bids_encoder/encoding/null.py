@@ -55,7 +55,7 @@ class Null:
 
     Attributes
     ----------
-    r2, r : (L, B) float32
+    r2, r, pooled_r2 : (L, B) float32
         As in `Fit`, of permuted responses. A column is one permutation of one voxel's responses,
         the same for all layers, so that whatever is made of a voxel's scores over layers (the
         highest, its place, a slope) has its null here.
@@ -65,13 +65,14 @@ class Null:
 
     r2: np.ndarray
     r: np.ndarray
+    pooled_r2: np.ndarray
     voxel: np.ndarray
 
     def __len__(self) -> int:
         return len(self.voxel)
 
     def highest(self, score: str = "r2") -> np.ndarray:
-        """T = max over layers of the score ("r2" or "r"), (B,)."""
+        """T = max over layers of the score ("r2", "r" or "pooled_r2"), (B,)."""
         return getattr(self, score).max(axis=0)
 
 
@@ -139,7 +140,7 @@ def _draw(kernels, responses, folds, count, block, grid, memory, place, rng) -> 
     plan = make_plan(
         n, None, TILE, n_folds=len(folds), n_penalties=len(grid), mem_bytes=memory // 2
     )
-    found = np.empty((2, len(kernels), len(drawn) * PERMUTATIONS), dtype=np.float32)
+    found = np.empty((3, len(kernels), len(drawn) * PERMUTATIONS), dtype=np.float32)
     for layer, kernel in enumerate(kernels):
         system = make_kernel_system(kernel, order, bounds, place)
         solvers = cached_solvers(system, grid, plan.solvers)
@@ -147,8 +148,8 @@ def _draw(kernels, responses, folds, count, block, grid, memory, place, rng) -> 
             [Recombined(system, solvers, versions, len(grid)).best(grid) for versions in tiles],
             axis=1,
         )
-    r2, r = found[:, :, :count]
-    return Null(r2=r2, r=r, voxel=voxel)
+    r2, r, pooled = found[:, :, :count]
+    return Null(r2=r2, r=r, pooled_r2=pooled, voxel=voxel)
 
 
 def _whose(count: int, n_voxels: int) -> np.ndarray:
@@ -161,7 +162,7 @@ def _draw_nested(kernels, responses, folds, count, block, grid, memory, place, r
     n, n_voxels = responses.shape
     voxel = _whose(count, n_voxels)
     batch = _batch(n, memory)
-    found = np.empty((2, len(kernels), count), dtype=np.float32)
+    found = np.empty((3, len(kernels), count), dtype=np.float32)
     for first in range(0, count, batch):
         columns = slice(first, first + batch)
         made = []
@@ -182,8 +183,8 @@ def _draw_nested(kernels, responses, folds, count, block, grid, memory, place, r
                 mem_bytes=memory // 2,
                 device=str(place),
             )
-            found[:, layer, columns] = fitted.r2, fitted.r
-    return Null(r2=found[0], r=found[1], voxel=voxel)
+            found[:, layer, columns] = fitted.r2, fitted.r, fitted.pooled_r2
+    return Null(r2=found[0], r=found[1], pooled_r2=found[2], voxel=voxel)
 
 
 def null_bytes(n: int, n_permutations: int, mem_bytes: int, *, nested: bool = False) -> int:

@@ -96,12 +96,12 @@ class Recombined:
             self._totals.append(one.var(1, correction=0, keepdim=True) * (stop - start))
         shape = n_penalties, len(self.y), PERMUTATIONS
         self._gains = np.full(shape, np.nan)
-        self._scores = np.full((2, *shape), np.nan, dtype=np.float32)
+        self._scores = np.full((3, *shape), np.nan, dtype=np.float32)
 
     def best(self, penalties: np.ndarray) -> np.ndarray:
-        """r² and r at the penalty with the highest mean r² over folds, (2, V × PERMUTATIONS)."""
+        """r², r and pooled r² at the penalty with the highest mean r², (3, V × PERMUTATIONS)."""
         chosen = search(self._evaluate, penalties, len(self.y) * PERMUTATIONS)
-        flat = self._scores.reshape(2, len(penalties), -1)
+        flat = self._scores.reshape(3, len(penalties), -1)
         return flat[:, chosen, np.arange(flat.shape[2])]
 
     def _evaluate(self, j: int, rows: np.ndarray | None) -> np.ndarray:
@@ -112,19 +112,21 @@ class Recombined:
         if len(new):
             everywhere = len(new) == len(self.y)
             some = slice(None) if everywhere else torch.from_numpy(new).to(self.y.device)
-            gains, r2, r = self._score(j, some)
+            gains, *scores = self._score(j, some)
             self._gains[j, new] = gains.double().cpu().numpy()
-            self._scores[0, j, new], self._scores[1, j, new] = r2.cpu(), r.cpu()
+            for kind, values in enumerate(scores):
+                self._scores[kind, j, new] = values.cpu()
         gains = self._gains[j].ravel()
         return gains if rows is None else gains[rows]
 
     def _score(self, j: int, voxels: slice | torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Gain, r² and r of all permutations of some voxels, (v, PERMUTATIONS) each."""
+        """Gain, r², r and pooled r² of all permutations of some voxels, (v, PERMUTATIONS) each."""
         (h,) = self.solvers(j).predict
         y = self.y[voxels]
         # u: (v, G × B, n), part after part.
         u = torch.cat([y[:, :, rows] @ h[:, rows].T for rows in self.parts.rows], dim=1)
-        gains, r2, r = (torch.zeros(len(y), PERMUTATIONS, device=y.device) for _ in range(3))
+        gains, r2, r, less = (torch.zeros(len(y), PERMUTATIONS, device=y.device) for _ in range(4))
+        spread = torch.zeros(len(y), 1, device=y.device)
         for t, (start, stop) in enumerate(self.system.folds):
             held_out, u_t = y[:, :, start:stop], u[:, :, start:stop]
             mean, total = self._means[t][voxels], self._totals[t][voxels]
@@ -136,13 +138,17 @@ class Recombined:
             yu = torch.bmm(held_out, u_t.mT) - (mean * u1)[:, None]
             yq = self._sum(yu, self._pairs_of_fold[t])
             qq = self._sum(torch.bmm(u_t, u_t.mT), self._pairs)
-            gain = (2 * (yq + offset * q1) - qq) / total
-            gains += gain
-            r2 += gain - (stop - start) * offset.square() / total
+            # By how much the error is smaller than that of the training mean, ||d||² - ||d - q||².
+            gain = 2 * (yq + offset * q1) - qq
+            beside = (stop - start) * offset.square()
+            less += gain
+            spread += total + beside
+            gains += gain / total
+            r2 += (gain - beside) / total
             varying = qq - q1.square() / (stop - start)
             r += torch.where(varying > 1e-6 * qq, yq / (varying.clamp_min(0) * total).sqrt(), 0.0)
         k = len(self.system.folds)
-        return gains / k, r2 / k, r / k
+        return gains / k, r2 / k, r / k, less / spread
 
     @staticmethod
     def _sum(table: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

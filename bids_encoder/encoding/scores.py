@@ -86,6 +86,11 @@ def are_small(folds: Sequence[Fold]) -> bool:
     return min(len(fold.test) for fold in folds) < SMALL_FOLD
 
 
+def steady_score(folds: Sequence[Fold]) -> str:
+    """The r² over folds that can be counted with: "pooled_r2" where folds are small, else "r2"."""
+    return "pooled_r2" if are_small(folds) else "r2"
+
+
 def correlation(responses: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Pearson correlation::
 

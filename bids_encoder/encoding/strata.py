@@ -13,7 +13,7 @@ still differ is estimated by an analysis of variance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import kruskal
@@ -137,7 +137,8 @@ def permute_voxels(
         As for `null_distribution`.
     scored : (v,) int array
         The voxels that have a score, rising.
-    score : "r2" or "r"
+    score : "r2", "r" or "pooled_r2"
+        T is its maximum over layers, and must be so for the voxels that are compared.
 
     Returns
     -------
@@ -153,7 +154,7 @@ def permute_voxels(
         kernels, responses[:, permuted], folds, n_permutations=n_permutations, **how
     )
     strata = make_strata(classes, scored, drawn, null.highest(score))
-    return Null(r2=null.r2, r=null.r, voxel=permuted[null.voxel]), strata
+    return replace(null, voxel=permuted[null.voxel]), strata
 
 
 def p_by_stratum(strata: Sequence[Stratum], statistic: np.ndarray) -> np.ndarray:

@@ -145,9 +145,10 @@ def test_memory_does_not_change_a_bit(monkeypatch, nested):
         null_distribution(kernels, responses, FOLDS, n_permutations=250, mem_bytes=m, nested=nested)
         for m in (1, None)
     )
-    assert little.r2.shape == little.r.shape == (2, 250)
-    assert little.r2.tobytes() == much.r2.tobytes()
-    assert little.r.tobytes() == much.r.tobytes()
+    for name in ("r2", "r", "pooled_r2"):
+        one, other = getattr(little, name), getattr(much, name)
+        assert one.shape == (2, 250)
+        assert one.tobytes() == other.tobytes()
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -156,7 +157,7 @@ def test_the_null_keeps_every_layer_and_whose_responses_were_permuted(nested):
     count = 4 * PERMUTATIONS - 5
     null = null_distribution(kernels, responses, FOLDS, n_permutations=count, nested=nested)
     assert len(null) == count
-    assert null.r2.shape == null.r.shape == (2, count)
+    assert null.r2.shape == null.r.shape == null.pooled_r2.shape == (2, count)
     np.testing.assert_array_equal(null.voxel, (np.arange(count) // PERMUTATIONS) % 3)
     np.testing.assert_array_equal(null.highest("r"), null.r.max(0))
     np.testing.assert_array_equal(null.highest(), null.r2.max(0))

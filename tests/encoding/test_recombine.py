@@ -11,12 +11,12 @@ from bids_encoder.encoding.recombine import PERMUTATIONS, VERSIONS, cut_parts
 from bids_encoder.encoding.ridge import fit, linear_kernel
 
 
-@pytest.mark.parametrize("sizes", [(25, 35), (20, 21, 22), (9, 14, 8, 10, 12, 11, 9)])
+@pytest.mark.parametrize("sizes", [(25, 35), (20, 21, 22), (9, 14, 8, 10, 12, 11, 9), (4, 5, 6) * 4])
 def test_scores_are_those_of_single_fits(sizes):
     """With signal, offsets between folds and voxels, and folds of different sizes out of order."""
     rng = np.random.default_rng(0)
     groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    folds = make_folds(groups)
+    folds = make_folds(groups, max_folds=len(sizes))
     features = [rng.standard_normal((len(groups), p)) for p in (15, 200)]
     kernels = [linear_kernel(one) for one in features]
     responses = features[0] @ rng.standard_normal((15, 3)) + rng.standard_normal((len(groups), 3))
@@ -37,6 +37,7 @@ def test_scores_are_those_of_single_fits(sizes):
         expected = fit(None, permuted, folds, kernel=kernel, keep_weights=False)
         np.testing.assert_allclose(null.r2[layer], expected.r2, atol=3e-6)
         np.testing.assert_allclose(null.r[layer], expected.r, atol=3e-6)
+        np.testing.assert_allclose(null.pooled_r2[layer], expected.pooled_r2, atol=3e-6)
 
 
 @pytest.mark.parametrize("k", [2, 3, 4, 9])
