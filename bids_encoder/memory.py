@@ -10,7 +10,7 @@ from pathlib import Path
 from bids_encoder.encoding.joint import joint_bytes
 from bids_encoder.encoding.memory import make_plan
 from bids_encoder.encoding.null import null_bytes
-from bids_encoder.encoding.ridge import PENALTIES
+from bids_encoder.encoding.penalties import PENALTIES
 from bids_encoder.errors import MemoryLimitError
 
 GB = 10**9
@@ -77,6 +77,8 @@ class Work:
         are saved; `--joint`; `--joint-unique`; experiments are synthesized.
     n_draws, n_permutations : int
         `--joint-draws`, `--n-permutations`.
+    n_penalties : int
+        The length of the longest grid of penalties that fits may come to.
     """
 
     n_samples: int
@@ -101,6 +103,7 @@ class Work:
     unique: bool = False
     n_draws: int = 0
     n_permutations: int = 0
+    n_penalties: int = len(PENALTIES)
     simulated: bool = False
 
     @property
@@ -122,7 +125,8 @@ def needed(work: Work, budget: int) -> dict[str, int]:
     spare = fit_budget(work, budget)
     n, voxels = work.n_training, work.n_voxels
     fit = make_plan(
-        n, None, voxels, n_folds=5, n_penalties=len(PENALTIES), nested=work.nested, mem_bytes=spare
+        n, None, voxels, n_folds=5, n_penalties=work.n_penalties, nested=work.nested,
+        mem_bytes=spare,
     )
     stages = {
         "responses": LIBRARIES + _responses(work) + together(work, budget),
@@ -130,7 +134,9 @@ def needed(work: Work, budget: int) -> dict[str, int]:
         "encoding": held + _models(work) + _kept_kernels(work) + fit.bytes,
     }
     if work.n_permutations:
-        null = null_bytes(n, work.n_permutations, spare, nested=work.nested)
+        null = null_bytes(
+            n, work.n_permutations, spare, n_penalties=work.n_penalties, nested=work.nested
+        )
         stages["p-values"] = held + _kept_kernels(work) + null
     if work.joint:
         stages["joint model"] = held + joint_bytes(

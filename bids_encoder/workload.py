@@ -6,6 +6,7 @@ from collections import Counter
 
 from bids_encoder import memory
 from bids_encoder.bids.records import BetasRun
+from bids_encoder.encoding.penalties import longest_grid
 from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.plan import Plan
 from bids_encoder.predicted_region import sampled_stimuli
@@ -65,6 +66,7 @@ def work_of(
         nested=settings.encoding.nested,
         primal=settings.encoding.save_weights == "primal",
         n_permutations=settings.inference.n_permutations,
+        n_penalties=longest_grid(settings.encoding.penalties),
         joint=joint.joint or joint.joint_unique,
         unique=joint.joint_unique,
         n_draws=joint.joint_draws,

@@ -47,6 +47,8 @@ VOXELS_AT_ONCE = 256
 N_PERMUTATIONS = 10_000
 # Of permuted responses while they are made and whitened, or of a tile and its products.
 _VALUE_BYTES = 48
+# Of a permutation at a penalty: gain and scores in a table, and what the search works with.
+_SCORE_BYTES = 80
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,9 @@ def _draw_nested(kernels, responses, folds, count, block, grid, memory, place, r
     return Null(r2=found[0], r=found[1], pooled_r2=found[2], voxel=voxel)
 
 
-def null_bytes(n: int, n_permutations: int, mem_bytes: int, *, nested: bool = False) -> int:
+def null_bytes(
+    n: int, n_permutations: int, mem_bytes: int, *, n_penalties: int, nested: bool = False
+) -> int:
     """About how much memory :func:`null_distribution` takes, beside its arguments.
 
     Parameters
@@ -196,25 +200,28 @@ def null_bytes(n: int, n_permutations: int, mem_bytes: int, *, nested: bool = Fa
         Rows, and permutations in all.
     mem_bytes : int
         What it is allowed.
+    n_penalties : int
+        The length of the grid.
     nested : bool
     """
     if nested:
         batch = min(_batch(n, mem_bytes), n_permutations)
-        versions = 0
+        versions = tables = 0
     else:
         drawn = -(-n_permutations // PERMUTATIONS)
         batch = VERSIONS * min(drawn, VOXELS_AT_ONCE)
         versions = 4 * n * VERSIONS * drawn
+        tables = _SCORE_BYTES * n_penalties * PERMUTATIONS * min(drawn, VOXELS_AT_ONCE)
     plan = make_plan(
         n,
         None,
         batch if nested else TILE,
         n_folds=5,
-        n_penalties=len(PENALTIES),
+        n_penalties=n_penalties,
         nested=nested,
         mem_bytes=mem_bytes // 2,
     )
-    return versions + _VALUE_BYTES * n * batch + plan.bytes
+    return versions + tables + _VALUE_BYTES * n * batch + plan.bytes
 
 
 def _batch(n: int, memory: int) -> int:

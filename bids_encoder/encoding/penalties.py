@@ -91,6 +91,15 @@ def extended(grid: np.ndarray, ends: Ends, smallest: float = SMALLEST) -> np.nda
     return np.concatenate([below[below >= smallest], grid, above[above <= LARGEST]])
 
 
+def longest_grid(chosen: Sequence[float]) -> int:
+    """How many penalties a fit may come to: those chosen, or the default extended to its ends."""
+    grid = make_grid(chosen)
+    if not chosen:
+        while len(wider := extended(grid, (True, True))) > len(grid):
+            grid = wider
+    return len(grid)
+
+
 def smallest_useful(kernel: np.ndarray) -> float:
     """The penalty below which a model no longer changes, or can no longer be computed.
 

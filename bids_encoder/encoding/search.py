@@ -87,8 +87,9 @@ def _next(scores: np.ndarray) -> np.ndarray:
     # At the ends of the grid only one neighbour is left to be known.
     following = np.where(best == 0, high // 2, following)
     following = np.where(best == m - 1, (low + m) // 2, following)
-    closed = (low == best - 1) & (high == best + 1)
-    return np.where(closed, _hidden(scores, left, right), following)
+    closed = np.flatnonzero((low == best - 1) & (high == best + 1))
+    following[closed] = _hidden(scores[closed], left[closed], right[closed])
+    return following
 
 
 def _neighbours(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -64,6 +64,9 @@ def test_what_is_announced_grows_with_what_is_asked_for(pristine):
         return memory.needed(dataclasses.replace(base, **change), budget)
 
     plain = most()
+    # A longer grid has more matrices, and larger tables of scores.
+    long = most(n_penalties=200)
+    assert long["p-values"] > plain["p-values"] and long["encoding"] > plain["encoding"]
     assert most(joint=True)["joint model"] > plain["encoding"] / 2
     assert most(n_voxels=100_000)["responses"] > plain["responses"]
     assert most(n_unit=1000)["responses"] > plain["responses"]

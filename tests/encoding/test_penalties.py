@@ -8,6 +8,7 @@ from bids_encoder.encoding.penalties import (
     PENALTIES,
     SMALLEST,
     extended,
+    longest_grid,
     far_beyond_chance,
     make_grid,
     piled_up,
@@ -36,6 +37,8 @@ def test_the_grid_ends_where_nothing_changes_any_more():
     grid = PENALTIES
     for _ in range(9):
         grid = extended(grid, (True, True))
+    assert longest_grid(()) == len(grid) > len(PENALTIES)
+    assert longest_grid((0.01, 100.0, 5.0)) == 5
     assert grid[0] >= SMALLEST and grid[-1] <= 1e8
 
 
