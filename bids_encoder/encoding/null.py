@@ -36,11 +36,7 @@ from bids_encoder.encoding.inputs import (
 )
 from bids_encoder.encoding.memory import make_plan
 from bids_encoder.encoding.permute import permutations, permute
-from bids_encoder.encoding.recombine import (
-    PERMUTATIONS,
-    VERSIONS,
-    Recombined,
-)
+from bids_encoder.encoding.recombine import Recombined, versions_for
 from bids_encoder.encoding.ridge import PENALTIES, cached_solvers, fit, on_device
 
 VOXELS_AT_ONCE = 256
@@ -102,7 +98,8 @@ def null_distribution(
         within a fold.
     folds : sequence of Fold
     n_permutations : int
-        In all: `PERMUTATIONS` of the first voxel, then of the second, and so on.
+        In all: B² of the first voxel, then of the second, and so on, with B from
+        `recombine.versions_for`.
     block : int
         Rows that are permuted together; 1 for event designs.
     penalties, nested, mem_bytes, device
@@ -131,23 +128,27 @@ def _draw(kernels, responses, folds, count, block, grid, memory, place, rng) -> 
     n, n_voxels = responses.shape
     order, bounds = sort_by_fold(folds, n)
     voxel = _whose(count, n_voxels)
-    drawn = voxel[::PERMUTATIONS]
+    n_versions = versions_for(count)
+    drawn = voxel[:: n_versions**2]
     # Tiles are the same whatever the memory: random numbers and last bits do not depend on it.
     tiles = []
     for start in range(0, len(drawn), VOXELS_AT_ONCE):
-        some = np.repeat(drawn[start : start + VOXELS_AT_ONCE], VERSIONS)
+        some = np.repeat(drawn[start : start + VOXELS_AT_ONCE], n_versions)
         orders = permutations(folds, len(some), block=block, rng=rng)
         versions = permute(responses, some, orders, folds)
         tiles.append(voxels_first(versions, np.arange(len(some)), order, place))
     plan = make_plan(
         n, None, TILE, n_folds=len(folds), n_penalties=len(grid), mem_bytes=memory // 2
     )
-    found = np.empty((3, len(kernels), len(drawn) * PERMUTATIONS), dtype=np.float32)
+    found = np.empty((3, len(kernels), len(drawn) * n_versions**2), dtype=np.float32)
     for layer, kernel in enumerate(kernels):
         system = make_kernel_system(kernel, order, bounds, place)
         solvers = cached_solvers(system, grid, plan.solvers)
         found[:, layer] = np.concatenate(
-            [Recombined(system, solvers, versions, len(grid)).best(grid) for versions in tiles],
+            [
+                Recombined(system, solvers, versions, n_versions, len(grid)).best(grid)
+                for versions in tiles
+            ],
             axis=1,
         )
     r2, r, pooled = found[:, :, :count]
@@ -155,8 +156,8 @@ def _draw(kernels, responses, folds, count, block, grid, memory, place, rng) -> 
 
 
 def _whose(count: int, n_voxels: int) -> np.ndarray:
-    """Whose responses are permuted, (count,): `PERMUTATIONS` times each; few voxels come again."""
-    return np.arange(count) // PERMUTATIONS % n_voxels
+    """Whose responses are permuted, (count,): B² times each; few voxels come again."""
+    return np.arange(count) // versions_for(count) ** 2 % n_voxels
 
 
 def _draw_nested(kernels, responses, folds, count, block, grid, memory, place, rng) -> Null:
@@ -208,10 +209,12 @@ def null_bytes(
         batch = min(_batch(n, mem_bytes), n_permutations)
         versions = tables = 0
     else:
-        drawn = -(-n_permutations // PERMUTATIONS)
-        batch = VERSIONS * min(drawn, VOXELS_AT_ONCE)
-        versions = 4 * n * VERSIONS * drawn
-        tables = _SCORE_BYTES * n_penalties * PERMUTATIONS * min(drawn, VOXELS_AT_ONCE)
+        n_versions = versions_for(n_permutations)
+        drawn = -(-n_permutations // n_versions**2)
+        together = min(drawn, VOXELS_AT_ONCE)
+        batch = n_versions * together
+        versions = 4 * n * n_versions * drawn
+        tables = _SCORE_BYTES * n_penalties * n_versions**2 * together
     plan = make_plan(
         n,
         None,

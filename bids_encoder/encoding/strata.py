@@ -21,7 +21,7 @@ from scipy.stats import kruskal
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.null import Null, null_distribution, p_values
 from bids_encoder.encoding.permute import LARGEST_RHO, autocorrelation
-from bids_encoder.encoding.recombine import PERMUTATIONS, VERSIONS
+from bids_encoder.encoding.recombine import versions_for
 from bids_encoder.encoding.tail import SMALLEST_P, Tail, fit_tail
 
 WIDTH = 0.25  # of a class, in z
@@ -78,7 +78,7 @@ class Stratum:
     members : (v,) int array
         Voxels, rising.
     permuted : (d,) int array
-        Voxels whose responses were permuted, `PERMUTATIONS` times each (the last one fewer);
+        Voxels whose responses were permuted, B² times each (the last one fewer);
         where there are few members, they come again.
     null : (B,) float64
         Values of T under permutation, in rising order.
@@ -146,14 +146,15 @@ def permute_voxels(
         `voxel` counts the columns of `responses`.
     strata : list of Stratum
     """
-    count = -(-n_permutations // PERMUTATIONS)
+    n_versions = versions_for(n_permutations)
+    count = -(-n_permutations // n_versions**2)
     classes = classify(autocorrelation(responses[:, scored], folds), count)
     drawn = draw_voxels(classes, count)
     permuted = scored[np.concatenate(drawn)]
     null = null_distribution(
         kernels, responses[:, permuted], folds, n_permutations=n_permutations, **how
     )
-    strata = make_strata(classes, scored, drawn, null.highest(score))
+    strata = make_strata(classes, scored, drawn, null.highest(score), n_versions)
     return replace(null, voxel=permuted[null.voxel]), strata
 
 
@@ -166,7 +167,11 @@ def p_by_stratum(strata: Sequence[Stratum], statistic: np.ndarray) -> np.ndarray
 
 
 def make_strata(
-    classes: np.ndarray, voxels: np.ndarray, drawn: Sequence[np.ndarray], highest: np.ndarray
+    classes: np.ndarray,
+    voxels: np.ndarray,
+    drawn: Sequence[np.ndarray],
+    highest: np.ndarray,
+    n_versions: int,
 ) -> list[Stratum]:
     """Strata of voxels whose nulls are alike, neighbouring classes together.
 
@@ -179,20 +184,22 @@ def make_strata(
     drawn : sequence of int arrays
         What `draw_voxels` returned for these classes.
     highest : (B,) array
-        T of all permutations, `PERMUTATIONS` for each voxel drawn, in that order; the last voxel
-        may have fewer.
+        T of all permutations, B² for each voxel drawn, in that order; the last voxel may have
+        fewer.
+    n_versions : int
+        B (see `recombine`).
 
     Returns
     -------
     list of Stratum
         In the order of their autocorrelation.
     """
-    ends = np.cumsum([len(some) * PERMUTATIONS for some in drawn])
+    ends = np.cumsum([len(some) * n_versions**2 for some in drawn])
     values: list[np.ndarray] = list(np.split(np.asarray(highest, dtype=np.float64), ends[:-1]))
     names = [[name] for name in np.unique(classes)]
     permuted = list(drawn)
     while len(names) > 1:
-        alike = [_compare(*values[i : i + 2]) for i in range(len(names) - 1)]
+        alike = [_compare(*values[i : i + 2], n_versions) for i in range(len(names) - 1)]
         best = int(np.argmax(alike))
         if alike[best] <= ALIKE:
             break
@@ -200,27 +207,31 @@ def make_strata(
         for each in (permuted, values):
             each[best : best + 2] = [np.concatenate(each[best : best + 2])]
     return [
-        _stratum(voxels[np.isin(classes, which)], voxels[some], ours)
+        _stratum(voxels[np.isin(classes, which)], voxels[some], ours, n_versions)
         for which, some, ours in zip(names, permuted, values, strict=True)
     ]
 
 
-def _compare(*groups: np.ndarray) -> float:
+def _compare(one: np.ndarray, other: np.ndarray, n_versions: int) -> float:
     """p of the hypothesis that voxels of two groups have the same null."""
-    median = np.median(np.concatenate(groups))
-    excess = [by_voxel(np.maximum(values - median, 0)).mean(1) for values in groups]
+    median = np.median(np.concatenate([one, other]))
+    excess = [
+        by_voxel(np.maximum(values - median, 0), n_versions).mean(1) for values in (one, other)
+    ]
     return _kruskal(excess) if min(map(len, excess)) > 1 else 1.0
 
 
-def _stratum(members: np.ndarray, permuted: np.ndarray, values: np.ndarray) -> Stratum:
-    whole = by_voxel(values)
+def _stratum(
+    members: np.ndarray, permuted: np.ndarray, values: np.ndarray, n_versions: int
+) -> Stratum:
+    whole = by_voxel(values, n_versions)
     null = np.sort(values)
     # Values of the same shift have no version in common (see `recombine`): they are independent.
-    excess = np.maximum(whole[:, :VERSIONS] - np.median(null), 0)
+    excess = np.maximum(whole[:, :n_versions] - np.median(null), 0)
     spread, spread_p = 0.0, 1.0
     if len(excess) > 2 and excess.any():
         within = excess.var(1, ddof=1).mean()
-        between = excess.mean(1).var(ddof=1) - within / VERSIONS
+        between = excess.mean(1).var(ddof=1) - within / n_versions
         spread = float(np.sqrt(max(between, 0)) / excess.mean())
         spread_p = _kruskal(list(excess))
     return Stratum(
@@ -244,7 +255,8 @@ def fewest_voxels(n_voxels: int, smallest_p: float, fdr: float) -> int:
     return max(int(np.ceil(n_voxels * smallest_p / fdr - 1e-9)), 1)
 
 
-def by_voxel(values: np.ndarray) -> np.ndarray:
+def by_voxel(values: np.ndarray, n_versions: int) -> np.ndarray:
     """Values of permutations, a row a voxel that was drawn; an incomplete last one is left out."""
-    whole = len(values) // PERMUTATIONS
-    return values[: whole * PERMUTATIONS].reshape(whole, PERMUTATIONS)
+    each = n_versions**2
+    whole = len(values) // each
+    return values[: whole * each].reshape(whole, each)

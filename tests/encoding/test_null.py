@@ -8,9 +8,10 @@ from scipy.stats import false_discovery_control
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.null import false_discovery_rate, null_distribution, p_values
 from bids_encoder.encoding.permute import autocorrelation, permutations, permute
-from bids_encoder.encoding.recombine import PERMUTATIONS
+from bids_encoder.encoding.recombine import versions_for
 from bids_encoder.encoding.ridge import fit, linear_kernel
 
+PERMUTATIONS = versions_for(1000) ** 2
 FOLDS = make_folds(np.repeat([0, 1, 2], 20))
 
 

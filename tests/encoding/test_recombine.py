@@ -7,8 +7,11 @@ from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.inputs import sort_by_fold
 from bids_encoder.encoding.null import null_distribution
 from bids_encoder.encoding.permute import permutations, permute
-from bids_encoder.encoding.recombine import PERMUTATIONS, VERSIONS, cut_parts
+from bids_encoder.encoding.recombine import N_VERSIONS, cut_parts, versions_for
 from bids_encoder.encoding.ridge import fit, linear_kernel
+
+VERSIONS = 7
+PERMUTATIONS = VERSIONS**2
 
 
 @pytest.mark.parametrize("sizes", [(25, 35), (20, 21, 22), (9, 14, 8, 10, 12, 11, 9), (4, 5, 6) * 4])
@@ -28,7 +31,7 @@ def test_scores_are_those_of_single_fits(sizes):
     parts = cut_parts(sort_by_fold(folds, len(groups))[1])
     permuted = np.empty((len(groups), 3 * PERMUTATIONS), dtype=np.float32)
     for voxel in range(3):
-        for number, taken in enumerate(parts.versions):
+        for number, taken in enumerate(parts.versions(VERSIONS)):
             for fold, part in zip(folds, parts.of_fold, strict=True):
                 permuted[fold.test, voxel * PERMUTATIONS + number] = versions[
                     fold.test, voxel * VERSIONS + taken[part]
@@ -46,7 +49,7 @@ def test_no_two_permutations_share_two_parts(k):
     assert len(parts.of_fold) == k
     assert len(parts.rows) == min(k, 4)
     assert (np.diff(parts.of_fold) >= 0).all()
-    versions = parts.versions
+    versions = parts.versions(VERSIONS)
     assert versions.shape == (PERMUTATIONS, min(k, 4))
     for g in range(versions.shape[1]):
         assert (np.bincount(versions[:, g]) == PERMUTATIONS // VERSIONS).all()

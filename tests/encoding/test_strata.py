@@ -10,7 +10,7 @@ from scipy.stats import kstest
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.null import false_discovery_rate, null_distribution, p_values
 from bids_encoder.encoding.permute import autocorrelation, permutations, permute
-from bids_encoder.encoding.recombine import PERMUTATIONS
+from bids_encoder.encoding.recombine import versions_for
 from bids_encoder.encoding.ridge import fit, linear_kernel
 from bids_encoder.encoding.strata import (
     classify,
@@ -20,6 +20,9 @@ from bids_encoder.encoding.strata import (
     p_by_stratum,
     permute_voxels,
 )
+
+VERSIONS = versions_for(5000)
+PERMUTATIONS = VERSIONS**2
 
 
 def ar_noise(rng, runs, length, rho):
@@ -146,7 +149,7 @@ def test_voxels_that_differ_within_a_stratum_are_noticed():
     scale = np.repeat(np.exp(rng.normal(0, 0.4, 200)), PERMUTATIONS)
     voxels, classes = np.arange(200), np.zeros(200, int)
     alike, unlike = (
-        make_strata(classes, voxels, [voxels], rng.exponential(size=len(scale)) * by)[0]
+        make_strata(classes, voxels, [voxels], rng.exponential(size=len(scale)) * by, VERSIONS)[0]
         for by in (1, scale)
     )
     # Mean excess of an exponential null of scale s over the common median.
