@@ -174,8 +174,8 @@ def is_predicted(q: np.ndarray, highest: np.ndarray, rate: float) -> np.ndarray:
     q : (V,) array
         Adjusted p-values; NaN where there is no score.
     highest : (V,) array
-        The statistic: highest r² over layers (pooled, where folds are small). A negative one can be rare under
-        permutation, and yet be a prediction that is worse than the mean of the responses.
+        The statistic: highest r² over layers (pooled, where folds are small). A negative one can
+        be rare under permutation, and yet be worse than predicting the mean of the responses.
     rate : float
         False discovery rate.
 

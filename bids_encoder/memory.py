@@ -125,7 +125,12 @@ def needed(work: Work, budget: int) -> dict[str, int]:
     spare = fit_budget(work, budget)
     n, voxels = work.n_training, work.n_voxels
     fit = make_plan(
-        n, None, voxels, n_folds=5, n_penalties=work.n_penalties, nested=work.nested,
+        n,
+        None,
+        voxels,
+        n_folds=5,
+        n_penalties=work.n_penalties,
+        nested=work.nested,
         mem_bytes=spare,
     )
     stages = {

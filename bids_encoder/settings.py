@@ -8,7 +8,7 @@ is made from these declarations, and so is the TOML form
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -234,14 +234,19 @@ class Encoding:
     )  # fmt: skip
 
 
+# Permutations that cannot share products cost as much as so many voxels.
+PERMUTATIONS_IF_NESTED = 10_000
+
+
 @dataclass(frozen=True)
 class Inference:
     """Which voxels count."""
 
     n_permutations: int = option(
-        10_000, type=count, metavar="N", changes_results=False,
+        50_000, type=count, metavar="N", changes_results=False,
         help="permutations behind the p-values; smaller ones than 1 / (N + 1) come from the tail "
-        "that is fitted to them; 0: no p-values",
+        "that is fitted to them; 0: no p-values. With --nested, where each is fitted for itself, "
+        f"{PERMUTATIONS_IF_NESTED} are made unless another number is given",
     )  # fmt: skip
     fdr: float = option(
         0.01, type=proportion, metavar="Q", changes_results=False,
@@ -509,6 +514,11 @@ def from_tables(
         for table in tables:
             merged |= table.get(name, {})
         sections[name] = kind(**merged)
+    asked = any("n_permutations" in table.get("inference", {}) for table in tables)
+    if sections["encoding"].nested and not asked:
+        sections["inference"] = replace(
+            sections["inference"], n_permutations=PERMUTATIONS_IF_NESTED
+        )
     return Settings(Path(bids_dir), Path(output_dir), analysis_level, **sections)
 
 

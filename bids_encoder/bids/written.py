@@ -223,6 +223,16 @@ def read_fingerprints(path: Path) -> pandas.DataFrame:
     return read_table(path)
 
 
+def is_pooled(null: dict | None) -> bool:
+    """Whether p-values are of pooled r², as they are where folds are small."""
+    return null is not None and "pooled" in null["Statistic"]
+
+
+def r2_in_words(null: dict | None) -> str:
+    """The r² that p-values, thresholds and quantiles of the null are about."""
+    return "pooled r²" if is_pooled(null) else "r²"
+
+
 def verified(path: Path) -> Path:
     """The path of a table, or of an HDF5 file, whose content is what its sidecar says.
 

@@ -40,7 +40,7 @@ from bids_encoder.encoding.recombine import Recombined, versions_for
 from bids_encoder.encoding.ridge import PENALTIES, cached_solvers, fit, on_device
 
 VOXELS_AT_ONCE = 256
-N_PERMUTATIONS = 10_000
+N_PERMUTATIONS = 50_000
 # Of permuted responses while they are made and whitened, or of a tile and its products.
 _VALUE_BYTES = 48
 # Of a permutation at a penalty: gain and scores in a table, and what the search works with.

@@ -10,6 +10,7 @@ import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.counted import Counted
+from bids_encoder.bids.written import is_pooled, r2_in_words
 from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 
@@ -26,8 +27,9 @@ def diagnostic_figure(maps: Maps) -> Figure:
     def values(kind: str, layer: str | None = None) -> np.ndarray:
         return maps.drawn(kind, layer)[maps.inside]
 
-    highest = np.fmax.reduce([values("r2", layer) for layer in layers])
     null = written.matching_sidecar("q")
+    kind = "pooled_r2" if is_pooled(null) else "r2"
+    highest = np.fmax.reduce([values(kind, layer) for layer in layers])
     ceiling = values("noiseceiling") if written.matching_sidecar("noiseceiling") else None
     counted = maps.counted
     # The largest penalty is what noise takes: penalties are those of voxels that passed.
@@ -48,7 +50,9 @@ def _caption(null: dict | None, with_ceiling: bool, counted: Counted) -> str:
             f"line a layer, in {counted.rule}; voxels piled up at an end of the grid would like a "
             "wider one (large penalties: the layer has little to predict them with)."
         )
-    said.append(f"Next: the highest r² over layers of all scored {counted.places}.")
+    said.append(
+        f"Next: the highest {r2_in_words(null)} over layers of all scored {counted.places}."
+    )
     if null is not None:
         said.append("Dotted: quantiles of the same under permutation.")
         if null["Threshold"] is None:
@@ -82,9 +86,9 @@ def draw(
     penalties : sequence of L (V,) arrays
         log10 of the penalty chosen; NaN where it does not count.
     highest : (V,) array
-        Highest r² over layers.
+        Highest r² over layers; pooled r², where the null is of that.
     null : dict or None
-        Sidecar of the q-map: NullQuantiles, Threshold.
+        Sidecar of the q-map: Statistic, NullQuantiles, Threshold.
     ceiling : (V,) array or None
         Noise ceiling of r².
     counted : Counted
@@ -95,7 +99,7 @@ def draw(
     _penalties(axes[0], layers, penalties, counted)
     _null(axes[1], highest, null, counted.places)
     if ceiling is not None:
-        _ceiling(axes[2], highest, ceiling, counted)
+        _ceiling(axes[2], highest, ceiling, counted, r2_in_words(null))
     figures.tidy(*axes)
     return figure
 
@@ -125,7 +129,7 @@ def _null(axes, highest: np.ndarray, null: dict | None, places: str) -> None:
     low, high = np.quantile(shown, (0.005, 1)) if shown.size else (0, 1)
     axes.hist(shown, bins=np.linspace(low, high, 60), color="#b5bfce", log=True)
     axes.set_title(f"all scored {places}", fontsize=7, color=figures.INK)
-    axes.set_xlabel("highest r² over layers", fontsize=9, color=figures.INK)
+    axes.set_xlabel(f"highest {r2_in_words(null)} over layers", fontsize=9, color=figures.INK)
     axes.set_ylabel(places, fontsize=9, color=figures.INK)
     if null is None:
         return
@@ -144,7 +148,7 @@ def _null(axes, highest: np.ndarray, null: dict | None, places: str) -> None:
         )  # fmt: skip
 
 
-def _ceiling(axes, highest: np.ndarray, ceiling: np.ndarray, counted: Counted) -> None:
+def _ceiling(axes, highest: np.ndarray, ceiling: np.ndarray, counted: Counted, score: str) -> None:
     shown = np.isfinite(highest) & (ceiling > _SMALLEST_CEILING)
     axes.hexbin(
         ceiling[shown], highest[shown], gridsize=40, bins="log", cmap="bone_r", mincnt=1,
@@ -155,4 +159,4 @@ def _ceiling(axes, highest: np.ndarray, ceiling: np.ndarray, counted: Counted) -
         axes.plot(ceiling[ours], highest[ours], ".", color="#5e81ac", markersize=3)
     axes.axline((0, 0), slope=1, color="#bf616a", linewidth=1)
     axes.set_xlabel("noise ceiling of r²", fontsize=9, color=figures.INK)
-    axes.set_ylabel("highest r² over layers", fontsize=9, color=figures.INK)
+    axes.set_ylabel(f"highest {score} over layers", fontsize=9, color=figures.INK)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bids_encoder.bids.written import Written
+from bids_encoder.bids.written import Written, r2_in_words
 from bids_encoder.report.contrasts import found_contrasts
 
 _NETWORKS = {
@@ -245,12 +245,13 @@ def _inference(written: Written) -> str:
         else " within folds"
     )
     return (
-        f"p-values of the highest r² over layers came from {side['Permutations']} "
+        f"p-values of the highest {r2_in_words(side)} over layers came from {side['Permutations']} "
         f"permutations{blocks} of the responses of {side['PermutedVoxels']} {written.places}, "
         "whitened before and coloured after with their lag-1 autocorrelation, the choice of the "
         f"penalty repeated in each{_strata(side)}{_tail(side)}, and were corrected at a false "
         f"discovery rate of {side['FalseDiscoveryRate']:g} [@benjamini1995]. Counts "
-        f"and means over voxels are of those that pass and whose highest r² is above 0. {layers}"
+        "and means over voxels are of those that pass and whose highest "
+        f"{r2_in_words(side)} is above 0. {layers}"
     )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, outputs
 from bids_encoder.bids.counted import NOT_TESTED, Counted
-from bids_encoder.bids.written import Written, find_analyses, read_table
+from bids_encoder.bids.written import Written, find_analyses, r2_in_words, read_table
 from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.errors import MissingInputError
 from bids_encoder.report import contrasts, figures, fingerprints, methods, neural_code, retinotopy
@@ -234,7 +234,7 @@ def _passed(maps: Maps) -> str:
     strata = side.get("NullStrata", ())
     thresholds = [one["Threshold"] for one in strata if one["Threshold"] is not None]
     if thresholds:
-        text += f": those with r² of at least {min(thresholds):.3f}"
+        text += f": those with {r2_in_words(side)} of at least {min(thresholds):.3f}"
         if max(thresholds) > min(thresholds):
             text += (
                 f" to {max(thresholds):.3f}, depending on the autocorrelation of their responses "

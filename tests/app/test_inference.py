@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from tiny_dataset import (
+    LAYERS,
     PICTURES_PER_RUN,
     SECONDS_BETWEEN,
     SECONDS_SHOWN,
@@ -20,6 +21,11 @@ from tiny_dataset import (
     write_bold,
     write_tiny,
 )
+
+from bids_encoder import inference
+from bids_encoder.encoding.permute import autocorrelation
+from bids_encoder.encoding.recombine import versions_for
+from bids_encoder.encoding.strata import classify, draw_voxels, permute_voxels
 
 ONE = ("--participant-label", "01")
 
@@ -47,7 +53,14 @@ def shown_in(tiny: Tiny, session: str) -> set[str]:
     return {line.split("\t")[2] for line in lines}
 
 
-def test_voxels_with_signal_pass_and_noise_does_not(app, tiny, tmp_path, no_page):
+def test_voxels_with_signal_pass_and_noise_does_not(app, tiny, tmp_path, no_page, monkeypatch):
+    permuted = []
+
+    def remember(kernels, responses, folds, scored, **options):
+        permuted.append((responses, folds, scored))
+        return permute_voxels(kernels, responses, folds, scored, **options)
+
+    monkeypatch.setattr(inference, "permute_voxels", remember)
     out = tmp_path / "out"
     options = [*ONE, "--features", tiny.features, "--n-permutations", 4000]
     assert app(tiny.bids, out, "participant", *options).code == 0
@@ -63,7 +76,18 @@ def test_voxels_with_signal_pass_and_noise_does_not(app, tiny, tmp_path, no_page
     assert stratum["Tail"]
     assert said["SmallestP"] < 1e-6
     assert said["FewestVoxels"] == 1
-    assert 40 < said["PermutedVoxels"] <= 82  # few voxels of a rare class come again
+    assert said["Statistic"] == "highest pooled r2 over layers"  # 20 pictures in each fold
+    pooled = [read(out, "pooledr2", f"features+{layer}") for layer in LAYERS]
+    passed = np.max(pooled, axis=0)[q <= 0.01]
+    assert said["Threshold"] == pytest.approx(passed[passed > 0].min())
+    # Voxels of rare classes of autocorrelation come again: each counts once.
+    [(responses, folds, scored)] = permuted
+    count = -(-4000 // versions_for(4000) ** 2)
+    classes = classify(autocorrelation(responses[:, scored], folds), count)
+    sizes = np.unique(classes, return_counts=True)[1]
+    drawn = [len(some) for some in draw_voxels(classes, count)]
+    assert sum(drawn) == count and (sizes < drawn).any()
+    assert said["PermutedVoxels"] == np.minimum(sizes, drawn).sum()
     assert stratum["VoxelsOwn95%"]["0.05"] < stratum["NullQuantiles"]["0.95"]
     assert stratum["Voxels"] == np.isfinite(p).sum()
     before = (out / "sub-01").stat()

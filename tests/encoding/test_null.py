@@ -114,6 +114,56 @@ def test_p_values_of_noise_are_uniform(score):
         assert np.mean(np.concatenate(found) <= level) == pytest.approx(level, rel=0.35)
 
 
+def in_small_folds(seed, size, n_voxels, n_features=40, n=120, n_layers=2):
+    """Kernels, noise and folds of so many rows, T of noise, and the null of some of its voxels."""
+    rng = np.random.default_rng(seed)
+    kernels = [linear_kernel(rng.standard_normal((n, n_features))) for _ in range(n_layers)]
+    noise = rng.standard_normal((n, n_voxels)).astype("f")
+    folds = make_folds(np.arange(n) // size, max_folds=n)
+    fits = [fit(None, noise, folds, kernel=k, keep_weights=False) for k in kernels]
+    t = np.max([one.pooled_r2 for one in fits], axis=0)
+    how = {"n_permutations": 2000, "seed": seed}
+    return t, null_distribution(kernels, noise[:, :: n_voxels // 40], folds, **how)
+
+
+def check_small_folds(seeds, n_voxels, within):
+    """Uniform p of the highest pooled r² of noise; of any other statistic, they are not."""
+    for size in (4, 6, 12):
+        p = []
+        for seed in range(seeds):
+            t, null = in_small_folds(seed, size, n_voxels)
+            p.append(p_values(t, null.highest("pooled_r2")))
+        for level in (0.5, 0.1, 0.05, 0.01):
+            found = np.mean(np.concatenate(p) <= level)
+            assert found == pytest.approx(level, rel=within, abs=0.005), (size, level)
+    assert np.mean(p_values(t, null.highest("r2")) <= 0.05) > 0.1
+
+
+def test_p_values_of_noise_in_small_folds_are_uniform():
+    check_small_folds(2, 200, 0.4)
+
+
+@pytest.mark.slow
+def test_p_values_of_noise_in_small_folds_are_uniform_in_many_data_sets():
+    check_small_folds(20, 400, 0.15)
+
+
+def test_small_folds_find_more_with_the_pooled_score():
+    """Power at p < 0.05 of weak signals in folds of four rows."""
+    rng = np.random.default_rng(3)
+    features = rng.standard_normal((120, 20))
+    signal = features @ rng.standard_normal((20, 300)) / np.sqrt(20)
+    responses = (0.5 * signal + rng.standard_normal(signal.shape)).astype("f")
+    kernel, folds = linear_kernel(features), make_folds(np.arange(120) // 4, max_folds=120)
+    found = fit(None, responses, folds, kernel=kernel, keep_weights=False)
+    null = null_distribution([kernel], responses[:, ::7], folds, n_permutations=2000)
+    power = {
+        score: np.mean(p_values(getattr(found, score), null.highest(score)) <= 0.05)
+        for score in ("r2", "pooled_r2")
+    }
+    assert power["pooled_r2"] > power["r2"] + 0.05
+
+
 def test_signal_passes():
     rng = np.random.default_rng(0)
     features = rng.standard_normal((60, 20))

@@ -7,14 +7,16 @@ from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.inputs import sort_by_fold
 from bids_encoder.encoding.null import null_distribution
 from bids_encoder.encoding.permute import permutations, permute
-from bids_encoder.encoding.recombine import N_VERSIONS, cut_parts, versions_for
+from bids_encoder.encoding.recombine import cut_parts
 from bids_encoder.encoding.ridge import fit, linear_kernel
 
 VERSIONS = 7
 PERMUTATIONS = VERSIONS**2
 
 
-@pytest.mark.parametrize("sizes", [(25, 35), (20, 21, 22), (9, 14, 8, 10, 12, 11, 9), (4, 5, 6) * 4])
+@pytest.mark.parametrize(
+    "sizes", [(25, 35), (20, 21, 22), (9, 14, 8, 10, 12, 11, 9), (4, 5, 6) * 4]
+)
 def test_scores_are_those_of_single_fits(sizes):
     """With signal, offsets between folds and voxels, and folds of different sizes out of order."""
     rng = np.random.default_rng(0)

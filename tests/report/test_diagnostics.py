@@ -6,10 +6,16 @@ import pytest
 from bids_encoder.bids.counted import Counted
 from bids_encoder.report import diagnostics
 
-NULL = {"NullQuantiles": {"0.5": 0.01, "0.99": 0.05}, "Threshold": 0.06, "FalseDiscoveryRate": 0.01}
+NULL = {
+    "Statistic": "highest r2 over layers",
+    "NullQuantiles": {"0.5": 0.01, "0.99": 0.05},
+    "Threshold": 0.06,
+    "FalseDiscoveryRate": 0.01,
+}
+POOLED = {**NULL, "Statistic": "highest pooled r2 over layers"}
 
 
-@pytest.mark.parametrize("null", [None, NULL, {**NULL, "Threshold": None}])
+@pytest.mark.parametrize("null", [None, NULL, {**NULL, "Threshold": None}, POOLED])
 @pytest.mark.parametrize("has_ceiling", [False, True])
 def test_panels_and_counts(null, has_ceiling):
     rng = np.random.default_rng(0)
@@ -29,6 +35,9 @@ def test_panels_and_counts(null, has_ceiling):
     verticals = [line.get_xdata()[0] for line in axes[1].lines]
     expected = [] if null is None else [0.01, 0.05] + [0.06] * (null["Threshold"] is not None)
     assert verticals == expected
+    score = "pooled r²" if null is POOLED else "r²"
+    assert axes[1].get_xlabel() == f"highest {score} over layers"
+    assert not has_ceiling or axes[2].get_ylabel() == axes[1].get_xlabel()
 
 
 @pytest.mark.parametrize("null", [None, NULL, {**NULL, "Threshold": None}])
