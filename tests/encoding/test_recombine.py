@@ -7,7 +7,7 @@ from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.inputs import sort_by_fold
 from bids_encoder.encoding.null import null_distribution
 from bids_encoder.encoding.permute import permutations, permute
-from bids_encoder.encoding.recombine import cut_parts
+from bids_encoder.encoding.recombine import FEWEST_VOXELS, cut_parts, versions_for
 from bids_encoder.encoding.ridge import fit, linear_kernel
 
 VERSIONS = 7
@@ -43,6 +43,12 @@ def test_scores_are_those_of_single_fits(sizes):
         np.testing.assert_allclose(null.r2[layer], expected.r2, atol=3e-6)
         np.testing.assert_allclose(null.r[layer], expected.r, atol=3e-6)
         np.testing.assert_allclose(null.pooled_r2[layer], expected.pooled_r2, atol=3e-6)
+
+
+def test_more_permutations_have_more_versions_of_no_fewer_voxels():
+    assert [versions_for(n) for n in (1, 10_000, 50_000, 10**6)] == [7, 7, 17, 23]
+    for n in (20_000, 50_000, 200_000):
+        assert n / versions_for(n) ** 2 >= FEWEST_VOXELS
 
 
 @pytest.mark.parametrize("k", [2, 3, 4, 9])
