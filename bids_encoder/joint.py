@@ -10,7 +10,7 @@ from bids_encoder import console
 from bids_encoder.bids.counted import Counted
 from bids_encoder.bids.derivatives import Analysis, is_done, write_statmap
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.joint import fit_joint
+from bids_encoder.encoding.joint import fit_joint, joint_grid_length
 from bids_encoder.encoding.scores import steady_score
 from bids_encoder.errors import naming
 from bids_encoder.features.kernels import LayerKernels
@@ -74,7 +74,9 @@ def write_joint(
                 folds,
                 n_draws=chosen.joint_draws,
                 unique=chosen.joint_unique,
-                penalties=np.geomspace(penalties[0], penalties[-1], max(len(penalties) // 2, 2)),
+                penalties=np.geomspace(
+                    penalties[0], penalties[-1], joint_grid_length(len(penalties))
+                ),
                 mem_bytes=mem_bytes,
                 device=device,
                 seed=chosen.joint_seed,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_encoder.encoding.joint import joint_bytes
+from bids_encoder.encoding.joint import joint_bytes, joint_grid_length
 from bids_encoder.encoding.memory import make_plan
 from bids_encoder.encoding.null import null_bytes
 from bids_encoder.encoding.penalties import PENALTIES
@@ -145,7 +145,13 @@ def needed(work: Work, budget: int) -> dict[str, int]:
         stages["p-values"] = held + _kept_kernels(work) + null
     if work.joint:
         stages["joint model"] = held + joint_bytes(
-            n, voxels, work.n_layers, n_draws=work.n_draws, unique=work.unique, mem_bytes=spare
+            n,
+            voxels,
+            work.n_layers,
+            n_draws=work.n_draws,
+            unique=work.unique,
+            n_penalties=joint_grid_length(work.n_penalties),
+            mem_bytes=spare,
         )
     if work.n_items:
         # Features in single and, standardised, in double precision; patterns of regions; and the

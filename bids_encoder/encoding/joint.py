@@ -291,6 +291,11 @@ def _inner_folds(folds: Sequence[Fold], t: int) -> list[tuple[np.ndarray, np.nda
     return [(np.flatnonzero(~held), np.flatnonzero(held)) for held in others]
 
 
+def joint_grid_length(n_penalties: int) -> int:
+    """How many penalties the joint model tries, where single layers try `n_penalties`."""
+    return max(n_penalties // 2, 2)
+
+
 def joint_bytes(
     n: int,
     n_voxels: int,
@@ -299,6 +304,7 @@ def joint_bytes(
     n_draws: int = N_DRAWS,
     unique: bool = False,
     n_folds: int = 10,
+    n_penalties: int = len(JOINT_PENALTIES),
     mem_bytes: int,
 ) -> int:
     """About how much memory :func:`fit_joint` takes, beside its arguments.
@@ -309,12 +315,12 @@ def joint_bytes(
         Samples, voxels and layers.
     n_draws, unique
         As for :func:`fit_joint`.
-    n_folds : int
+    n_folds, n_penalties : int
         At most.
     mem_bytes : int
         What it is allowed; the matrices cannot be made smaller.
     """
-    sizes = (n, n_kernels, len(JOINT_PENALTIES), n_folds, 1 + n_kernels + n_draws)
+    sizes = (n, n_kernels, n_penalties, n_folds, 1 + n_kernels + n_draws)
     fixed, per_voxel = _sizes(*sizes)
     block = min(_block_size(*sizes, mem_bytes), n_voxels)
     # The scores of each fold, and a kernel in double precision with its centred copy.

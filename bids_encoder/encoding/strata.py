@@ -199,7 +199,7 @@ def make_strata(
     names = [[name] for name in np.unique(classes)]
     permuted = list(drawn)
     while len(names) > 1:
-        alike = [_compare(*values[i : i + 2], n_versions) for i in range(len(names) - 1)]
+        alike = [_compare(values[i], values[i + 1], n_versions) for i in range(len(names) - 1)]
         best = int(np.argmax(alike))
         if alike[best] <= ALIKE:
             break

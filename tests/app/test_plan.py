@@ -67,6 +67,8 @@ def test_what_is_announced_grows_with_what_is_asked_for(pristine):
     # A longer grid has more matrices, and larger tables of scores.
     long = most(n_penalties=200)
     assert long["p-values"] > plain["p-values"] and long["encoding"] > plain["encoding"]
+    joint = (most(joint=True, n_penalties=number)["joint model"] for number in (200, 20))
+    assert next(joint) > next(joint)
     assert most(joint=True)["joint model"] > plain["encoding"] / 2
     assert most(n_voxels=100_000)["responses"] > plain["responses"]
     assert most(n_unit=1000)["responses"] > plain["responses"]

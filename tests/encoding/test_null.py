@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.signal import lfilter
-from scipy.stats import false_discovery_control
+from scipy.stats import binom, false_discovery_control
 
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.null import false_discovery_rate, null_distribution, p_values
@@ -126,26 +126,31 @@ def in_small_folds(seed, size, n_voxels, n_features=40, n=120, n_layers=2):
     return t, null_distribution(kernels, noise[:, :: n_voxels // 40], folds, **how)
 
 
-def check_small_folds(seeds, n_voxels, within):
-    """Uniform p of the highest pooled r² of noise; of any other statistic, they are not."""
+def check_small_folds(seeds, n_voxels, factor):
+    """p of the highest pooled r² of noise is uniform; in the null of r², it would not be.
+
+    Voxels of a data set share its features: the rate may be wrong by a factor, and beyond that by
+    what chance makes in one count of a thousand.
+    """
     for size in (4, 6, 12):
         p = []
         for seed in range(seeds):
             t, null = in_small_folds(seed, size, n_voxels)
             p.append(p_values(t, null.highest("pooled_r2")))
         for level in (0.5, 0.1, 0.05, 0.01):
-            found = np.mean(np.concatenate(p) <= level)
-            assert found == pytest.approx(level, rel=within, abs=0.005), (size, level)
+            found, n = np.count_nonzero(np.concatenate(p) <= level), seeds * n_voxels
+            assert found <= binom.isf(0.001, n, min(factor * level, 1)), (size, level)
+            assert found >= binom.ppf(0.001, n, level / factor), (size, level)
     assert np.mean(p_values(t, null.highest("r2")) <= 0.05) > 0.1
 
 
 def test_p_values_of_noise_in_small_folds_are_uniform():
-    check_small_folds(2, 200, 0.4)
+    check_small_folds(2, 200, 1.3)
 
 
 @pytest.mark.slow
 def test_p_values_of_noise_in_small_folds_are_uniform_in_many_data_sets():
-    check_small_folds(20, 400, 0.15)
+    check_small_folds(20, 400, 1.15)
 
 
 def test_small_folds_find_more_with_the_pooled_score():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bids_encoder.encoding import recombine
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.inputs import sort_by_fold
 from bids_encoder.encoding.null import null_distribution
@@ -17,8 +18,12 @@ PERMUTATIONS = VERSIONS**2
 @pytest.mark.parametrize(
     "sizes", [(25, 35), (20, 21, 22), (9, 14, 8, 10, 12, 11, 9), (4, 5, 6) * 4]
 )
-def test_scores_are_those_of_single_fits(sizes):
+@pytest.mark.parametrize("n_versions", [7, 11])
+def test_scores_are_those_of_single_fits(sizes, n_versions, monkeypatch):
     """With signal, offsets between folds and voxels, and folds of different sizes out of order."""
+    monkeypatch.setattr(recombine, "FEWEST_VOXELS", 3)
+    count = n_versions**2
+    assert versions_for(3 * count) == n_versions
     rng = np.random.default_rng(0)
     groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     folds = make_folds(groups, max_folds=len(sizes))
@@ -26,17 +31,17 @@ def test_scores_are_those_of_single_fits(sizes):
     kernels = [linear_kernel(one) for one in features]
     responses = features[0] @ rng.standard_normal((15, 3)) + rng.standard_normal((len(groups), 3))
     responses = (responses + 5 * np.arange(3) + groups[:, None]).astype("f")
-    null = null_distribution(kernels, responses, folds, n_permutations=3 * PERMUTATIONS, seed=4)
+    null = null_distribution(kernels, responses, folds, n_permutations=3 * count, seed=4)
 
-    orders = permutations(folds, 3 * VERSIONS, rng=np.random.default_rng(4))
-    versions = permute(responses, np.repeat(np.arange(3), VERSIONS), orders, folds)
+    orders = permutations(folds, 3 * n_versions, rng=np.random.default_rng(4))
+    versions = permute(responses, np.repeat(np.arange(3), n_versions), orders, folds)
     parts = cut_parts(sort_by_fold(folds, len(groups))[1])
-    permuted = np.empty((len(groups), 3 * PERMUTATIONS), dtype=np.float32)
+    permuted = np.empty((len(groups), 3 * count), dtype=np.float32)
     for voxel in range(3):
-        for number, taken in enumerate(parts.versions(VERSIONS)):
+        for number, taken in enumerate(parts.versions(n_versions)):
             for fold, part in zip(folds, parts.of_fold, strict=True):
-                permuted[fold.test, voxel * PERMUTATIONS + number] = versions[
-                    fold.test, voxel * VERSIONS + taken[part]
+                permuted[fold.test, voxel * count + number] = versions[
+                    fold.test, voxel * n_versions + taken[part]
                 ]
     for layer, kernel in enumerate(kernels):
         expected = fit(None, permuted, folds, kernel=kernel, keep_weights=False)
