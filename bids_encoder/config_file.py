@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import stat
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import fields
@@ -22,7 +23,7 @@ def to_toml(settings: Settings) -> str:
     """Write settings as TOML; ``--config-file`` reads them back."""
     import tomli_w
 
-    document = {
+    document: dict[str, object] = {
         "bids_dir": str(settings.bids_dir),
         "output_dir": str(settings.output_dir),
         "analysis_level": settings.analysis_level,
@@ -49,9 +50,9 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
     UsageError
         It has a section or an option that does not exist.
     """
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ModuleNotFoundError:
+    else:
         import tomli as tomllib
 
     try:
@@ -140,7 +141,7 @@ def _checked(path: Path, section: str, key: str, value: Any, item: dataclasses.F
         problem = "The configuration file has a value that is not among the choices."
         expected = ", ".join(choices)
     except UnfitError as error:
-        problem, expected = "The configuration file has a value that cannot be.", error
+        problem, expected = "The configuration file has a value that cannot be.", str(error)
     except (ValueError, OverflowError):  # of a whole number that no float can hold
         pass
     raise DataError(

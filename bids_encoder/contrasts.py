@@ -15,6 +15,7 @@ import numpy as np
 from bids_encoder import console
 from bids_encoder.bids.derivatives import Analysis, is_done
 from bids_encoder.bids.leftovers import remove_old_experiment
+from bids_encoder.bids.records import BetasRun
 from bids_encoder.bids.seals import sidecar_of
 from bids_encoder.contrast_results import (
     ALL,
@@ -193,8 +194,8 @@ class _Work:
         plan, chosen = self.lab.plan, self.lab.settings.responses
         with console.progress("measured contrasts", "runs") as bar:
             found = measure_contrasts(
-                plan.runs,
-                plan.infos,
+                plan.bold_runs,
+                plan.bold_infos,
                 plan.presentations,
                 plan.cleanings,
                 self.lab.saved.grid,
@@ -240,7 +241,7 @@ def _shown(settings: Settings, plan: Plan | None) -> Shown:
     if plan is None:
         return Shown((), (), {}, settings.bids_dir, settings.stimuli.stim_dir)
     return Shown(
-        tuple(run.betas.table if run.betas else run.events for run in plan.runs),
+        tuple(run.betas.table if isinstance(run, BetasRun) else run.events for run in plan.runs),
         plan.presentations,
         plan.stimuli,
         settings.bids_dir,

@@ -38,9 +38,9 @@ def samples_of(settings: Settings, plan: Plan, stimuli: Sequence[str] | None) ->
         return Samples(tuple(stimuli))
     return continuous_samples(
         plan.screen,
-        [info.n_volumes for info in plan.infos],
-        [info.repetition_time for info in plan.infos],
-        [run.start_time for run in plan.runs],
+        [info.n_volumes for info in plan.bold_infos],
+        [info.repetition_time for info in plan.bold_infos],
+        plan.start_times,
         settings.responses.delays,
     ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
 
@@ -97,9 +97,9 @@ class Data:
             return None
         return find_recurring(
             plan.presentations,
-            [info.n_volumes for info in plan.infos],
-            [info.repetition_time for info in plan.infos],
-            [run.start_time for run in plan.runs],
+            [info.n_volumes for info in plan.bold_infos],
+            [info.repetition_time for info in plan.bold_infos],
+            plan.start_times,
             self.settings.responses.delays,
         ).take(np.concatenate([cleaning.kept for cleaning in plan.cleanings]))
 
@@ -180,14 +180,14 @@ class Data:
         }
         meshes = load_meshes(plan.surfaces.measured) if plan.surfaces else None
         if plan.precomputed:
-            grid = betas_grid(plan.runs, plan.infos, meshes)
+            grid = betas_grid(plan.betas_runs, plan.infos, meshes)
             self._check_memory(grid)
-            return grid, measure_betas(plan.runs, plan.presentations, grid, **how)
-        grid = common_grid(plan.runs, plan.infos, meshes)
+            return grid, measure_betas(plan.betas_runs, plan.presentations, grid, **how)
+        grid = common_grid(plan.bold_runs, plan.bold_infos, meshes)
         work = self._check_memory(grid)
         measured = measure(
-            plan.runs,
-            plan.infos,
+            plan.bold_runs,
+            plan.bold_infos,
             plan.presentations,
             grid,
             kind=plan.design.kind,

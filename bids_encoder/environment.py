@@ -65,7 +65,7 @@ def _user_name() -> str:
 
 
 def _is_writable(folder: str | None) -> bool:
-    return bool(folder) and os.access(folder, os.W_OK | os.X_OK)
+    return folder is not None and folder != "" and os.access(folder, os.W_OK | os.X_OK)
 
 
 def _private_folder(work_dir: Path) -> Path | None:

@@ -11,8 +11,22 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing from Python 3.11 on
 
 _LONGEST_PART = 1000  # characters: what a table or header holds may be endless
+
+
+class Parts(TypedDict, total=False):
+    """What a message may say beside the problem, as for `BidsEncoderError`."""
+
+    file: str | Path | None
+    place: str | None
+    found: object | None
+    expected: object | None
+    remedy: str | None
 
 
 class BidsEncoderError(Exception):
@@ -46,7 +60,7 @@ class BidsEncoderError(Exception):
         expected: object | None = None,
         remedy: str | None = None,
     ):
-        parts = {
+        parts: Parts = {
             "file": file,
             "place": place,
             "found": found,
@@ -62,10 +76,17 @@ class BidsEncoderError(Exception):
         self.problem = problem
         self.parts = parts
 
-    def naming(self, **parts: object) -> BidsEncoderError:
+    def naming(self, **parts: Unpack[Parts]) -> BidsEncoderError:
         """The same trouble with parts of the message that it lacks, such as its file."""
-        known = {name: value for name, value in self.parts.items() if value is not None}
-        other = type(self)(self.problem, **{**parts, **known})
+        known = self.parts
+        said: Parts = {
+            "file": parts.get("file") if known["file"] is None else known["file"],
+            "place": parts.get("place") if known["place"] is None else known["place"],
+            "found": parts.get("found") if known["found"] is None else known["found"],
+            "expected": parts.get("expected") if known["expected"] is None else known["expected"],
+            "remedy": parts.get("remedy") if known["remedy"] is None else known["remedy"],
+        }
+        other = type(self)(self.problem, **said)
         other.everybody = self.everybody
         return other
 
@@ -75,7 +96,7 @@ class BidsEncoderError(Exception):
 
 
 @contextmanager
-def naming(**parts: object) -> Iterator[None]:
+def naming(**parts: Unpack[Parts]) -> Iterator[None]:
     """Let trouble that comes out of a block say where it was: its file, layer, run.
 
     For code that is given arrays and knows no files. What a message says already stays.
@@ -186,7 +207,7 @@ def of_the_system(error: OSError, written: Sequence[str | Path] = ()) -> BidsEnc
     if os.path.isdir(path.parent) and not os.access(path.parent, os.X_OK):
         path = path.parent  # what it is that may not be entered
     if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
-        kind = ParticipantError
+        kind: type[BidsEncoderError] = ParticipantError
     elif any(path.is_relative_to(os.path.abspath(folder)) for folder in written):
         kind = OutputError
     else:

@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     socket.setdefaulttimeout(PATIENCE)
     weights, templates = chosen.folder / "weights", chosen.folder / "templateflow"
-    tasks = [(fetch_network, name, weights) for name in chosen.networks]
+    tasks: list[tuple[Callable[[str, Path], str], str, Path]] = [
+        (fetch_network, name, weights) for name in chosen.networks
+    ]
     tasks += [(fetch_template, name, templates) for name in chosen.templates]
     code = 0
     for fetch, name, folder in tasks:
@@ -174,14 +176,16 @@ def fetch_template(text: str, folder: Path) -> str:
     """
     space, query = parse_template(text)
     names = {"res": "resolution", "den": "density", "tpl": "template"}
-    query = {names.get(key, key): value for key, value in query.items()}
-    if "suffix" not in query:
-        query["suffix"] = list(_ATLAS if {"atlas", "seg"} & set(query) else _TEMPLATE)
+    wanted: dict[str, str | list[str]] = {
+        names.get(key, key): value for key, value in query.items()
+    }
+    if "suffix" not in wanted:
+        wanted["suffix"] = list(_ATLAS if {"atlas", "seg"} & set(wanted) else _TEMPLATE)
     _make(folder)
     try:
         # TemplateFlow writes in place: fetched elsewhere, its files can be moved here whole.
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as elsewhere:
-            found = _from_templateflow(space, query, Path(elsewhere), text)
+            found = _from_templateflow(space, wanted, Path(elsewhere), text)
             for path in found:
                 target = folder / path.relative_to(elsewhere)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -226,6 +230,7 @@ def _lay_out(home: Path, space: str) -> None:
     For all spaces it has thousands of them, and reading their names takes half a minute.
     """
     spec = importlib.util.find_spec("templateflow")
+    assert spec is not None and spec.submodule_search_locations  # a package that is required
     place = Path(spec.submodule_search_locations[0], "conf", "templateflow-skel.zip")
     with zipfile.ZipFile(place) as names:
         known = sorted({name.split("/")[0] for name in names.namelist() if name[:4] == "tpl-"})

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bids_encoder.bids.dataset import Run
 from bids_encoder.bids.events import Presentation
+from bids_encoder.bids.records import BetasRun, Run
 from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.classes import Columns
 from bids_encoder.responses.continuous_groups import VolumeRun, continuous_groups
@@ -45,12 +45,17 @@ def fold_stimuli(
             run.name,
             run.session,
             tuple(one.stimulus for one in seen),
-            tuple(one.onset for one in seen) if run.betas is None or run.betas.is_timed else None,
+            tuple(one.onset for one in seen) if _is_timed(run) else None,
         )
         for run, seen in zip(runs, presentations, strict=True)
     ]
     training = [one for one, used in zip(stimuli, rows, strict=True) if used]
     return event_groups(training, shown, columns, wish)
+
+
+def _is_timed(run: Run) -> bool:
+    """Whether the order of presentations is their order in time."""
+    return not isinstance(run, BetasRun) or run.betas.is_timed
 
 
 def fold_volumes(

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from bids_encoder.bids.derivatives import Analysis, start_analysis
 from bids_encoder.bids.provenance import content_stamp
+from bids_encoder.bids.records import BetasRun, BoldRun
 from bids_encoder.plan import Plan
+from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.meshes import load_meshes
 from bids_encoder.responses.volumes import Cleaning
 from bids_encoder.settings import Encoding, Network, Settings, result_settings
@@ -86,7 +88,7 @@ def identity_of(plan: Plan) -> dict[str, object]:
         "design_reason": plan.design.reason,
         "stimuli": plan.stimuli_stamp,
         "presentations": content_stamp(presentations),
-        "reference_times": [run.start_time for run in plan.runs],
+        "reference_times": plan.start_times,
         "runs": content_stamp([_run(plan, number) for number in range(len(plan.runs))]),
     }
     if plan.cleanings:
@@ -104,17 +106,17 @@ def identity_of(plan: Plan) -> dict[str, object]:
 def _run(plan: Plan, number: int) -> list[object]:
     """What is known of a run from headers, sidecars and tables."""
     run, info = plan.runs[number], plan.infos[number]
-    betas = run.betas and [run.betas.maps, run.betas.n_rows, run.betas.key]
+    betas = isinstance(run, BetasRun) and run.betas
     return [
         run.name,
         run.preprocessed,
-        run.start_time_source,
-        info.repetition_time,
+        run.start_time_source if isinstance(run, BoldRun) else "StartTime",
+        info.repetition_time if isinstance(info, BoldInfo) else None,
         info.n_volumes,
         info.shape,
         info.affine,
         None if info.frame is None else info.frame.described(),
-        betas,
+        [betas.maps, betas.n_rows, betas.key] if betas else None,
     ]
 
 

@@ -359,7 +359,7 @@ def rows_together(plan: Plan) -> int:
 def _seconds_per_row(plan: Plan) -> float:
     """Time from one row of the responses to the next: volumes, or successive stimuli."""
     if plan.design.kind == "continuous":
-        return plan.infos[0].repetition_time
+        return plan.bold_infos[0].repetition_time
     gaps = [np.diff(sorted(one.onset for one in shown)) for shown in plan.presentations]
     gaps = np.concatenate(gaps)
     return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else BLOCK_SECONDS

@@ -173,7 +173,7 @@ def check(work: Work, budget: int, limit: float | None, n_processes: int = 1) ->
         It does not fit into ``--mem``.
     """
     stages = needed(work, budget)
-    stage = max(stages, key=stages.get)
+    stage = max(stages, key=stages.__getitem__)
     most = stages[stage]
     if most <= budget:
         return None
@@ -265,7 +265,7 @@ def _kept_kernels(work: Work) -> int:
 
 def in_words(stages: Mapping[str, int], budget: int, exact: bool) -> str:
     """What is needed, of what may be used, and at which stage."""
-    stage = max(stages, key=stages.get)
+    stage = max(stages, key=stages.__getitem__)
     return (
         f"{'about' if exact else 'at most'} {stages[stage] / GB:.1f} GB ({stage}) "
         f"of the {budget / GB:.1f} GB that may be used"

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder import console
-from bids_encoder.bids.dataset import Run
 from bids_encoder.bids.events import Presentation
 from bids_encoder.bids.meshes import SurfaceFiles
+from bids_encoder.bids.records import BetasRun, BoldRun, Run
 from bids_encoder.bids.written import places_in_words
 from bids_encoder.fold_rows import fold_stimuli, fold_volumes, with_sizes
 from bids_encoder.regions import RegionFiles
-from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.bold import BoldInfo, ImageInfo
 from bids_encoder.responses.classes import Columns
 from bids_encoder.responses.design import DesignChoice
 from bids_encoder.responses.grouping import NO_WISH, FoldWish, Grouping
@@ -39,7 +39,7 @@ class Plan:
     ----------
     participant, task : str
     runs : tuple of Run
-    infos : tuple of BoldInfo
+    infos : tuple of ImageInfo
         Shape and timing of each run.
     presentations : tuple of tuples of Presentation
         What each run has shown.
@@ -73,7 +73,7 @@ class Plan:
     participant: str
     task: str
     runs: tuple[Run, ...]
-    infos: tuple[BoldInfo, ...]
+    infos: tuple[ImageInfo, ...]
     presentations: tuple[tuple[Presentation, ...], ...]
     screen: tuple[tuple[Presentation, ...], ...]
     stimuli: dict[str, Path | Segment]
@@ -91,7 +91,27 @@ class Plan:
     @property
     def precomputed(self) -> bool:
         """Whether responses were estimated elsewhere, so that there is no BOLD."""
-        return self.runs[0].betas is not None
+        return isinstance(self.runs[0], BetasRun)
+
+    @property
+    def bold_runs(self) -> tuple[BoldRun, ...]:
+        """Its runs where they are BOLD; none of precomputed responses."""
+        return tuple(run for run in self.runs if isinstance(run, BoldRun))
+
+    @property
+    def bold_infos(self) -> tuple[BoldInfo, ...]:
+        """Shape and timing of each run of BOLD."""
+        return tuple(info for info in self.infos if isinstance(info, BoldInfo))
+
+    @property
+    def betas_runs(self) -> tuple[BetasRun, ...]:
+        """Its runs where they are precomputed responses; none of BOLD."""
+        return tuple(run for run in self.runs if isinstance(run, BetasRun))
+
+    @property
+    def start_times(self) -> list[float]:
+        """Seconds from the onset of a volume to its moment, one a run; 0 for betas."""
+        return [run.start_time if isinstance(run, BoldRun) else 0.0 for run in self.runs]
 
     @property
     def names(self) -> dict[str, str | None]:
@@ -111,12 +131,14 @@ class Plan:
     def sources(self) -> list[Path]:
         """Every file of the dataset that this analysis reads, but the stimuli."""
         files = [path for run in self.runs for path in run.images]
-        kinds = ("events", "mask", "confounds")
-        files += [getattr(run, kind) for kind in kinds for run in self.runs]
-        files += [image for run in self.runs if run.betas for image in run.betas.files]
+        besides: list[Path | None] = [run.events for run in self.runs]
+        besides += [run.mask for run in self.runs]
+        besides += [run.confounds for run in self.bold_runs]
+        files += [file for file in besides if file is not None]
+        files += [image for run in self.betas_runs for image in run.betas.files]
         if self.surfaces is not None and self.surfaces.own:
             files += self.surfaces.files
-        return list(dict.fromkeys(file for file in files if file is not None))
+        return list(dict.fromkeys(files))
 
     @property
     def n_shown(self) -> int:
@@ -192,7 +214,7 @@ class Plan:
         how = (self.runs, self.presentations, self.columns, wish or self.fold_wish)
         if stimuli is not None:
             return fold_stimuli(rows, stimuli, *how)
-        return fold_volumes(rows, self.infos, self.cleanings, *how)
+        return fold_volumes(rows, self.bold_infos, self.cleanings, *how)
 
     @cached_property
     def grouping(self) -> Grouping:
@@ -211,7 +233,7 @@ class Plan:
     @property
     def reference_times(self) -> dict[float, str]:
         """Moments that the volumes of the runs stand for (seconds), and what says so."""
-        return {round(run.start_time, 6): run.start_time_source for run in self.runs}
+        return {round(run.start_time, 6): run.start_time_source for run in self.bold_runs}
 
     @property
     def recording(self) -> dict[str, object]:
@@ -220,11 +242,11 @@ class Plan:
             return {
                 "Precomputed": {
                     run.name: {"Maps": len(run.betas.maps), "Table": run.betas.table.name}
-                    for run in self.runs
+                    for run in self.betas_runs
                 }
             }
         return {
-            "RepetitionTime": self.infos[0].repetition_time,
+            "RepetitionTime": self.bold_infos[0].repetition_time,
             "ReferenceTime": {source: time for time, source in self.reference_times.items()},
             "VolumesAndConfounds": {
                 run.name: cleaning.described
@@ -309,7 +331,7 @@ class Plan:
             for time, source in self.reference_times.items()
         ]
         return [
-            ("BOLD", f"{runs}, {number} volumes, TR {self.infos[0].repetition_time:g} s, "
+            ("BOLD", f"{runs}, {number} volumes, TR {self.bold_infos[0].repetition_time:g} s, "
              + (f"space {space}" if space else "as acquired")),
             ("left out", f"volumes: {listed_reasons(self.left_out)}"),
             ("timing", "; ".join(timing)),

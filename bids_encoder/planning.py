@@ -15,17 +15,18 @@ from bids_encoder.bids.betas import (
 )
 from bids_encoder.bids.checks import participant_labels
 from bids_encoder.bids.columns import stimulus_columns
-from bids_encoder.bids.dataset import Dataset, Run, find_runs, select_files
+from bids_encoder.bids.dataset import Dataset, find_runs, select_files
 from bids_encoder.bids.events import Presentation, check_onsets, read_presentations
 from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.bids.meshes import SurfaceFiles, find_surfaces
+from bids_encoder.bids.records import BoldRun, Run
 from bids_encoder.bids.trials import read_trials
 from bids_encoder.errors import UsageError
 from bids_encoder.plan import Plan
 from bids_encoder.regions import find_regions
 from bids_encoder.responses.acquisitions import refuse_copies
 from bids_encoder.responses.betas import describe_betas
-from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.bold import BoldInfo, ImageInfo
 from bids_encoder.responses.confounds import Thresholds
 from bids_encoder.responses.design import DesignChoice, choose_design
 from bids_encoder.responses.grids import check_frames, describe_run
@@ -87,7 +88,7 @@ def betas_options(settings: Settings) -> BetasOptions:
 
 
 # A run, its size, and what it has shown; the functions below also return the stimuli's files.
-_Seen = tuple[Run, BoldInfo, tuple[Presentation, ...]]
+_Seen = tuple[Run, ImageInfo, tuple[Presentation, ...]]
 
 
 def _read_runs(settings, dataset, participant, space, filters) -> tuple[list[_Seen], dict]:
@@ -174,17 +175,19 @@ def _say_what_has_no_effect(settings: Settings, precomputed: bool, design: Desig
 def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], files, films) -> Plan:
     runs, infos, presentations = zip(*seen, strict=True)
     chosen, fps = settings.responses, settings.stimuli.frames_per_second
-    precomputed = runs[0].betas is not None
-    for run, info, shown in () if precomputed else seen:
-        check_onsets(shown, info.n_volumes * info.repetition_time, run.events)
+    bold_runs = [run for run in runs if isinstance(run, BoldRun)]
+    bold_infos = [info for info in infos if isinstance(info, BoldInfo)]
+    precomputed = not bold_runs
     if not precomputed:
-        refuse_copies(runs, infos, presentations)
+        for run, info, shown in zip(bold_runs, bold_infos, presentations, strict=True):
+            check_onsets(shown, info.duration, run.events)
+        refuse_copies(bold_runs, bold_infos, presentations)
     screen = read_screen(presentations, files, fps, films)
     presentations = screen.presentations
     if precomputed:
         design = DesignChoice("events", "precomputed responses, one map each")
     elif chosen.design == "auto":
-        design = choose_design(presentations, infos, screen.films)
+        design = choose_design(presentations, bold_infos, screen.films)
     else:
         design = DesignChoice(chosen.design, "as --design says")
     _say_what_has_no_effect(settings, precomputed, design)
@@ -198,9 +201,9 @@ def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], file
         on_screen, stimuli = presentations, screen.clips(fps)
     else:
         on_screen, stimuli = screen.pieces(
-            [info.n_volumes for info in infos],
-            [info.repetition_time for info in infos],
-            [run.start_time for run in runs],
+            [info.n_volumes for info in bold_infos],
+            [info.repetition_time for info in bold_infos],
+            [run.start_time for run in bold_runs],
             chosen.delays,
             fps,
         )
@@ -208,8 +211,8 @@ def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], file
         ()
         if precomputed
         else clean_runs(
-            runs,
-            [info.n_volumes for info in infos],
+            bold_runs,
+            [info.n_volumes for info in bold_infos],
             strategy=chosen.confounds,
             thresholds=Thresholds(chosen.fd_threshold, chosen.std_dvars_threshold),
             skip_volumes=chosen.skip_volumes,

@@ -24,7 +24,7 @@ from bids_encoder.responses.atlas import (
     mask_values,
     to_regions,
 )
-from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.bold import ImageInfo
 from bids_encoder.responses.images import open_image
 from bids_encoder.responses.masks import grid_in_words, on_grid
 from bids_encoder.responses.surface_atlas import surface_labels
@@ -158,7 +158,7 @@ def _load(one: RegionFiles, grid: Grid) -> Regions:
 
 def _warn_of_grids(one: RegionFiles, mask: nibabel.Nifti1Image) -> None:
     """Say that an atlas does not lie where the BOLD does, voxel by voxel."""
-    info = BoldInfo(one.images[0], mask.shape, mask.affine, 1, None)
+    info = ImageInfo(one.images[0], mask.shape, mask.affine, 1)
     others = {path: open_image(path) for path in one.images}
     others = {path: image for path, image in others.items() if not on_grid(image, info)}
     if others:
@@ -170,7 +170,7 @@ def _warn_of_grids(one: RegionFiles, mask: nibabel.Nifti1Image) -> None:
         )
 
 
-def _extent(image: nibabel.Nifti1Image) -> str:
+def _extent(image: nibabel.Nifti1Pair) -> str:
     """The corners of an image in millimetres."""
     ends = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]])).reshape(3, -1).T
     corners = apply_affine(image.affine, ends)

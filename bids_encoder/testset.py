@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_encoder.bids.columns import stimulus_columns
-from bids_encoder.bids.dataset import Run
 from bids_encoder.bids.events import Presentation
 from bids_encoder.bids.names import same_number
+from bids_encoder.bids.records import Run
 from bids_encoder.errors import DataError, UsageError
 
 ENTITIES = ("task", "ses", "run")

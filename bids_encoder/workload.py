@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from bids_encoder import memory
+from bids_encoder.bids.records import BetasRun
 from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.plan import Plan
 from bids_encoder.predicted_region import sampled_stimuli
@@ -96,6 +97,8 @@ def _reading(plan: Plan) -> int:
     """Bytes of a file that can only be read whole: of GIFTI, the largest one of a run."""
     sizes = [
         sum(path.stat().st_size for path in images if ".gii" in path.name)
-        for images in ([run.betas.files if run.betas else run.images for run in plan.runs])
+        for images in (
+            run.betas.files if isinstance(run, BetasRun) else run.images for run in plan.runs
+        )
     ]
     return _GZIPPED * max(sizes, default=0)

@@ -40,6 +40,8 @@ def extended_schema() -> dict:
         "hrf",
         "weights",
         "smoothness",
+        "chance",
+        "matched",
         "similarity",
         "similarities",
         "neighbours",
@@ -71,6 +73,7 @@ def extended_schema() -> dict:
         "table": (
             [
                 *("fingerprint", "groupfingerprint", "scores", "groupscores", "smoothness"),
+                *("chance", "matched"),
                 *("similarity", "neighbours", "groupsimilarity", "precisionrecall"),
             ],
             [".tsv", ".json"],

@@ -177,7 +177,7 @@ def _from_templateflow(
             expected="FILE.nii.gz, NAME or NAME:desc-LABEL",
             remedy="correct it",
         )
-    if is_own(space):
+    if space is None or is_own(space):
         raise _other_space(
             None, "a standard space (TemplateFlow)", space or "its own space (as acquired)"
         )

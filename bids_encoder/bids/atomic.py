@@ -54,14 +54,14 @@ _KINDS = {
 
 def output_error(path: Path, error: BaseException) -> OutputError:
     """Say in words why ``path`` could not be written, and what to do about it."""
-    number = getattr(error, "errno", None)
+    number: int | None = getattr(error, "errno", None)
     if number is None and (inside := re.search(r"errno = (\d+)", str(error))):
         number = int(inside[1])  # HDF5 says it in its message only
     return OutputError(
         "The output cannot be written.",
         file=path,
         found=os.strerror(number) if number else str(error),
-        remedy=_REMEDIES[_KINDS.get(number, "other")],
+        remedy=_REMEDIES["other" if number is None else _KINDS.get(number, "other")],
     )
 
 

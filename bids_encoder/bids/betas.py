@@ -264,8 +264,12 @@ def _of_hemispheres(
     DataError, MissingInputError
         A hemisphere is not there, or lacks a contrast; or has several files.
     """
-    written = options.betas is not None and "{hemi}" not in options.betas
-    asked = written and any(f"hemi-{side}" in options.betas for side in "LR")
+    pattern = options.betas
+    asked = (
+        pattern is not None
+        and "{hemi}" not in pattern
+        and any(f"hemi-{side}" in pattern for side in "LR")
+    )
     asked |= bool({"hemi", "hemisphere"} & selection.query("betas").keys())
     sides = by_hemisphere(files, "betas", one_is_enough=asked)
     contrasts = {

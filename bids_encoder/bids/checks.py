@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from bids_encoder.bids.sidecars import read_json
-from bids_encoder.errors import DataError, InvalidDatasetError, MissingInputError
+from bids_encoder.errors import DataError, InvalidDatasetError, MissingInputError, Parts
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +100,8 @@ def _read(root: Path) -> dict:
     try:
         return read_json(path)
     except DataError as error:
-        raise InvalidDatasetError(
-            f"{DESCRIPTION} cannot be read.",
-            **{**error.parts, "found": error.parts["found"] or error.problem},
-        ) from error
+        parts: Parts = {**error.parts, "found": error.parts["found"] or error.problem}
+        raise InvalidDatasetError(f"{DESCRIPTION} cannot be read.", **parts) from error
 
 
 def _check(description: dict, root: Path) -> None:

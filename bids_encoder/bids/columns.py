@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_encoder.bids.events import Presentation
-from bids_encoder.bids.records import Run
+from bids_encoder.bids.records import BetasRun, Run
 from bids_encoder.bids.tables import is_absent, read_table
 from bids_encoder.bids.tolerated import Tolerated
 
@@ -15,7 +15,9 @@ _TIMES = ("onset", "duration")
 
 def tables_of(run: Run, presentations: Sequence[Presentation]) -> tuple[Path, ...]:
     """The table that each presentation of a run is a line of."""
-    return run.betas.tables if run.betas else (run.events,) * len(presentations)
+    if isinstance(run, BetasRun):
+        return run.betas.tables
+    return (run.events,) * len(presentations)
 
 
 def stimulus_columns(

@@ -86,6 +86,6 @@ def counted_in(written: Written, grid: Grid) -> Counted:
     side = written.matching_sidecar("predicted")
     if side is None:
         scores = [grid.values_of(written.images("r", layer)) for layer in written.layers]
-        return Counted(np.isfinite(scores).any(axis=0), None, written.places)
+        return Counted(np.isfinite(np.asarray(scores)).any(axis=0), None, written.places)
     where = grid.values_of(written.images("predicted")) > 0
     return Counted(where, side["FalseDiscoveryRate"], written.places)

@@ -23,7 +23,7 @@ from bids_encoder.bids.checks import (
 from bids_encoder.bids.index import open_layout
 from bids_encoder.bids.links import refuse_links_out
 from bids_encoder.bids.names import without_prefix
-from bids_encoder.bids.records import Dataset, Derivative, Run
+from bids_encoder.bids.records import BoldRun, Dataset, Derivative, Run
 from bids_encoder.bids.runs import collect_runs
 from bids_encoder.bids.selection import Selection
 from bids_encoder.bids.sidecars import Listing, sidecars_of
@@ -164,7 +164,7 @@ def find_runs(
     space: str | None = None,
     filters: Mapping[str, Mapping] | None = None,
     slice_time_ref: float | None = None,
-) -> list[Run]:
+) -> list[BoldRun]:
     """The runs of a participant that have BOLD and events, in the order of their names.
 
     With derivatives, the preprocessed BOLD with its mask and confounds; else the raw
@@ -201,7 +201,7 @@ def find_runs(
     found = collect_runs(dataset, selection)
     dataset.refuse_links_out(_files_of(dataset, found))
     require_content([path for run in found for path in run.images], "BOLD run")
-    require_content([run.events for run in found if run.events], "events file")
+    require_content([run.events for run in found], "events file")
     require_content([run.mask for run in found if run.mask], "brain mask")
     require_content([run.confounds for run in found if run.confounds], "confounds table")
     return found
@@ -230,7 +230,7 @@ def select_files(
     )
 
 
-def _files_of(dataset: Dataset, runs: Sequence[Run]) -> Iterator[Path]:
+def _files_of(dataset: Dataset, runs: Sequence[BoldRun]) -> Iterator[Path]:
     """All files that are read of these runs, sidecars included."""
     listing: Listing = {}
     roots = [dataset.root, *(derivative.root for derivative in dataset.derivatives)]

@@ -431,7 +431,7 @@ def _grid(analysis: Analysis) -> dict[str, object]:
         return _surface(analysis)
     image = next((uri for uri in analysis.inputs if uri.endswith((".nii", ".nii.gz"))), None)
     resolution = analysis.names.get("res")
-    grid = {"SpatialReference": image} if image else {}
+    grid: dict[str, object] = {"SpatialReference": image} if image else {}
     if resolution:
         grid["Resolution"] = f"That of the source images with res-{resolution}"
     return grid

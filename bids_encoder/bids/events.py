@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bids_encoder.bids.stimulus_files import Mention, locate_stimuli
 from bids_encoder.bids.tables import is_absent, read_table
 from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +24,7 @@ logger = logging.getLogger(__name__)
 STIMULUS_COLUMNS = ("stim_file", "stim_id")
 LONGEST_TIME = 86_400.0  # seconds; nobody stays in a scanner for a day
 # Endings by which a column is recognised that might be meant for --stim-column.
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif")
+_PICTURES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif")
 _PICTURES += (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg")
 
 
@@ -263,7 +267,7 @@ def _mentions(table, path: Path, column: str) -> list[tuple[float, float, Mentio
     ]
 
 
-def _no_stimuli(tables: dict[Path, object], column: str | None) -> NoStimulusColumn:
+def _no_stimuli(tables: Mapping[Path, pd.DataFrame], column: str | None) -> NoStimulusColumn:
     columns = list(dict.fromkeys(name for table in tables.values() for name in table.columns))
     looks_right = [
         name for name in columns if any(_names_pictures(table, name) for table in tables.values())

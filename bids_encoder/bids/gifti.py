@@ -10,9 +10,9 @@ from __future__ import annotations
 import base64
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import nibabel
 import numpy as np
@@ -46,7 +46,7 @@ def parse_gifti(path: Path, *, decode: bool = True) -> GiftiImage:
         It is damaged: what nibabel raises (:data:`bids_encoder.bids.images.BROKEN`).
     """
     parser = _Parser(path, decode)
-    with nibabel.openers.ImageOpener(path) as file:
+    with nibabel.openers.ImageOpener(str(path)) as file:
         parser.parse(fptr=file)
     if parser.img is None:
         raise ValueError("no GIFTI tag")
@@ -56,7 +56,7 @@ def parse_gifti(path: Path, *, decode: bool = True) -> GiftiImage:
 class _Parser(GiftiImageParser):
     """nibabel's parser, which asks before it believes."""
 
-    HANDLER_NAMES = (*GiftiImageParser.HANDLER_NAMES, "EntityDeclHandler")
+    HANDLER_NAMES = [*GiftiImageParser.HANDLER_NAMES, "EntityDeclHandler"]
 
     def __init__(self, path: Path, decode: bool):
         super().__init__(buffer_size=1_000_000, mmap=False)
@@ -127,11 +127,16 @@ class _Parser(GiftiImageParser):
             self.da.data = _unpacked(self.da, text)
 
 
+# As nibabel calls them; of an order that is not said nothing can be read.
+_BYTE_ORDERS: dict[Hashable, Literal["<", ">"]] = {"little": "<", "big": ">"}
+_INDEX_ORDERS: dict[Hashable, Literal["C", "F"]] = {"C": "C", "F": "F"}
+
+
 def _unpacked(array, text: str) -> np.ndarray:
-    kind = data_type_codes.dtype[array.datatype].newbyteorder(
-        gifti_endian_codes.byteorder[array.endian]
-    )
-    order = array_index_order_codes.npcode[array.ind_ord]
+    native = data_type_codes.dtype[array.datatype]
+    assert isinstance(native, np.dtype)  # nibabel's table has no other entries
+    kind = native.newbyteorder(_BYTE_ORDERS[gifti_endian_codes.byteorder[array.endian]])
+    order = _INDEX_ORDERS[array_index_order_codes.npcode[array.ind_ord]]
     encoding = gifti_encoding_codes.label[array.encoding]
     if encoding == "ASCII":
         numbers = np.array(text.split(), dtype=kind.newbyteorder("="))

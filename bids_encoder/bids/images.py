@@ -9,6 +9,7 @@ from xml.parsers.expat import ExpatError
 
 import nibabel
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 
 from bids_encoder.bids.gifti import parse_gifti
 from bids_encoder.errors import DataError
@@ -48,11 +49,13 @@ def read_images(paths: Mapping[str | None, Path]) -> dict:
 def _read(path: Path):
     try:
         if path.name.endswith((".gii", ".gii.gz")):
-            image = parse_gifti(path)
-            if not image.darrays:
+            surface = parse_gifti(path)
+            if not surface.darrays:
                 raise ValueError("a GIFTI file without data")
-            return image
+            return surface
         image = nibabel.load(path)
+        if not isinstance(image, (nibabel.Cifti2Image, SpatialImage)):
+            raise TypeError(f"a {type(image).__name__}")
         numbers = np.asanyarray(image.dataobj)
     except BROKEN as error:
         raise DataError(

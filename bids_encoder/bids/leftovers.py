@@ -192,12 +192,14 @@ def _ours(analysis: Analysis, kind: str) -> Iterator[tuple[Path, dict]]:
             yield path, side
 
 
-def _is_of(network: str, side: Mapping, desc: str) -> bool:
+def _is_of(network: str | None, side: Mapping, desc: str) -> bool:
     """Whether a file belongs to a network, or to none; earlier versions said so in names alone."""
     if "Network" in side:
         return side["Network"] == network
+    if network is None or desc in _OF_DATA:
+        return desc in _OF_DATA
     ours = outputs.label(network)
-    return desc in _OF_DATA or desc == ours or desc.startswith(f"{ours}+")
+    return desc == ours or desc.startswith(f"{ours}+")
 
 
 def _described(sidecar: Path) -> list[Path]:

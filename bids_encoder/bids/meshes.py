@@ -91,12 +91,13 @@ class SurfaceFiles:
                 path = roots.get(name, root) / unquote(inside)
                 if side in ("L", "R") and ".." not in Path(inside).parts and path.is_file():
                     found[kind][side] = path
-        return cls(**found)
+        return cls(found["measured"], found["drawn"], found["folded"])
 
 
 def _templates() -> dict[str, Path]:
     """Where geometry is that belongs to no dataset."""
     spec = find_spec("nilearn")
+    assert spec is not None and spec.origin is not None  # a package that is required
     shipped = Path(spec.origin).parent / "datasets" / "data"
     return {"nilearn": shipped, "templateflow": templateflow_home()}
 
@@ -232,7 +233,7 @@ def _pick(files: list[BidsFile], sizes: Mapping[str, int], count, source: str) -
     plain = [file for file in files if file.entities.keys() <= _ANY]
     groups: dict[str, dict[str, Path]] = {"measured": {}, "drawn": {}, "folded": {}}
     for side, size in sizes.items():
-        there = {}
+        there: dict[str, list[Path]] = {}
         for file in plain:
             if file.entities.get("hemi") == side and not lacks_content(file.path):
                 there.setdefault(file.suffix, []).append(file.path)
@@ -241,7 +242,7 @@ def _pick(files: list[BidsFile], sizes: Mapping[str, int], count, source: str) -
             path = next((path for path in paths if count(path) == size), None)
             if path is not None:
                 groups[kind][side] = path
-    return SurfaceFiles(**groups, source=source)
+    return SurfaceFiles(groups["measured"], groups["drawn"], groups["folded"], source)
 
 
 def _shipped(sizes: Mapping[str, int]) -> SurfaceFiles:

@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path, PurePath
+from typing import overload
 from urllib.parse import quote
 
 import numpy as np
@@ -22,6 +23,10 @@ from bids_encoder.errors import MissingInputError
 _PACKAGES = ("numpy", "scipy", "torch", "nibabel", "nilearn", "pybids")
 
 
+@overload
+def plain(value: Mapping, *, paths: bool = True) -> dict[str, object]: ...
+@overload
+def plain(value: object, *, paths: bool = True) -> object: ...
 def plain(value: object, *, paths: bool = True) -> object:
     """Turn settings into what JSON can hold, always in the same way.
 
@@ -128,7 +133,7 @@ def content_stamp(content: object) -> str:
 def _with_arrays(content: object) -> object:
     """Arrays as their checksums; the rest as :func:`plain` has it."""
     if isinstance(content, np.ndarray):
-        values = hashlib.sha256(np.ascontiguousarray(content)).hexdigest()
+        values = hashlib.sha256(np.ascontiguousarray(content).tobytes()).hexdigest()
         return [content.dtype.str, list(content.shape), values]
     if isinstance(content, Mapping):
         return {str(key): _with_arrays(value) for key, value in content.items()}

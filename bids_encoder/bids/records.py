@@ -73,20 +73,15 @@ class Betas:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of BOLD, or of responses estimated from it: which files, which entities."""
+    """What a run of BOLD and a run of betas have in common: which files, which entities."""
 
     bold: Path  # the image to be read; on surfaces the first of `hemispheres`
     entities: dict[str, str]  # of the raw run: short names, labels as written, in file-name order
-    events: Path | None  # the table that applies, from the raw dataset
-    repetition_time: float | None  # seconds; None when no sidecar says
-    start_time: float  # seconds from the onset of a volume to the moment its values stand for
+    events: Path  # the table that applies: from the raw dataset, or that of the betas
     mask: Path | None  # brain mask on the same grid
-    confounds: Path | None  # table of confounds
     space: str | None  # None: the run's own grid
     resolution: str | None  # label of the res- entity
     preprocessed: bool
-    start_time_source: str = "StartTime"  # what says so
-    betas: Betas | None = None  # in place of BOLD
     density: str | None = None  # label of the den- entity
     hemispheres: Mapping[str, Path] = field(default_factory=dict)  # GIFTI: "L", "R"
 
@@ -97,7 +92,7 @@ class Run:
 
     @property
     def images(self) -> tuple[Path, ...]:
-        """All files of its BOLD."""
+        """All files of its BOLD; of betas the first of each hemisphere."""
         return tuple(self.hemispheres.values()) or (self.bold,)
 
     @property
@@ -114,3 +109,20 @@ class Run:
     @property
     def task(self) -> str:
         return self.entities["task"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoldRun(Run):
+    """One run of BOLD."""
+
+    repetition_time: float | None  # seconds; None when no sidecar says
+    start_time: float  # seconds from the onset of a volume to the moment its values stand for
+    start_time_source: str = "StartTime"  # what says so
+    confounds: Path | None  # table of confounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetasRun(Run):
+    """One run of responses that were estimated elsewhere, in place of BOLD."""
+
+    betas: Betas

@@ -19,7 +19,7 @@ from bids_encoder.bids.preprocessed import (
     find_beside,
     find_preprocessed,
 )
-from bids_encoder.bids.records import CIFTI, Dataset, Derivative, Run
+from bids_encoder.bids.records import CIFTI, BoldRun, Dataset, Derivative
 from bids_encoder.bids.selection import (
     BOLD,
     Selection,
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 Source = tuple[BidsFile, BidsFile, Derivative | None, Mapping[str, Path]]
 
 
-def collect_runs(dataset: Dataset, selection: Selection) -> list[Run]:
+def collect_runs(dataset: Dataset, selection: Selection) -> list[BoldRun]:
     """`dataset.find_runs`, before it checks that the content of all files is there."""
     raw = with_task(
         file
@@ -55,7 +55,7 @@ def collect_runs(dataset: Dataset, selection: Selection) -> list[Run]:
     )
     found = find_preprocessed(dataset, selection) if dataset.derivatives else None
     if found is not None:
-        sources = choose_preprocessed(dataset, selection, found, raw)
+        sources: list[Source] = [*choose_preprocessed(dataset, selection, found, raw)]
     else:
         if selection.space is not None:
             raise _no_space(dataset, selection)
@@ -201,7 +201,7 @@ def _make_run(
     beside: Mapping[tuple[str, str], list[BidsFile]],
     listing: Listing,
     slice_time_ref: float | None,
-) -> Run:
+) -> BoldRun:
     raw, file, derivative, hemispheres = source
     raw_metadata = inherited_metadata(
         raw.path, dataset.root, listing=listing, check=dataset.refuse_links_out
@@ -224,7 +224,7 @@ def _make_run(
         else None
         for kind in ("mask", "confounds")
     )
-    return Run(
+    return BoldRun(
         bold=file.path,
         entities=raw.entities,
         events=events,

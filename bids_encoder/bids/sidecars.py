@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from bids_encoder.bids.annex import require_content
 from bids_encoder.bids.names import BidsFile, parse_name
@@ -284,7 +285,7 @@ def _from_volume_timing(timing, path) -> float | None:
     return repetition_time({"RepetitionTime": round(sum(steps) / len(steps), 6)}, path)
 
 
-def is_number(value) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a value of a sidecar is a finite number, of a size that a float can hold."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False

@@ -83,12 +83,13 @@ def locate_stimuli(
     """
     noted = Tolerated() if tolerated is None else tolerated
     mentions = list(mentions)
-    folder = StimulusFolder(Path(dataset_root), stim_dir and Path(stim_dir), noted)
-    ids: dict[tuple[str, str], str | None] = {}
+    folder = StimulusFolder(Path(dataset_root), Path(stim_dir) if stim_dir else None, noted)
+    found: dict[tuple[str, str], str | None] = {}
     for mention in mentions:
-        if mention.key not in ids:
-            ids[mention.key] = folder.find(mention)
-    missing = [mention for mention in mentions if ids[mention.key] is None]
+        if mention.key not in found:
+            found[mention.key] = folder.find(mention)
+    ids = {key: stimulus for key, stimulus in found.items() if stimulus is not None}
+    missing = [mention for mention in mentions if mention.key not in ids]
     if tolerated is None:
         noted.warn()
     if missing:
@@ -149,6 +150,7 @@ class StimulusFolder:
         if mention.column in ID_COLUMNS:
             name = self._catalogued(mention)
         relative = self._relative(name, mention)
+        found: str | None
         for candidate in _candidates(relative):
             if os.path.lexists(self.path / candidate) and not os.path.isdir(self.path / candidate):
                 found = candidate

@@ -47,10 +47,14 @@ def find_surface_regions(
                 side = file.entities.get("hemi")
                 if side in sides or side is None:
                     atlases.setdefault(atlas_of(file) or file.suffix, {}).setdefault(side, file)
-        for atlas, files in atlases.items():
-            if not sides <= files.keys() and None not in files:
+        for atlas, by_side in atlases.items():
+            if not sides <= by_side.keys() and None not in by_side:
                 continue
-            kept = {None: files[None]} if None in files else {s: files[s] for s in sorted(sides)}
+            kept: dict[str | None, BidsFile] = (
+                {None: by_side[None]}
+                if None in by_side
+                else {side: by_side[side] for side in sorted(sides)}
+            )
             made = _region_files(atlas, {side: file.path for side, file in kept.items()})
             first = next(iter(kept.values()))
             found.setdefault(atlas, made(f"{derivative.name}: {first.path.name}", asked=False))

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from bids_encoder.bids.betas import BetaFile
 from bids_encoder.bids.events import Presentation, read_events, read_presentations, read_rows
 from bids_encoder.bids.names import BidsFile, join_entities, natural, same_number
-from bids_encoder.bids.records import Betas, Dataset, Run
+from bids_encoder.bids.records import Betas, BetasRun, Dataset
 from bids_encoder.bids.selection import Selection, files_of
 from bids_encoder.bids.tables import is_absent, read_table
 from bids_encoder.bids.tolerated import Tolerated
@@ -38,7 +38,7 @@ def read_trials(
     *,
     column: str | None,
     stim_dir: Path | None,
-) -> tuple[list[Run], list[tuple[Presentation, ...]], dict[str, Path]]:
+) -> tuple[list[BetasRun], list[tuple[Presentation, ...]], dict[str, Path]]:
     """Divide the maps of all files into runs.
 
     Parameters
@@ -51,7 +51,7 @@ def read_trials(
 
     Returns
     -------
-    runs : list of Run
+    runs : list of BetasRun
     shown : list of tuples of Presentation
         One a map of the run, in the order of ``run.betas.maps``.
     stimuli : dict of str to Path
@@ -77,10 +77,10 @@ def read_trials(
         read=lambda path, noted: (read_rows if path in tables else read_events)(path, noted),
     )
     task = _only_task(dataset, selection)
-    runs: dict[str, tuple[Run, list[_Trial]]] = {}
+    runs: dict[str, tuple[BetasRun, list[_Trial]]] = {}
     for file in files:
         if file.table is not None:
-            trials, n_rows = _from_table(file, shown.get(file.table, ()))
+            trials, n_rows = _from_table(file, file.table, shown.get(file.table, ()))
         else:
             trials, n_rows = _from_events(file, _fitting(file, events), shown)
         _add_runs(
@@ -127,7 +127,9 @@ def _events(dataset: Dataset, selection: Selection) -> dict[Path, BidsFile]:
 
 def _fitting(file: BetaFile, events: dict[Path, BidsFile]) -> list[BidsFile]:
     """Events of the session, task and run that a file is of."""
-    named = {name: file.entities[name] for name in ("ses", "task", "run") if name in file.entities}
+    named: dict[str, str] = {
+        name: file.entities[name] for name in ("ses", "task", "run") if name in file.entities
+    }
     found = [
         one
         for one in events.values()
@@ -144,15 +146,18 @@ def _fitting(file: BetaFile, events: dict[Path, BidsFile]) -> list[BidsFile]:
     return found
 
 
-def _from_table(file: BetaFile, shown: Sequence[Presentation]) -> tuple[list[_Trial], int]:
-    table = read_table(file.table, Tolerated())
+def _from_table(
+    file: BetaFile, path: Path, shown: Sequence[Presentation]
+) -> tuple[list[_Trial], int]:
+    """Maps in the order of the onsets in their own table, the file at `path`."""
+    table = read_table(path, Tolerated())
     place_of = {line: place for place, line in enumerate(table.index)}
     if file.contrasts:
         place_of = _rows_of_contrasts(file, table)
     elif len(table) == 0:
         raise DataError(
             "The table of the betas has no rows.",
-            file=file.table,
+            file=path,
             place="line 2",
             expected="one row for each map",
             remedy="write which stimulus each map shows",
@@ -172,7 +177,7 @@ def _from_table(file: BetaFile, shown: Sequence[Presentation]) -> tuple[list[_Tr
                 for name, values in columns.items()
                 if not is_absent(values[one.row])
             },
-            file.table,
+            path,
             timed,
         )
         for one in shown
@@ -226,13 +231,13 @@ def _from_events(file: BetaFile, events: Sequence[BidsFile], shown) -> tuple[lis
     if not file.contrasts:
         return [_Trial(place, *trial) for place, trial in enumerate(trials)], len(trials)
     numbers = [_NUMBERED.fullmatch(name.lower()) for name in file.contrasts]
-    if all(numbers):
-        counted = [int(number[1]) for number in numbers]
-        if sorted(counted) in (list(range(len(trials))), list(range(1, len(trials) + 1))):
-            first = min(counted)
-            place_of = {number - first: place for place, number in enumerate(counted)}
-            numbered = [_Trial(place_of[k], *trial) for k, trial in enumerate(trials)]
-            return numbered, len(numbered)
+    counted = [int(number[1]) for number in numbers if number]
+    every = (list(range(len(trials))), list(range(1, len(trials) + 1)))
+    if len(counted) == len(numbers) and sorted(counted) in every:
+        first = min(counted)
+        place_of = {number - first: place for place, number in enumerate(counted)}
+        numbered = [_Trial(place_of[k], *trial) for k, trial in enumerate(trials)]
+        return numbered, len(numbered)
     return _named_after_stimuli(file, trials), len(file.images)
 
 
@@ -275,7 +280,11 @@ def _plain(name: str) -> str:
 
 
 def _add_runs(
-    runs: dict, file: BetaFile, trials: Sequence[_Trial], n_rows: int, selection: Selection
+    runs: dict[str, tuple[BetasRun, list[_Trial]]],
+    file: BetaFile,
+    trials: Sequence[_Trial],
+    n_rows: int,
+    selection: Selection,
 ) -> None:
     """Sort the trials of a file by session, task and run."""
     here: dict[str, list[_Trial]] = {}
@@ -283,7 +292,7 @@ def _add_runs(
     for trial in trials:
         labels = {**file.entities, **trial.labels}
         names = [k for k in ("ses", "task", "acq", "run") if k in labels]
-        entities = {"sub": selection.participant, **{k: labels[k] for k in names}}
+        entities = {"sub": selection.participant} | {k: labels[k] for k in names}
         here.setdefault(join_entities(entities), []).append(trial)
         entities_of[join_entities(entities)] = entities
     for name, members in here.items():
@@ -312,15 +321,14 @@ def _add_runs(
         runs[name] = (_run(file, entities, members, n_rows), members)
 
 
-def _run(file: BetaFile, entities: dict[str, str], trials: Sequence[_Trial], n_rows: int) -> Run:
-    return Run(
+def _run(
+    file: BetaFile, entities: dict[str, str], trials: Sequence[_Trial], n_rows: int
+) -> BetasRun:
+    return BetasRun(
         bold=file.images[0],
         entities=entities,
         events=trials[0].table,
-        repetition_time=None,
-        start_time=0.0,
         mask=file.mask,
-        confounds=None,
         space=file.entities.get("space"),
         resolution=file.entities.get("res"),
         density=file.entities.get("den"),

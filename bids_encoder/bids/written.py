@@ -74,8 +74,8 @@ class Written:
         DataError
             It is missing, damaged, or was made with other settings or data.
         """
-        names = {**self.names, "layer": layer, **names}
-        files = outputs.data_files(self.root, kind, names)
+        everything = {**self.names, "layer": layer, **names}
+        files = outputs.data_files(self.root, kind, everything)
         if not self._is_ours(require_whole(files)):
             raise DataError(
                 "A file of this analysis was made with other settings or data.",
@@ -84,7 +84,7 @@ class Written:
                 expected="files that were made together",
                 remedy="run the participant level again",
             )
-        return read_images(outputs.image_files(self.root, kind, names))
+        return read_images(outputs.image_files(self.root, kind, everything))
 
     def _is_ours(self, side: Mapping) -> bool:
         """Whether a sidecar tells of a file of this analysis, of its data or of its models."""
@@ -157,7 +157,7 @@ class Written:
     def fingerprints(self) -> dict[str, Path]:
         """Tables of region fingerprints that were made of these scores, by atlas."""
         ours = {key: value for key, value in self.names.items() if key in ENTITIES and value}
-        ours["desc"] = outputs.label(self.names["network"])
+        ours["desc"] = outputs.label(self.names["network"] or "")
         found = {}
         for path in sorted((self.path("scores")).parent.glob("*_fingerprint.tsv")):
             entities = dict(parse_name(path).entities)
@@ -187,7 +187,7 @@ class Written:
         None stands for the file that belongs to no atlas.
         """
         ours = {key: value for key, value in self.names.items() if key in ENTITIES and value}
-        ours["desc"] = outputs.label(self.names["network"])
+        ours["desc"] = outputs.label(self.names["network"] or "")
         plain = self.path(kind)
         found = {}
         for path in sorted(plain.parent.glob(f"*_{plain.name.rpartition('_')[2]}")):

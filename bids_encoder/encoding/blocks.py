@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +66,8 @@ class FoldScores(NamedTuple):
     spread: torch.Tensor
 
 
-class Best(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Best:
     """The best penalty of each voxel, and what it predicts.
 
     Attributes

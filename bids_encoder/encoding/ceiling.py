@@ -104,7 +104,7 @@ def ceiling_from_means(means: np.ndarray, repeats: np.ndarray, squares: np.ndarr
 def _of_means(means: np.ndarray, repeats: np.ndarray, squares: np.ndarray) -> np.ndarray:
     within = squares - (repeats[:, None] * np.square(means)).sum(0)
     within = np.where(within > 1e-6 * squares, within, np.nan)  # no noise: nothing to estimate
-    return _from_variances(means, repeats, within, 1 / np.mean(1 / repeats))
+    return _from_variances(means, repeats, within, float(1 / np.mean(1 / repeats)))
 
 
 def _from_variances(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,18 @@ STRIP = 256
 STRIP_OF_FEATURES = 4096
 
 
-def linear_kernel(features: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+class Rows(Protocol):
+    """What `linear_kernel` asks of a matrix that may lie in a file, (n, p)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[slice, slice], /) -> np.ndarray: ...
+
+
+def linear_kernel(features: Rows, others: Rows | None = None) -> np.ndarray:
     """Inner products K = X Z' of samples.
 
     The products are made in float32 from features less their mean, and what the mean contributes
@@ -80,13 +92,19 @@ def sort_by_fold(folds: Sequence[Fold], n: int) -> tuple[np.ndarray, tuple[int, 
 
 def make_system(features, kernel, order, bounds, device, *, by_features: bool) -> System:
     """The ridge problem of the features or the kernel, on the device."""
-    if by_features:
-        x = torch.from_numpy(np.asarray(features, dtype=np.float64)[order]).to(device)
-        system = FeatureSystem(x, bounds)
-    else:
-        k = linear_kernel(features) if kernel is None else np.array(kernel, dtype=np.float64)
-        k = torch.from_numpy(reorder(reorder(k, order).T, order))
-        system = KernelSystem(k.to(device), bounds)
+    if not by_features:
+        kernel = linear_kernel(features) if kernel is None else kernel
+        return make_kernel_system(kernel, order, bounds, device)
+    x = torch.from_numpy(np.asarray(features, dtype=np.float64)[order]).to(device)
+    system = FeatureSystem(x, bounds)
+    check_features_vary(system.unit)
+    return system
+
+
+def make_kernel_system(kernel, order, bounds, device) -> KernelSystem:
+    """The ridge problem of the kernel, on the device."""
+    k = np.array(kernel, dtype=np.float64)
+    system = KernelSystem(torch.from_numpy(reorder(reorder(k, order).T, order)).to(device), bounds)
     check_features_vary(system.unit)
     return system
 

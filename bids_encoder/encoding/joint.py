@@ -229,8 +229,10 @@ class _Model:
             self._split(y[:, some], log_scales[:, some], dual[:, some].to(y.device))
             for some in torch.arange(y.shape[1], device=y.device).split(CHUNK)
         ]
-        found = (torch.cat(one, dim=-1).cpu().numpy() for one in zip(*parts, strict=True))
-        return tuple(found)
+        joint, shares, sums = (
+            torch.cat(one, dim=-1).cpu().numpy() for one in zip(*parts, strict=True)
+        )
+        return joint, shares, sums
 
     def _split(self, y, log_scales, dual) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         held_out = y[self.test]

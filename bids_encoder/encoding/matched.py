@@ -9,11 +9,15 @@ random draw of its features, as many as the others have, and scores are compared
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.ridge import fit, linear_kernel
+from bids_encoder.encoding.ridge import HowToFit, fit, linear_kernel
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing from Python 3.11 on
 
 
 def matched_scores(
@@ -25,7 +29,7 @@ def matched_scores(
     n_draws: int,
     seed: Sequence[int],
     kernel_of_rows: Callable[[np.ndarray], np.ndarray] = lambda kernel: kernel,
-    **how: object,
+    **how: Unpack[HowToFit],
 ) -> np.ndarray:
     """Held-out correlations of models of some features of a layer.
 

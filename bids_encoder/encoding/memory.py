@@ -54,8 +54,9 @@ def make_plan(
         4 GiB where it is not given. What the small matrices take cannot be avoided; blocks are
         never smaller than a tile.
     """
-    by_features = p is not None and 2 * p <= n
-    if by_features:
+    by_features = False
+    if p is not None and 2 * p <= n:
+        by_features = True
         fixed = 8 * (3 * n * p + (n_folds + 3) * p * p)
         per_penalty = 4 * p * (n + n_folds * p)
         per_voxel = 4 * (2 * n + p * (n_folds + 2))

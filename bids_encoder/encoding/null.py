@@ -30,7 +30,7 @@ from bids_encoder.encoding.blocks import TILE
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.inputs import (
     check_penalties,
-    make_system,
+    make_kernel_system,
     sort_by_fold,
     voxels_first,
 )
@@ -141,7 +141,7 @@ def _draw(kernels, responses, folds, count, block, grid, memory, place, rng) -> 
     )
     found = np.empty((2, len(kernels), len(drawn) * PERMUTATIONS), dtype=np.float32)
     for layer, kernel in enumerate(kernels):
-        system = make_system(None, kernel, order, bounds, place, by_features=False)
+        system = make_kernel_system(kernel, order, bounds, place)
         solvers = cached_solvers(system, grid, plan.solvers)
         found[:, layer] = np.concatenate(
             [Recombined(system, solvers, versions, len(grid)).best(grid) for versions in tiles],

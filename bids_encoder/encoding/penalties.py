@@ -69,7 +69,7 @@ def far_beyond_chance(r2: np.ndarray, n_samples: int) -> np.ndarray:
     hardly any of noise. Samples that hang together make more; then the grid is wider than need be.
     """
     scored = np.isfinite(r2)
-    z = norm.isf(EXPECTED / max(np.count_nonzero(scored), 1))
+    z = norm.isf(EXPECTED / max(int(np.count_nonzero(scored)), 1))
     return scored & (np.nan_to_num(r2) > z**2 / n_samples)
 
 

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ from bids_encoder.encoding.steps import Steps
 from bids_encoder.encoding.systems import Solver
 from bids_encoder.errors import DataError
 
-__all__ = ["PENALTIES", "Fit", "fit", "linear_kernel", "predict"]
+__all__ = ["PENALTIES", "Fit", "HowToFit", "fit", "linear_kernel", "predict"]
 
 T = TypeVar("T")
 
@@ -97,6 +97,39 @@ class Fit:
     def n_valid(self) -> int:
         """How many voxels could be fitted."""
         return int(self.valid.sum())
+
+    def predict(self, kernel: np.ndarray) -> np.ndarray:
+        """Predicted responses, as :func:`predict`: (m, V) float32.
+
+        Parameters
+        ----------
+        kernel : (m, n) array
+            `linear_kernel(new features, training features)`.
+
+        Raises
+        ------
+        ValueError
+            The weights were not kept.
+        """
+        if self.dual is None or self.intercept is None:
+            raise ValueError("the weights of this fit were not kept")
+        return predict(self.dual, self.intercept, kernel)
+
+
+class _Weights(NamedTuple):
+    """Dual coefficients (V, n) and intercepts (V,), while they are filled."""
+
+    dual: np.ndarray
+    intercept: np.ndarray
+
+
+class HowToFit(TypedDict, total=False):
+    """Options of `fit` that scores of the same kind share."""
+
+    penalties: np.ndarray
+    nested: bool
+    mem_bytes: int | None
+    device: str
 
 
 def predict(dual: np.ndarray, intercept: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -242,7 +275,15 @@ def _fit(
     )
     system = make_system(features, kernel, order, bounds, place, by_features=plan.by_features)
     solvers = cached_solvers(system, grid, plan.solvers, weights=keep_weights)
-    result = _empty(n, n_voxels, keep_weights)
+    result = {
+        name: np.full(n_voxels, np.nan, dtype=np.float32)
+        for name in ("r2", "r", "pooled_r2", "penalty")
+    }
+    weights = None
+    if keep_weights:
+        weights = _Weights(
+            np.full((n_voxels, n), np.nan, np.float32), np.full(n_voxels, np.nan, np.float32)
+        )
     chosen = np.zeros(n_voxels, dtype=np.int64)
     steps = Steps(on_progress, (1 + nested * len(folds)) * len(columns))
     for tiles in split_tiles(columns, plan.block):
@@ -257,15 +298,14 @@ def _fit(
             score = blocks.scores(system, tile, best.predictions, range(len(folds)))
             result["r2"][some], result["r"][some] = score.r2.mean(1).cpu(), score.r.mean(1).cpu()
             result["pooled_r2"][some] = blocks.pooled_r2(score.error, score.spread).cpu()
-        if keep_weights:
+        if weights is not None:
             for t, rows, dual, intercept in _weights(system, solvers, made, found):
-                result["dual"][tiles[t][rows]] = reorder(dual.cpu().numpy(), np.argsort(order))
-                result["intercept"][tiles[t][rows]] = (intercept + means[t][rows]).cpu()
+                weights.dual[tiles[t][rows]] = reorder(dual.cpu().numpy(), np.argsort(order))
+                weights.intercept[tiles[t][rows]] = (intercept + means[t][rows]).cpu()
         steps.add(sum(map(len, tiles)))
     if nested:
         result |= _nested_scores(system, solvers, responses, columns, order, grid, plan, steps)
     result["penalty"][columns] = grid[chosen[columns]]
-    dual = result.pop("dual")
     return Fit(
         **result,
         valid=valid,
@@ -273,7 +313,8 @@ def _fit(
         unit=system.unit,
         at_low_edge=int((chosen[columns] == 0).sum()),
         at_high_edge=int((chosen[columns] == len(grid) - 1).sum()),
-        dual=None if dual is None else dual.T,
+        dual=None if weights is None else weights.dual.T,
+        intercept=None if weights is None else weights.intercept,
     )
 
 
@@ -356,11 +397,3 @@ def split_tiles(columns: np.ndarray, size: int) -> list[list[np.ndarray]]:
     tiles = np.split(columns, starts[1:])
     together = max(size // TILE, 1)
     return [tiles[start : start + together] for start in range(0, len(tiles), together)]
-
-
-def _empty(n: int, n_voxels: int, keep_weights: bool) -> dict[str, np.ndarray | None]:
-    names = ("r2", "r", "pooled_r2", "penalty")
-    result = {name: np.full(n_voxels, np.nan, dtype=np.float32) for name in names}
-    result["dual"] = np.full((n_voxels, n), np.nan, np.float32) if keep_weights else None
-    result["intercept"] = np.full(n_voxels, np.nan, np.float32) if keep_weights else None
-    return result

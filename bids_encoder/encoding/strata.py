@@ -187,20 +187,20 @@ def make_strata(
         In the order of their autocorrelation.
     """
     ends = np.cumsum([len(some) * PERMUTATIONS for some in drawn])
-    values = np.split(np.asarray(highest, dtype=np.float64), ends[:-1])
+    values: list[np.ndarray] = list(np.split(np.asarray(highest, dtype=np.float64), ends[:-1]))
     names = [[name] for name in np.unique(classes)]
-    drawn, values = list(drawn), list(values)
+    permuted = list(drawn)
     while len(names) > 1:
         alike = [_compare(*values[i : i + 2]) for i in range(len(names) - 1)]
         best = int(np.argmax(alike))
         if alike[best] <= ALIKE:
             break
-        for each in (names, drawn, values):
-            a, b = each[best], each[best + 1]
-            each[best : best + 2] = [a + b if each is names else np.concatenate([a, b])]
+        names[best : best + 2] = [names[best] + names[best + 1]]
+        for each in (permuted, values):
+            each[best : best + 2] = [np.concatenate(each[best : best + 2])]
     return [
         _stratum(voxels[np.isin(classes, which)], voxels[some], ours)
-        for which, some, ours in zip(names, drawn, values, strict=True)
+        for which, some, ours in zip(names, permuted, values, strict=True)
     ]
 
 

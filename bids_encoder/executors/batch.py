@@ -138,7 +138,9 @@ def executor_of(settings: Settings, device: str) -> Iterator[Executor]:
         return
     from bids_encoder.executors.remote import Remote
 
-    with _connect(settings.cluster.dask_scheduler) as client:
+    address = settings.cluster.dask_scheduler
+    assert address is not None  # `check_cluster` refuses "dask" without it
+    with _connect(address) as client:
         yield Remote(client, settings, _threads(settings))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any
+from typing import Any, Protocol
 
 from bids_encoder.bids.atomic import make_folder
 from bids_encoder.console import OF_THIS_RUN
@@ -28,9 +28,17 @@ CERTIFICATE, KEY, SCHEDULER = "certificate.pem", "key.pem", "scheduler.json"
 _UNFIT = " \t\n'\"\\$`;&|<>()*?"  # what job scripts, where paths stand unquoted, cannot carry
 
 
+class ClusterClass(Protocol):
+    """A class of dask-jobqueue that starts the workers of one batch system."""
+
+    job_cls: type
+
+    def __call__(self, **options: Any) -> Any: ...
+
+
 @contextmanager
 def batch_cluster(
-    kind: type, options: Mapping[str, Any], n_jobs: int, work_dir: Path
+    kind: ClusterClass, options: Mapping[str, Any], n_jobs: int, work_dir: Path
 ) -> Iterator[Path]:
     """Start a scheduler in this process and jobs for it; stop them at the end.
 

@@ -45,6 +45,10 @@ class Local:
         on_progress: Callable[[float], None],
     ) -> Iterator[Fit]:
         """Fit layer after layer, each when it is asked for."""
+
+        def told(n: int) -> Callable[[float], None]:
+            return lambda share: on_progress((n + share) / len(layers))
+
         for number, layer in enumerate(layers):
             with naming(**where(problem.store, layer)):
                 found = fit(
@@ -57,6 +61,6 @@ class Local:
                     keep_weights=problem.keep_weights,
                     mem_bytes=mem_bytes,
                     device=self.device,
-                    on_progress=lambda share, n=number: on_progress((n + share) / len(layers)),
+                    on_progress=told(number),
                 )
             yield found

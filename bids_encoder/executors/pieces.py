@@ -98,7 +98,7 @@ def _is_whole(path: Path) -> bool:
 
 def write_problem(work_dir: Path, problem: Problem) -> Pieces:
     """Write what the workers need to know of a problem, unless it is there."""
-    digest = hashlib.sha256(np.ascontiguousarray(problem.responses))
+    digest = hashlib.sha256(np.ascontiguousarray(problem.responses).data)
     digest.update(f"{__version__} {problem.key} {problem.store.identity}".encode())
     digest.update(f"{problem.nested} {problem.keep_weights} {TILE} {_VALUES}".encode())
     digest.update(np.asarray(problem.penalties, dtype=np.float64).tobytes())
@@ -111,7 +111,8 @@ def write_problem(work_dir: Path, problem: Problem) -> Pieces:
     if read_array(pieces.folder / "responses.npy", mapped=True) is None:
         write_array(pieces.folder / "responses.npy", responses)
     folds = {str(t): fold.test for t, fold in enumerate(problem.folds)}
-    write_whole(pieces.folder / "folds.npz", lambda file: np.savez(file, **folds))
+    # NumPy's stub takes the names of arrays for those of its own options.
+    write_whole(pieces.folder / "folds.npz", lambda file: np.savez(file, **folds))  # type: ignore[arg-type]
     return pieces
 
 
@@ -167,14 +168,15 @@ def read_fits(paths: Sequence[Path]) -> Fit:
         if name in files[0]
     }
     low, high = np.sum([file["edges"] for file in files], axis=0).tolist()
-    dual = joined.pop("dual", None)
+    dual, intercept = joined.pop("dual", None), joined.pop("intercept", None)
     return Fit(
-        **{"intercept": None, **joined},
+        **joined,
         penalties=files[0]["penalties"],
         unit=float(files[0]["unit"]),
         at_low_edge=low,
         at_high_edge=high,
         dual=None if dual is None else dual.T,
+        intercept=intercept,
     )
 
 

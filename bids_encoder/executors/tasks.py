@@ -144,7 +144,14 @@ def fit_block(
         if path.exists():
             return
         wait_for(pieces.kernel(number))
-        responses = read_responses(pieces)[:, slice(*block)]
+        everything = read_responses(pieces)
+        if everything is None:
+            raise MissingInputError(
+                "The responses that are to be fitted are no longer in the work folder.",
+                file=pieces.folder,
+                remedy="run it again, and leave the work folder (-w) alone meanwhile",
+            )
+        responses = everything[:, slice(*block)]
         found = fit(
             None,
             np.ascontiguousarray(responses),

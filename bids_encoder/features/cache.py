@@ -255,9 +255,9 @@ def read_entry(path: Path, layout: Layout, layer: str, values: np.ndarray) -> bo
             if file.read(start) != header or os.fstat(file.fileno()).st_size != _size(layout):
                 return False
             file.seek(start + 4 * part.start)
-            file.readinto(values)
+            file.readinto(values.data)
             file.seek(start + 4 * layout.total + _DIGEST * layout.layers.index(layer))
-            return file.read(_DIGEST) == hashlib.sha256(values).digest()
+            return file.read(_DIGEST) == hashlib.sha256(values.data).digest()
     except OSError:
         return False
 

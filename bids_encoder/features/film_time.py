@@ -55,7 +55,7 @@ def warn_of_ends(presentations: Sequence[Sequence[Presentation]], films: Mapping
         if one.stimulus in films and one.duration > films[one.stimulus].duration + _LONGER
     }
     if longer:
-        name = max(longer, key=longer.get)
+        name = max(longer, key=longer.__getitem__)
         log.warning(
             "%d film%s shorter than the events that show %s (%s by %.1f s): after the end of a "
             "film the screen counts as grey",
@@ -123,7 +123,8 @@ def cut_films(
     """
     pieces: dict[str, Segment] = {}
     screen = []
-    for shown, *timing in zip(presentations, n_volumes, repetition_times, start_times, strict=True):
+    timings = zip(n_volumes, repetition_times, start_times, strict=True)
+    for shown, timing in zip(presentations, timings, strict=True):
         edges = volume_edges(*timing, delays)
         run: list[Presentation] = []
         for one in shown:

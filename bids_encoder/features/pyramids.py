@@ -168,7 +168,10 @@ def make_pyramid(name: str, layers: Sequence[str] = (), fps: float = 15.0) -> Py
         for frequency in np.unique(frequencies):
             row = table[np.argmax(frequencies == frequency)]
             *_, sine, cosine = mk_3d_gabor((2, 2), **dict(zip(names, row, strict=True)))
-            temporal[float(frequency)] = (np.float32(sine), np.float32(cosine))
+            temporal[float(frequency)] = (
+                np.asarray(sine, np.float32),
+                np.asarray(cosine, np.float32),
+            )
     bands = _bands(name, table[:, names.index("spatial_freq")], frequencies)
     chosen = _choose(name, layers, bands)
     return Pyramid(
@@ -203,18 +206,19 @@ def _spatial_filters(table: np.ndarray, side: int) -> sparse.csr_array:
         pixels.append(there)
         values.append(gabor[there])
         rows.append(np.full(len(there), row))
-    rows, pixels, values = map(np.concatenate, (rows, pixels, values))
+    waves, places = np.concatenate(values), (np.concatenate(rows), np.concatenate(pixels))
     shape = (len(table), side**2)
     parts = [
-        sparse.csr_array((part.astype(np.float32), (rows, pixels)), shape)
-        for part in (values.imag, values.real)
+        sparse.csr_array((part.astype(np.float32), places), shape)
+        for part in (waves.imag, waves.real)
     ]
     return sparse.vstack(parts, format="csr")
 
 
 def luminance(image: np.ndarray) -> np.ndarray:
     """CIE L*, 0 to 100, of a picture, uint8 sRGB (H, W, 3): (H, W) float32."""
-    y = (_linear()[image] @ np.float32([0.212671, 0.715160, 0.072169])).astype(np.float32)
+    weights = np.array([0.212671, 0.715160, 0.072169], np.float32)
+    y = (_linear()[image] @ weights).astype(np.float32)
     bright = 116 * np.cbrt(y) - 16
     return np.where(y > (6 / 29) ** 3, bright, y * (29 / 3) ** 3).astype(np.float32)
 

@@ -100,8 +100,10 @@ def _moments(shown: Sequence[Presentation], times: np.ndarray) -> list[tuple[str
     found: list[tuple[str, float] | None] = []
     for k, time in zip(current, times, strict=True):
         one = shown[k] if k >= 0 else None
-        on = one is not None and time < one.onset + one.duration + _GAP
-        found.append((one.stimulus, float(time - one.onset)) if on else None)
+        if one is not None and time < one.onset + one.duration + _GAP:
+            found.append((one.stimulus, float(time - one.onset)))
+        else:
+            found.append(None)
     return found
 
 

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 from nibabel.cifti2 import BrainModelAxis, Cifti2Image, LabelAxis, ScalarAxis
 
-from bids_encoder.grids.grid import Meaning
+from bids_encoder.grids.grid import Grid, Meaning
 from bids_encoder.grids.parts import Block, Part, PartsGrid, Sheet
 from bids_encoder.grids.surface import rgb_of
 
@@ -30,7 +30,7 @@ class CiftiGrid(PartsGrid):
 
     axis: BrainModelAxis
     inside: np.ndarray
-    form = "cifti"
+    form = "cifti"  # not a field: no annotation
 
     @classmethod
     def of(cls, axis: BrainModelAxis) -> CiftiGrid:
@@ -68,8 +68,8 @@ class CiftiGrid(PartsGrid):
     def values_of(self, images: Mapping) -> np.ndarray:
         return np.asarray(images[None].dataobj)[0, self.inside]
 
-    def same_frame(self, other: CiftiGrid) -> bool:
-        return self.axis == other.axis
+    def same_frame(self, other: Grid) -> bool:
+        return isinstance(other, CiftiGrid) and self.axis == other.axis
 
     def frame_in_words(self) -> str:
         return f"{len(self.axis)} grayordinates in {len(self.parts)} structures"

@@ -10,7 +10,7 @@ from nibabel.cifti2 import BrainModelAxis
 
 from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.grid import Grid
-from bids_encoder.grids.parts import HEMISPHERES, Sheet
+from bids_encoder.grids.parts import HEMISPHERES, PartsGrid, Sheet
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.grids.volume import VolumeGrid
 
@@ -62,7 +62,7 @@ def grid_described(
     if structures is None:
         return _volume(arrays)
     _check("structures", len(set(structures)) == len(structures), structures, "each once")
-    grid = (
+    grid: PartsGrid = (
         _grayordinates(arrays, structures)
         if "grayordinates" in arrays
         else _surface(arrays, structures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,23 +35,30 @@ class Meaning:
 class Grid(Protocol):
     """V places, of which each has one value in every map.
 
-    A grid is a part of a frame: some voxels of a volume, some vertices of two meshes.
+    A grid is a part of a frame: some voxels of a volume, some vertices of two meshes. Every kind
+    of grid derives from this class, so that none can lack a part of it.
     """
 
-    form: str | None
-    """What its images are: "gifti", "cifti"; None: NIfTI volumes."""
+    @property
+    @abstractmethod
+    def form(self) -> str | None:
+        """What its images are: "gifti", "cifti"; None: NIfTI volumes."""
 
     @property
+    @abstractmethod
     def n_values(self) -> int:
         """How many places there are: V."""
 
     @property
+    @abstractmethod
     def places(self) -> np.ndarray:
         """Where they lie, (V, 3), in units of the distance between neighbours."""
 
+    @abstractmethod
     def neighbours(self) -> np.ndarray:
         """Pairs of places that touch each other, as (P, 2) indices; each pair once."""
 
+    @abstractmethod
     def smooth(self, values: np.ndarray, sigma: float) -> np.ndarray:
         """Smooth maps with a Gaussian that uses nothing from outside the grid.
 
@@ -66,6 +74,7 @@ class Grid(Protocol):
             NaN where some map has none.
         """
 
+    @abstractmethod
     def images(self, values: np.ndarray, fill: float, meaning: Meaning) -> dict:
         """Make the images of a map, by hemisphere; None where one image holds everything.
 
@@ -78,6 +87,7 @@ class Grid(Protocol):
         meaning : Meaning
         """
 
+    @abstractmethod
     def series(self, maps: np.ndarray, titles: Sequence[str], meaning: Meaning) -> dict:
         """Make images of m maps (m, V), NaN outside of the grid; see `images`.
 
@@ -85,20 +95,26 @@ class Grid(Protocol):
         keep the titles of the maps.
         """
 
+    @abstractmethod
     def drawn(self, values: np.ndarray) -> np.ndarray:
         """Values (V,) as an array that figures show, NaN elsewhere: (x, y, z) or (vertices,)."""
 
+    @abstractmethod
     def values_of(self, images: Mapping) -> np.ndarray:
         """Take the values (V,) out of images as `images` makes them."""
 
+    @abstractmethod
     def same_frame(self, other: Grid) -> bool:
         """Whether both are parts of one frame, so that their maps can be averaged."""
 
+    @abstractmethod
     def frame_in_words(self) -> str:
         """What the frame is, for messages."""
 
+    @abstractmethod
     def restricted(self, keep: np.ndarray) -> Grid:
         """The grid of some of its places, (V,) bool."""
 
+    @abstractmethod
     def described(self) -> dict[str, np.ndarray | list[str]]:
         """What a model file says of its columns: arrays by name."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 
+from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh, diffuse
 from bids_encoder.grids.neighbourhood import among, smooth_in_mask, touching
 
@@ -124,7 +127,7 @@ Part = Sheet | Block
 
 
 @dataclass(frozen=True, eq=False)
-class PartsGrid:
+class PartsGrid(Grid):
     """V places in several parts, one part after the other.
 
     Attributes
@@ -150,7 +153,7 @@ class PartsGrid:
         return {
             letters[part.name]: (part, where)
             for part, where in zip(self.parts, self.slices(), strict=True)
-            if part.name in letters
+            if isinstance(part, Sheet) and part.name in letters
         }
 
     def neighbours(self) -> np.ndarray:
@@ -202,6 +205,10 @@ class PartsGrid:
             described |= {"indices": np.concatenate(voxels), "affine": blocks[0].affine}
         return described
 
+    @abstractmethod
+    def restricted(self, keep: np.ndarray) -> PartsGrid:
+        """The grid of some of its places, (V,) bool."""
+
     def slices(self) -> list[slice]:
         """Where the values of each part are among all."""
         ends = np.cumsum([0, *(part.n_values for part in self.parts)]).tolist()
@@ -214,10 +221,16 @@ class PartsGrid:
         )
 
 
-def with_meshes(grid, meshes: dict[str, Mesh]):
+_AnyParts = TypeVar("_AnyParts", bound=PartsGrid)
+
+
+def with_meshes(grid: _AnyParts, meshes: Mapping[str, Mesh]) -> _AnyParts:
     """The same grid, whose hemispheres ("L", "R") have a geometry."""
     named = {HEMISPHERES[letter]: mesh for letter, mesh in meshes.items()}
     parts: Sequence[Part] = [
-        replace(part, mesh=named[part.name]) if part.name in named else part for part in grid.parts
+        replace(part, mesh=named[part.name])
+        if isinstance(part, Sheet) and part.name in named
+        else part
+        for part in grid.parts
     ]
     return replace(grid, parts=tuple(parts))

@@ -15,7 +15,7 @@ from nibabel.gifti import (
     GiftiMetaData,
 )
 
-from bids_encoder.grids.grid import Meaning
+from bids_encoder.grids.grid import Grid, Meaning
 from bids_encoder.grids.parts import HEMISPHERES, PartsGrid, Sheet
 
 _SIDES = {"L": "CortexLeft", "R": "CortexRight"}
@@ -66,7 +66,9 @@ class SurfaceGrid(PartsGrid):
             ]
         )
 
-    def same_frame(self, other: SurfaceGrid) -> bool:
+    def same_frame(self, other: Grid) -> bool:
+        if not isinstance(other, SurfaceGrid):
+            return False
         return [(part.name, part.n_vertices) for part in self.parts] == [
             (part.name, part.n_vertices) for part in other.parts
         ]
@@ -77,7 +79,8 @@ class SurfaceGrid(PartsGrid):
         return ", ".join(words)
 
     def restricted(self, keep: np.ndarray) -> SurfaceGrid:
-        return replace(self, parts=self._restricted_parts(keep))
+        pairs = zip(self.parts, self.slices(), strict=True)
+        return replace(self, parts=tuple(sheet.restricted(keep[where]) for sheet, where in pairs))
 
 
 def surface_frame(images: Mapping[str, GiftiImage]) -> SurfaceGrid:
@@ -106,10 +109,11 @@ def _gifti(values: np.ndarray, side: str, meaning: Meaning) -> GiftiImage:
 
 def _label(key: int, name: str, rgba: tuple[float, ...]) -> GiftiLabel:
     label = GiftiLabel(key, *rgba)
-    label.label = name
+    label.label = name  # type: ignore[attr-defined]  # nibabel declares no types of its labels
     return label
 
 
 def rgb_of(color: str) -> tuple[float, float, float]:
     """``"#ff0000"`` -> (1.0, 0.0, 0.0)."""
-    return tuple(int(color[k : k + 2], 16) / 255 for k in (1, 3, 5))
+    red, green, blue = (int(color[k : k + 2], 16) / 255 for k in (1, 3, 5))
+    return red, green, blue

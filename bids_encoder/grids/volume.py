@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import nibabel
 import numpy as np
 
-from bids_encoder.grids.grid import Meaning
+from bids_encoder.grids.grid import Grid, Meaning
 from bids_encoder.grids.neighbourhood import smooth_in_mask, touching
 
 
 @dataclass(frozen=True, eq=False)
-class VolumeGrid:
+class VolumeGrid(Grid):
     """The voxels of a mask, in C order of its array.
 
     Attributes
@@ -81,9 +81,11 @@ class VolumeGrid:
     def values_of(self, images: Mapping) -> np.ndarray:
         return np.asarray(images[None].dataobj)[self.inside]
 
-    def same_frame(self, other: VolumeGrid) -> bool:
-        return self.mask.shape == other.mask.shape and np.allclose(
-            self.mask.affine, other.mask.affine, atol=1e-3
+    def same_frame(self, other: Grid) -> bool:
+        return (
+            isinstance(other, VolumeGrid)
+            and self.mask.shape == other.mask.shape
+            and np.allclose(self.mask.affine, other.mask.affine, atol=1e-3)
         )
 
     def frame_in_words(self) -> str:

@@ -99,13 +99,13 @@ def resolve_taps(
     UsageError
         No such layer (the near ones are listed), or one that gives no tensor.
     """
-    wanted = {}
+    wanted: dict[str, tuple[str, int | None]] = {}
     known = dict(module.named_modules())
     for layer in dict.fromkeys(layers):
-        path, _, call = aliases.get(layer, layer).partition(":")
-        if not path or path not in known or (call and not call.isdecimal()):
+        path, _, digits = aliases.get(layer, layer).partition(":")
+        if not path or path not in known or (digits and not digits.isdecimal()):
             raise _no_such_layer(layer, network_name, aliases, known)
-        wanted[layer] = (path, int(call) if call else None)
+        wanted[layer] = (path, int(digits) if digits else None)
     calls = record_calls(module, input_size, {path for path, _ in wanted.values()})
 
     found = []

@@ -110,7 +110,7 @@ def load_network(
         log.info("%s has no table of layers; chosen: %s", name, ", ".join(layers))
     taps = resolve_taps(name, module, recipe.preprocess.size, layers, recipe.aliases)
     weights_id = f"sha256:{checksum(module)} ({source})"
-    module = module.to(device, memory_format=recipe.memory_format)
+    module = module.to(device).to(memory_format=recipe.memory_format)
     return Network(name, module, taps, recipe.preprocess, weights_id, recipe.citation, device)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_encoder.bids.records import BetasRun
 from bids_encoder.errors import DataError
 from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.gifti import maps
@@ -24,8 +25,8 @@ from bids_encoder.responses.images import open_image, volumes
 from bids_encoder.responses.surfaces import cifti_values
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import Run
     from bids_encoder.bids.events import Presentation
+    from bids_encoder.bids.records import BoldRun, Run
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ _WORDS = {"acq": "acquisition", "rec": "reconstruction", "dir": "direction", "ru
 
 
 def refuse_copies(
-    runs: Sequence[Run],
+    runs: Sequence[BoldRun],
     infos: Sequence[BoldInfo],
     presentations: Sequence[Sequence[Presentation]],
 ) -> None:
@@ -184,7 +185,9 @@ def one_acquisition(first: Run, second: Run, shared: float) -> DataError:
         found=f"also {first.bold.name}; {_in_words(shared)}",
         expected="one version of each acquisition",
         remedy="choose one with --bids-filter-file, for example "
-        + filter_for(first.entities, second.entities, "betas" if first.betas else "bold"),
+        + filter_for(
+            first.entities, second.entities, "betas" if isinstance(first, BetasRun) else "bold"
+        ),
     )
 
 
@@ -202,14 +205,14 @@ def filter_for(first: Mapping[str, str], second: Mapping[str, str], kind: str) -
     return json.dumps({kind: query})
 
 
-def _changes(run: Run, info: BoldInfo) -> np.ndarray:
+def _changes(run: BoldRun, info: BoldInfo) -> np.ndarray:
     """Differences of successive volumes of a run at its start: (n, places) float32."""
     values = _first_volumes(run, info)[_SKIPPED:]
     values = values[:, :: max(1, values.shape[1] // _MOST_VOXELS)]
     return np.diff(values, axis=0)
 
 
-def _first_volumes(run: Run, info: BoldInfo) -> np.ndarray:
+def _first_volumes(run: BoldRun, info: BoldInfo) -> np.ndarray:
     size = 4 * int(np.prod(info.shape))
     limit = int(np.clip(_MOST_BYTES // size, _LEAST_VOLUMES, _MOST_VOLUMES))
     if run.form == "gifti":

@@ -78,6 +78,7 @@ def describe_maps(images: Sequence[Path], key: str | None = None) -> Layout:
     layouts = [_describe_image(path, single=len(images) > 1) for path in images]
     first = layouts[0]
     for path, layout in zip(images, layouts, strict=True):
+        assert layout.affine is not None and first.affine is not None  # of NIfTI images
         if layout.shape != first.shape or not np.allclose(layout.affine, first.affine, atol=1e-2):
             raise DataError(
                 "The images of the betas lie on different grids.",
@@ -189,7 +190,7 @@ def _slabs(path: Path, layout: Layout) -> Iterator[tuple[slice, slice, np.ndarra
         lines = max(1, _BYTES // (4 * line * layout.n_maps)) if step == 1 else inner
         for start in range(0, rows, step):
             for first in range(0, inner, lines):
-                place = (slice(start, start + step),)
+                place: tuple[slice, ...] = (slice(start, start + step),)
                 if len(layout.shape) > 1:
                     place += (slice(first, first + lines),)
                 try:

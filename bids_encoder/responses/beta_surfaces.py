@@ -39,11 +39,10 @@ def describe_surface_maps(betas: Betas) -> Layout:
     if betas.hemispheres:
         return _describe_gifti(betas.hemispheres)
     layouts = [_describe_cifti(path, single=len(betas.images) > 1) for path in betas.images]
+    first = _frame(layouts[0])
     for path, layout in zip(betas.images, layouts, strict=True):
-        _check_frame(path, layout.frame, layouts[0].frame, betas.images[0])
-    return Layout(
-        layouts[0].shape, sum(one.n_maps for one in layouts), None, frame=layouts[0].frame
-    )
+        _check_frame(path, _frame(layout), first, betas.images[0])
+    return Layout(layouts[0].shape, sum(one.n_maps for one in layouts), None, frame=first)
 
 
 def stream_surface_maps(betas: Betas, grid: PartsGrid) -> Iterator[tuple[range, int, np.ndarray]]:
@@ -136,6 +135,11 @@ def _describe_cifti(path: Path, *, single: bool) -> Layout:
         raise _no_maps(path, "axes", axes_in_words(axes), single=single)
     frame = CiftiGrid.of(axes[1])
     return Layout((frame.n_values,), len(axes[0]), None, frame=frame)
+
+
+def _frame(layout: Layout) -> PartsGrid:
+    assert layout.frame is not None  # `_describe_cifti` gives one
+    return layout.frame
 
 
 def _check_frame(path: Path, frame: PartsGrid, expected: PartsGrid, first: Path) -> None:

@@ -16,7 +16,7 @@ from bids_encoder.bids.written import places_in_words
 from bids_encoder.errors import BidsEncoderError, DataError
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
-from bids_encoder.grids.parts import with_meshes
+from bids_encoder.grids.parts import PartsGrid, with_meshes
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.responses.acquisitions import MapCopies
 from bids_encoder.responses.assemble import event_matrix
@@ -26,7 +26,7 @@ from bids_encoder.responses.beta_surfaces import (
     stream_surface_maps,
     usable_places,
 )
-from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.bold import ImageInfo
 from bids_encoder.responses.grids import check_frames
 from bids_encoder.responses.images import open_image
 from bids_encoder.responses.masks import common_mask, read_mask
@@ -34,30 +34,28 @@ from bids_encoder.responses.means import Averaging, repeated_among, units_of_sta
 from bids_encoder.responses.measure import Measured
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import Run
     from bids_encoder.bids.events import Presentation
-    from bids_encoder.bids.records import Betas
+    from bids_encoder.bids.records import Betas, BetasRun
 
 log = logging.getLogger(__name__)
 
 _MOST_MISSING = 0.5  # share of the voxels that a map may lack
 
 
-def describe_betas(runs: Sequence[Run], like: Sequence[Path] = ()) -> list[BoldInfo]:
+def describe_betas(runs: Sequence[BetasRun], like: Sequence[Path] = ()) -> list[ImageInfo]:
     """Check headers, and that the tables have one row a map; no voxel is read.
 
     Parameters
     ----------
-    runs : sequence of Run
-        With ``betas``.
+    runs : sequence of BetasRun
     like : sequence of Path
         Images one of which may lie on the grid of betas in HDF5, which does not say where
         voxels are, where no mask does.
 
     Returns
     -------
-    list of BoldInfo
-        One a run, with its number of maps and no repetition time.
+    list of ImageInfo
+        One a run, with its number of maps.
 
     Raises
     ------
@@ -74,10 +72,10 @@ def describe_betas(runs: Sequence[Run], like: Sequence[Path] = ()) -> list[BoldI
             _check_rows(run, layouts[images])
         layout, n_maps = layouts[images], len(run.betas.maps)
         if layout.frame is not None:
-            infos.append(BoldInfo(images[0], layout.shape, None, n_maps, None, frame=layout.frame))
+            infos.append(ImageInfo(images[0], layout.shape, None, n_maps, frame=layout.frame))
             continue
         shape, affine = _grid(run, layout, like)
-        infos.append(BoldInfo(images[0], shape, affine, n_maps, None))
+        infos.append(ImageInfo(images[0], shape, affine, n_maps))
     return infos
 
 
@@ -88,7 +86,7 @@ def _describe(betas: Betas) -> Layout:
 
 
 def betas_grid(
-    runs: Sequence[Run], infos: Sequence[BoldInfo], meshes: Mapping[str, Mesh] | None = None
+    runs: Sequence[BetasRun], infos: Sequence[ImageInfo], meshes: Mapping[str, Mesh] | None = None
 ) -> Grid:
     """The places that all files have: those of the masks given, else what is finite and varies.
 
@@ -137,7 +135,7 @@ def betas_grid(
     return VolumeGrid(nib.Nifti1Image(inside.astype(np.uint8), infos[0].affine))
 
 
-def _usable(betas: Betas, frame: Grid | None, maps: Sequence[int]) -> np.ndarray:
+def _usable(betas: Betas, frame: PartsGrid | None, maps: Sequence[int]) -> np.ndarray:
     if frame is not None:
         return usable_places(betas, frame, maps)
     return usable_voxels(betas.images, _describe(betas), maps)
@@ -145,13 +143,15 @@ def _usable(betas: Betas, frame: Grid | None, maps: Sequence[int]) -> np.ndarray
 
 def _stream(betas: Betas, grid: Grid) -> Iterator[tuple[range, int, np.ndarray]]:
     """The maps of a file piece by piece: their numbers, the first place, (maps, places)."""
-    if betas.on_surfaces:
+    if isinstance(grid, PartsGrid):
         return stream_surface_maps(betas, grid)
-    return stream_maps(betas.images, _describe(betas), grid.inside)
+    if isinstance(grid, VolumeGrid):
+        return stream_maps(betas.images, _describe(betas), grid.inside)
+    raise TypeError(f"betas on a {type(grid).__name__}")
 
 
 def measure_betas(
-    runs: Sequence[Run],
+    runs: Sequence[BetasRun],
     presentations: Sequence[Sequence[Presentation]],
     grid: Grid,
     *,
@@ -164,8 +164,7 @@ def measure_betas(
 
     Parameters
     ----------
-    runs : sequence of Run
-        With ``betas``.
+    runs : sequence of BetasRun
     presentations : sequence of sequences of Presentation
         One a map of the run.
     grid : Grid
@@ -183,7 +182,7 @@ def measure_betas(
     names, sessions = [run.name for run in runs], [run.session for run in runs]
     shown = [tuple(one.stimulus for one in seen) for seen in presentations]
     units = units_of_standardization(names, sessions, standardize)
-    files_of = {unit: set() for unit in units}
+    files_of: dict[str, set[tuple[Path, ...]]] = {unit: set() for unit in units}
     for run, unit in zip(runs, units, strict=True):
         files_of[unit].add(run.betas.images)
     averaging = Averaging(
@@ -250,7 +249,7 @@ def _rows_in(
         yield run, rows, places
 
 
-def _check_rows(run: Run, layout: Layout) -> None:
+def _check_rows(run: BetasRun, layout: Layout) -> None:
     if layout.n_maps != run.betas.n_rows:
         raise DataError(
             "The table does not fit the betas.",
@@ -264,19 +263,20 @@ def _check_rows(run: Run, layout: Layout) -> None:
         )
 
 
-def _grid(run: Run, layout: Layout, like: Sequence[Path]) -> tuple[tuple, np.ndarray]:
+def _grid(run: BetasRun, layout: Layout, like: Sequence[Path]) -> tuple[tuple, np.ndarray]:
     """Shape and affine of the volume that the maps are of."""
     if layout.affine is not None:
         return layout.shape, layout.affine
-    image = None if run.mask is None else open_image(run.mask)
     whole = len(layout.shape) == 3
-    if image is not None and not whole:
-        info = BoldInfo(run.mask, image.shape[:3], np.asarray(image.affine), 1, None)
+    if run.mask is not None and not whole:
+        image = open_image(run.mask)
+        info = ImageInfo(run.mask, image.shape[:3], np.asarray(image.affine), 1)
         n_inside = int(read_mask(run.mask, info, level=logging.INFO).sum())
         if n_inside == layout.shape[0]:
-            return info.shape, info.affine
+            return info.shape, info.volume_affine
         found = f"{layout.shape[0]} voxels; the mask {run.mask} has {n_inside}"
-    elif image is not None:
+    elif run.mask is not None:
+        image = open_image(run.mask)
         if image.shape[:3] == layout.shape:
             return layout.shape, np.asarray(image.affine, dtype=np.float64)
         found = f"{layout.shape} voxels; the mask {run.mask} is {image.shape[:3]}"
@@ -336,7 +336,7 @@ class _Quality:
             self.low[rows] = np.minimum(self.low[rows], values.min(axis=1))
             self.high[rows] = np.maximum(self.high[rows], values.max(axis=1))
 
-    def check(self, run: Run, shown: Sequence[Presentation]) -> None:
+    def check(self, run: BetasRun, shown: Sequence[Presentation]) -> None:
         """Refuse maps without values; say how many voxels are not finite in some map."""
         n_voxels = self.lacking.size
         flat = self.low == self.high

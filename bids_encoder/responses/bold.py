@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from bids_encoder.errors import DataError
-from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.parts import PartsGrid
 from bids_encoder.responses.images import check_numbers, open_image, volumes
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ _SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
 @dataclass(frozen=True)
-class BoldInfo:
-    """What the header of a BOLD image says.
+class ImageInfo:
+    """What the headers of a run's images say, be they BOLD or betas.
 
     Parameters
     ----------
@@ -36,10 +36,8 @@ class BoldInfo:
     affine : (4, 4) array or None
         From voxel indices to millimetres; None on surfaces.
     n_volumes : int
-        Number of volumes, T.
-    repetition_time : float or None
-        Seconds from one volume to the next, from the sidecar. None of precomputed responses.
-    frame : Grid or None
+        Number of volumes, T, or of maps.
+    frame : PartsGrid or None
         On surfaces: all vertices (grayordinates) of the run.
     """
 
@@ -47,8 +45,33 @@ class BoldInfo:
     shape: tuple[int, ...]
     affine: np.ndarray | None
     n_volumes: int
-    repetition_time: float | None
-    frame: Grid | None = None
+    frame: PartsGrid | None = field(default=None, kw_only=True)
+
+    @property
+    def volume_affine(self) -> np.ndarray:
+        """The affine of a volume.
+
+        Raises
+        ------
+        ValueError
+            The images lie on surfaces.
+        """
+        if self.affine is None:
+            raise ValueError(f"{self.path} lies on surfaces, which have no affine")
+        return self.affine
+
+
+@dataclass(frozen=True)
+class BoldInfo(ImageInfo):
+    """What the header of a BOLD image says.
+
+    Parameters
+    ----------
+    repetition_time : float
+        Seconds from one volume to the next, from the sidecar.
+    """
+
+    repetition_time: float
 
     @property
     def duration(self) -> float:

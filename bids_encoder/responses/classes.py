@@ -103,7 +103,7 @@ def column_left_out(groups: np.ndarray, classes: Classes, least: float) -> str |
     """
     telling = [c for c in classes.columns if _KIND.search(c) or c in (_FOLDER, _NAME)]
     found = {column: separation(groups, classes.of(column)) for column in telling}
-    worst = max(found, key=found.get, default=None)
+    worst = max(found, key=found.__getitem__, default=None)
     return worst if worst is not None and found[worst] >= least else None
 
 

@@ -16,7 +16,7 @@ from bids_encoder.bids.tolerated import Tolerated
 from bids_encoder.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import Run
+    from bids_encoder.bids.records import BoldRun
 
 log = logging.getLogger(__name__)
 
@@ -164,13 +164,13 @@ def _read_values(name: str, values: list[str]) -> dict[str, object]:
 
 
 def load_confounds(
-    run: Run, strategy: str, n_volumes: int, thresholds: Thresholds | None = None
+    run: BoldRun, strategy: str, n_volumes: int, thresholds: Thresholds | None = None
 ) -> Confounds | None:
     """Read the confounds of one run.
 
     Parameters
     ----------
-    run : Run
+    run : BoldRun
     strategy : str
         As for :func:`parse_strategy`.
     n_volumes : int

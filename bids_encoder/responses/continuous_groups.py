@@ -173,7 +173,7 @@ def _units(runs: Sequence[VolumeRun], contents, wish: FoldWish) -> Grouping:
         check_runs(names)
     units, unit_names = units_of(names, sessions, wish.by)
     n_kept = [run.n_kept for run in runs]
-    shown = [set() for _ in unit_names]
+    shown: list[set[str]] = [set() for _ in unit_names]
     for run, unit in zip(runs, units, strict=True):
         shown[unit] |= {one.stimulus for one in run.presentations}
     joined = join(shown)

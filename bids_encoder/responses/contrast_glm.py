@@ -21,8 +21,8 @@ from bids_encoder.responses.grids import load_values
 from bids_encoder.responses.volumes import Cleaning
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import Run
     from bids_encoder.bids.events import Presentation
+    from bids_encoder.bids.records import BoldRun
 
 _OTHER = ""
 _BLOCK = 20_000  # voxels at a time
@@ -71,7 +71,7 @@ class Design:
 
 
 def measure_contrasts(
-    runs: Sequence[Run],
+    runs: Sequence[BoldRun],
     infos: Sequence[BoldInfo],
     presentations: Sequence[Sequence[Presentation]],
     cleanings: Sequence[Cleaning],
@@ -203,7 +203,7 @@ def run_contrasts(
         usable = np.flatnonzero(np.isfinite(percent).all(axis=0))
         if len(usable):
             dof = _fit(percent[:, usable], design, vectors, found, start + usable)
-    return {name: RunContrast(*values, dof) for name, values in found.items()}
+    return {name: RunContrast(effect, var, dof) for name, (effect, var) in found.items()}
 
 
 def _fit(data, design, vectors, found, where) -> float:

@@ -96,7 +96,7 @@ def event_groups(
         elif wish.by == "block":
             grouping = _blocks(stimuli, shown, wish)
         else:
-            grouping = _by_column(stimuli, columns or {}, wish)
+            grouping = _by_column(stimuli, columns or {}, wish.by, wish)
         grouping = _noting_shared_noise(grouping, stimuli, shown)
     else:
         grouping = _by_default(stimuli, shown, classes, wish)
@@ -241,37 +241,37 @@ def _balanced(classes: Classes) -> str:
     return f", with equal shares of {classes.in_words}" if classes.columns else ""
 
 
-def _by_column(stimuli, columns: Columns, wish: FoldWish) -> Grouping:
-    if wish.by not in columns:
-        near = difflib.get_close_matches(wish.by, [*BY, *columns], n=3)
+def _by_column(stimuli, columns: Columns, by: str, wish: FoldWish) -> Grouping:
+    if by not in columns:
+        near = difflib.get_close_matches(by, [*BY, *columns], n=3)
         raise UsageError(
             "No table has the column by which folds are to be made.",
             place="--folds",
-            found=wish.by,
+            found=by,
             expected=f"{', '.join(BY)}, or one of the columns {', '.join(columns) or '(none)'}",
             remedy=f"did you mean {' or '.join(near)}?" if near else None,
         )
-    said = {one: columns[wish.by].get(one, ()) for one in stimuli}
+    said = {one: columns[by].get(one, ()) for one in stimuli}
     unclear = [one for one, values in said.items() if len(values) != 1]
     if unclear:
         first = unclear[0]
         raise UsageError(
             "A stimulus has no fold, or would be on both sides of a split.",
-            place=f"--folds {wish.by}",
+            place=f"--folds {by}",
             found=f"{len(unclear)} of {len(stimuli)} stimuli with no value or several, such as "
             f"{first}: {', '.join(said[first]) or 'none'}",
-            expected=f"one value in column {wish.by} for each stimulus, wherever it is shown",
+            expected=f"one value in column {by} for each stimulus, wherever it is shown",
             remedy="correct the column, or choose another",
         )
     values = list(dict.fromkeys(value for (value,) in said.values()))
     number = {value: k for k, value in enumerate(values)}
     groups = np.array([number[value] for (value,) in said.values()], dtype=int)
-    names = tuple(f"{wish.by}={value}" for value in values)
-    whole = gathered(Grouping(groups, names, f"values of {wish.by}"), wish, f"values of {wish.by}")
+    names = tuple(f"{by}={value}" for value in values)
+    whole = gathered(Grouping(groups, names, f"values of {by}"), wish, f"values of {by}")
     if min(whole.sizes) < 2 or len(whole.names) < 2:
         raise UsageError(
             "A column makes no folds.",
-            place=f"--folds {wish.by}",
+            place=f"--folds {by}",
             found=", ".join(
                 f"{name} ({size})" for name, size in zip(whole.names, whole.sizes, strict=True)
             ),

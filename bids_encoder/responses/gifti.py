@@ -65,7 +65,7 @@ def summarize(path: Path) -> GiftiSummary:
     if not shapes or any(not shape or 0 in shape for shape in shapes):
         raise unreadable(path, "no data")
     try:
-        intents = tuple(intent_codes.niistring[array.intent] for array in image.darrays)
+        intents = tuple(str(intent_codes.niistring[array.intent]) for array in image.darrays)
         said = [meta.get("TimeStep") for meta in (image.meta, *(a.meta for a in image.darrays))]
         steps = {float(step) for step in said if step}
     except (KeyError, ValueError) as error:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_encoder.errors import DataError
+from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.parts import with_meshes
+from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.responses.bold import BoldInfo, describe_bold, load_bold
+from bids_encoder.responses.bold import BoldInfo, ImageInfo, describe_bold, load_bold
 from bids_encoder.responses.masks import check_grids, common_mask
 from bids_encoder.responses.surfaces import (
     describe_cifti,
@@ -25,12 +27,12 @@ from bids_encoder.responses.surfaces import (
 )
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import Run
+    from bids_encoder.bids.records import BoldRun
 
 logger = logging.getLogger(__name__)
 
 
-def describe_run(run: Run) -> BoldInfo:
+def describe_run(run: BoldRun) -> BoldInfo:
     """Read and check what the headers of a run's images say.
 
     Raises
@@ -45,7 +47,7 @@ def describe_run(run: Run) -> BoldInfo:
     return describe_bold(run.bold, run.repetition_time)
 
 
-def check_frames(infos: Sequence[BoldInfo]) -> None:
+def check_frames(infos: Sequence[ImageInfo]) -> None:
     """Refuse runs that lie on different grids or meshes.
 
     Raises
@@ -57,12 +59,12 @@ def check_frames(infos: Sequence[BoldInfo]) -> None:
         check_grids(infos)
         return
     for info in infos[1:]:
-        if not info.frame.same_frame(first.frame):
+        if info.frame is None or not info.frame.same_frame(first.frame):
             raise DataError(
                 "The runs lie on different meshes.",
                 file=info.path,
                 place="number of vertices",
-                found=info.frame.frame_in_words(),
+                found="a volume" if info.frame is None else info.frame.frame_in_words(),
                 expected=f"{first.frame.frame_in_words()}, as in {first.path}",
                 remedy="choose one density with --space (fsLR:den-91k), or preprocess the runs "
                 "into one space",
@@ -70,7 +72,7 @@ def check_frames(infos: Sequence[BoldInfo]) -> None:
 
 
 def common_grid(
-    runs: Sequence[Run], infos: Sequence[BoldInfo], meshes: Mapping[str, Mesh] | None = None
+    runs: Sequence[BoldRun], infos: Sequence[BoldInfo], meshes: Mapping[str, Mesh] | None = None
 ) -> Grid:
     """The places that every run has.
 
@@ -112,10 +114,12 @@ def common_grid(
     return with_meshes(frame.restricted(varying), meshes or {})
 
 
-def load_values(run: Run, grid: Grid) -> np.ndarray:
+def load_values(run: BoldRun, grid: Grid) -> np.ndarray:
     """Read a run where the grid lies: (T, V) float32; see :func:`load_bold`."""
-    if run.form == "gifti":
+    if isinstance(grid, SurfaceGrid):
         return load_gifti(run.hemispheres, grid)
-    if run.form == "cifti":
+    if isinstance(grid, CiftiGrid):
         return load_cifti(run.bold, grid)
-    return load_bold(run.bold, grid.mask)
+    if isinstance(grid, VolumeGrid):
+        return load_bold(run.bold, grid.mask)
+    raise TypeError(f"BOLD on a {type(grid).__name__}")

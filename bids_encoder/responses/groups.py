@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 
 import numpy as np
 
@@ -157,7 +157,7 @@ def merge_tiny(
     """
     members = [[k] for k in range(len(names))]
     sizes = [int(np.sum(groups == k)) for k in range(len(names))]
-    while len(members) > 1 and min(sizes) < max(2, tiny * np.mean(sizes)):
+    while len(members) > 1 and min(sizes) < max(2, tiny * float(np.mean(sizes))):
         small, next_small = np.argsort(sizes, kind="stable")[:2]
         members[next_small] = sorted(members[next_small] + members[small])
         sizes[next_small] += sizes[small]
@@ -189,7 +189,7 @@ def gather(
     return fold[groups], joined
 
 
-def join(items: Sequence[set[Hashable]]) -> np.ndarray:
+def join(items: Sequence[Set[Hashable]]) -> np.ndarray:
     """Group items that share an element, directly or through others (union-find): (n,) int."""
     parent = list(range(len(items)))
 

@@ -219,15 +219,15 @@ def _prior(times: np.ndarray, curves: np.ndarray) -> ShapePrior:
 
     first = canonical(times) @ curves
     direction = first / np.linalg.norm(first)
-    family = []
+    shapes = []
     for peak, dispersion, undershoot in product(
         np.arange(3, 9.5, 0.5), (0.7, 1.0, 1.4), (0, 1 / 6, 1 / 3)
     ):
         rise, fall = (
             gamma.pdf(times, late / dispersion + 1, scale=dispersion) for late in (peak, peak + 10)
         )
-        family.append((rise - undershoot * fall) @ curves)
-    family = np.array(family)
+        shapes.append((rise - undershoot * fall) @ curves)
+    family = np.array(shapes)
     family /= (family @ direction)[:, None]
     covariance = np.cov(family.T, bias=True) + _OTHERWISE**2 * np.eye(len(direction))
     return ShapePrior(direction, family.mean(0), np.linalg.inv(covariance))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 
@@ -30,7 +31,7 @@ BROKEN = (
 )
 
 
-def open_image(path: str | Path) -> nib.Nifti1Image:
+def open_image(path: str | Path) -> nib.Nifti1Pair:
     """Open a NIfTI image without reading its voxels.
 
     Raises
@@ -66,7 +67,27 @@ def open_image(path: str | Path) -> nib.Nifti1Image:
     return image
 
 
-def _check_header(image: nib.Nifti1Image, path: Path) -> None:
+def proxy_of(image: nib.Nifti1Pair | nib.Cifti2Image) -> ArrayProxy:
+    """Where the numbers of an image lie in its file.
+
+    Raises
+    ------
+    TypeError
+        The image was made in memory.
+    """
+    proxy = image.dataobj
+    if not isinstance(proxy, ArrayProxy):
+        raise TypeError("the numbers of this image lie in no file")
+    return proxy
+
+
+def _data_file(image: nib.Nifti1Pair) -> Path:
+    name = image.file_map["image"].filename
+    assert name is not None  # as `proxy_of` would have said
+    return Path(name)
+
+
+def _check_header(image: nib.Nifti1Pair, path: Path) -> None:
     """Refuse what no program has written on purpose, before memory is asked for."""
 
     def wrong(place: str, found: object, expected: str) -> DataError:
@@ -84,8 +105,9 @@ def _check_header(image: nib.Nifti1Image, path: Path) -> None:
     n_voxels = math.prod(image.shape[:3])
     if n_voxels > MOST_VOXELS:
         raise wrong("dim", f"{n_voxels:,} voxels in a volume", f"at most {MOST_VOXELS:,}")
-    if image.dataobj.offset < 0:
-        raise wrong("vox_offset", image.dataobj.offset, "where the voxels begin in the file")
+    offset = proxy_of(image).offset
+    if offset < 0:
+        raise wrong("vox_offset", offset, "where the voxels begin in the file")
     matrix = image.affine[:3, :3]
     # Metres, and a hundred-thousandth of a millimetre: no voxel is larger or smaller.
     usable = np.isfinite(image.affine).all() and np.abs(image.affine).max() < 1e6
@@ -99,7 +121,7 @@ def _check_header(image: nib.Nifti1Image, path: Path) -> None:
     check_length(image, path)
 
 
-def check_numbers(image: nib.Nifti1Image, path: Path) -> None:
+def check_numbers(image: nib.Nifti1Pair, path: Path) -> None:
     """Refuse voxels that are colours or complex numbers.
 
     Raises
@@ -107,18 +129,19 @@ def check_numbers(image: nib.Nifti1Image, path: Path) -> None:
     DataError
         They are neither integers nor real numbers.
     """
-    if image.dataobj.dtype.kind not in "iuf":
+    dtype = proxy_of(image).dtype
+    if dtype.kind not in "iuf":
         raise DataError(
             "The voxels of this image are not plain numbers.",
             file=path,
             place="header, datatype",
-            found=str(image.dataobj.dtype),
+            found=str(dtype),
             expected="integers or real numbers",
             remedy="convert it to float32",
         )
 
 
-def check_length(image: nib.Nifti1Image, path: Path) -> None:
+def check_length(image: nib.Nifti1Pair, path: Path) -> None:
     """Compare the length of a file with its header.
 
     Of a gzipped file only what it could hold is known (deflate shrinks to a 1032nd at best);
@@ -129,7 +152,7 @@ def check_length(image: nib.Nifti1Image, path: Path) -> None:
     DataError
         The file is shorter than its header says.
     """
-    data_file = Path(image.file_map["image"].filename)
+    proxy, data_file = proxy_of(image), _data_file(image)
     gzipped = data_file.suffix == ".gz"
     if data_file.suffix in {".bz2", ".zst"}:
         return
@@ -142,7 +165,7 @@ def check_length(image: nib.Nifti1Image, path: Path) -> None:
             place=f"the other half of {path.name}",
             remedy=_ANOTHER_COPY,
         ) from trouble
-    expected = image.dataobj.offset + math.prod(image.shape) * image.dataobj.dtype.itemsize
+    expected = proxy.offset + math.prod(image.shape) * proxy.dtype.itemsize
     if expected > (found * _MOST_INFLATED if gzipped else found):
         raise DataError(
             "This image is truncated.",
@@ -154,7 +177,7 @@ def check_length(image: nib.Nifti1Image, path: Path) -> None:
         )
 
 
-def volumes(image: nib.Nifti1Image, path: Path, limit: int | None = None) -> Iterator[np.ndarray]:
+def volumes(image: nib.Nifti1Pair, path: Path, limit: int | None = None) -> Iterator[np.ndarray]:
     """Yield the volumes of an open 4D image in turn, each (x, y, z), with its scaling applied.
 
     Reading goes straight through the file, because stepping about in a gzipped one means
@@ -165,7 +188,7 @@ def volumes(image: nib.Nifti1Image, path: Path, limit: int | None = None) -> Ite
     DataError
         The file ends early, or is damaged.
     """
-    proxy, shape = image.dataobj, image.shape[:3]
+    proxy, shape = proxy_of(image), image.shape[:3]
     n_bytes = math.prod(shape) * proxy.dtype.itemsize
     n_wanted = image.shape[3] if limit is None else min(limit, image.shape[3])
     # A float16 or float64 scaling of small integers fits float32 well within its precision.
@@ -173,7 +196,7 @@ def volumes(image: nib.Nifti1Image, path: Path, limit: int | None = None) -> Ite
     plain = slope == 1 and inter == 0
     k = 0
     try:
-        with ImageOpener(image.file_map["image"].filename) as file:
+        with ImageOpener(str(_data_file(image))) as file:
             file.seek(proxy.offset)
             for _ in range(n_wanted):
                 content = file.read(n_bytes)

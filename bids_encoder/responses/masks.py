@@ -11,11 +11,11 @@ import nibabel as nib
 import numpy as np
 
 from bids_encoder.errors import DataError
-from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.bold import ImageInfo
 from bids_encoder.responses.images import BROKEN, open_image, volumes
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import Run
+    from bids_encoder.bids.records import Run
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _N_VOLUMES = 40  # enough for a mean image, and for telling which voxels vary
 _MASKED_SHARE = 0.5  # share of constant voxels from which on an image counts as masked already
 
 
-def common_mask(runs: Sequence[Run], infos: Sequence[BoldInfo]) -> nib.Nifti1Image:
+def common_mask(runs: Sequence[Run], infos: Sequence[ImageInfo]) -> nib.Nifti1Image:
     """The voxels that every run has.
 
     The runs' own brain masks are intersected. Where none has one, masks are computed with a
@@ -34,7 +34,7 @@ def common_mask(runs: Sequence[Run], infos: Sequence[BoldInfo]) -> nib.Nifti1Ima
     Parameters
     ----------
     runs : sequence of Run
-    infos : sequence of BoldInfo
+    infos : sequence of ImageInfo
         The same runs.
 
     Returns
@@ -106,7 +106,7 @@ def _empty(path: Path, is_mask: bool) -> DataError:
     )
 
 
-def check_grids(infos: Sequence[BoldInfo]) -> None:
+def check_grids(infos: Sequence[ImageInfo]) -> None:
     """Refuse runs on different grids.
 
     Raises
@@ -116,7 +116,9 @@ def check_grids(infos: Sequence[BoldInfo]) -> None:
     first = infos[0]
     for info in infos[1:]:
         # A hundredth of a millimetre: what rounding in headers does.
-        same = info.shape == first.shape and np.allclose(info.affine, first.affine, atol=1e-2)
+        same = info.shape == first.shape and np.allclose(
+            info.volume_affine, first.volume_affine, atol=1e-2
+        )
         if not same:
             raise DataError(
                 "The runs lie on different grids.",
@@ -129,27 +131,28 @@ def check_grids(infos: Sequence[BoldInfo]) -> None:
             )
 
 
-def grid_in_words(image: BoldInfo | nib.Nifti1Image) -> str:
+def grid_in_words(image: ImageInfo | nib.Nifti1Pair) -> str:
     """Size and place of a grid, for messages."""
-    sizes = " × ".join(f"{size:.4g}" for size in nib.affines.voxel_sizes(image.affine))
-    origin = ", ".join(f"{value:.4g}" for value in image.affine[:3, 3])
+    affine = image.volume_affine if isinstance(image, ImageInfo) else image.affine
+    sizes = " × ".join(f"{size:.4g}" for size in nib.affines.voxel_sizes(affine))
+    origin = ", ".join(f"{value:.4g}" for value in affine[:3, 3])
     return f"{' × '.join(map(str, image.shape[:3]))} voxels of {sizes} mm at ({origin})"
 
 
-def on_grid(image: nib.Nifti1Image, info: BoldInfo) -> bool:
+def on_grid(image: nib.Nifti1Pair, info: ImageInfo) -> bool:
     """Whether the voxels of an image are those of a run."""
     return image.shape[:3] == tuple(info.shape) and np.allclose(
-        image.affine, info.affine, atol=1e-2
+        image.affine, info.volume_affine, atol=1e-2
     )
 
 
-def read_mask(path: Path, info: BoldInfo, *, level: int = logging.WARNING) -> np.ndarray:
+def read_mask(path: Path, info: ImageInfo, *, level: int = logging.WARNING) -> np.ndarray:
     """Read one brain mask as booleans on the grid of the BOLD.
 
     Parameters
     ----------
     path : Path
-    info : BoldInfo
+    info : ImageInfo
         Of the BOLD.
     level : int
         How loudly it is said that the mask lies on another grid.
@@ -186,7 +189,7 @@ def read_mask(path: Path, info: BoldInfo, *, level: int = logging.WARNING) -> np
     return np.nan_to_num(values) > 0.5
 
 
-def _resampled(image: nib.Nifti1Image, info: BoldInfo, path: Path, level: int) -> nib.Nifti1Image:
+def _resampled(image: nib.Nifti1Pair, info: ImageInfo, path: Path, level: int) -> nib.Nifti1Image:
     from nilearn.image import resample_img
 
     resampled = resample_img(
@@ -216,7 +219,7 @@ def _resampled(image: nib.Nifti1Image, info: BoldInfo, path: Path, level: int) -
     return resampled
 
 
-def _computed_mask(info: BoldInfo) -> np.ndarray:
+def _computed_mask(info: ImageInfo) -> np.ndarray:
     """A mask from the first volumes of one run."""
     mean, varies = _mean_and_varying(info)
     if 1 - varies.mean() >= _MASKED_SHARE:
@@ -237,7 +240,7 @@ def _epi_mask(mean: nib.Nifti1Image, opening: int = 2) -> np.ndarray:
     return np.asarray(mask.dataobj).astype(bool)
 
 
-def _mean_and_varying(info: BoldInfo) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_varying(info: ImageInfo) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the first volumes (float32), and which voxels are finite and change there."""
     image = open_image(info.path)
     total = np.zeros(info.shape, dtype=np.float64)

@@ -28,8 +28,8 @@ from bids_encoder.responses.rank1_runs import RANK1, Shapes, rank1_design, rank1
 from bids_encoder.responses.volumes import Cleaning
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import Run
     from bids_encoder.bids.events import Presentation
+    from bids_encoder.bids.records import BoldRun
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Measured:
 class _Input:
     """One run: its files, what was shown, and what is to be taken out."""
 
-    run: Run
+    run: BoldRun
     info: BoldInfo
     shown: Sequence[Presentation]
     cleaning: Cleaning
@@ -85,7 +85,7 @@ class _Input:
 
 
 def measure(
-    runs: Sequence[Run],
+    runs: Sequence[BoldRun],
     infos: Sequence[BoldInfo],
     presentations: Sequence[Sequence[Presentation]],
     grid: Grid,

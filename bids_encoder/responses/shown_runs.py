@@ -84,6 +84,7 @@ def in_clumps(of_run: Sequence[Classes]) -> bool:
 
 
 def spacing_of(shown: Sequence[ShownRun]) -> float:
-    """Seconds from one presentation to the next, median."""
-    gaps = np.concatenate([np.diff(np.sort(run.onsets)) for run in shown])
+    """Seconds from one presentation to the next, median; 0 where no onsets are known."""
+    known = [run.onsets for run in shown if run.onsets is not None]
+    gaps = np.concatenate([np.zeros(0), *(np.diff(np.sort(onsets)) for onsets in known)])
     return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 0.0

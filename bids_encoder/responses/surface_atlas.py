@@ -49,7 +49,7 @@ def surface_labels(
     """
     if None in files:
         return _of_cifti(files[None], grid)
-    read = {side: _read(path) for side, path in files.items()}
+    read = {side: _read(path) for side, path in files.items() if side is not None}
     for side, (sheet, _) in grid.sheets.items():
         if side in read and len(read[side][0]) != sheet.n_vertices:
             raise DataError(
@@ -96,6 +96,8 @@ def _read(path: Path) -> tuple[np.ndarray, dict[int, str]]:
 def _of_cifti(path: Path, grid: PartsGrid) -> tuple[np.ndarray, dict[int, str]]:
     try:
         image = nibabel.load(path)
+        if not isinstance(image, nibabel.Cifti2Image):
+            raise TypeError(f"{type(image).__name__}, not CIFTI")
         axes = [image.header.get_axis(k) for k in range(2)]
         keys = np.asarray(image.dataobj)[0]
     except BROKEN as error:

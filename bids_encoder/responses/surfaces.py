@@ -18,6 +18,7 @@ from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.responses.bold import BoldInfo, check_repetition_time, mark_unusable
 from bids_encoder.responses.gifti import maps, summarize
+from bids_encoder.responses.images import proxy_of
 
 # Arrays that are no measurements over time, whatever their number.
 GEOMETRY = ("POINTSET", "TRIANGLE", "LABEL", "VECTOR", "NORMALS")
@@ -144,12 +145,13 @@ def open_cifti(path: Path) -> nibabel.Cifti2Image:
         raise DataError(
             "This image is not CIFTI.",
             file=path,
-            found=f"{type(image).__name__} of {' × '.join(map(str, image.shape))}",
+            found=f"{type(image).__name__} of {' × '.join(map(str, getattr(image, 'shape', ())))}",
             expected="a dense series (dtseries)",
             remedy=_ANOTHER,
         )
     # The array stands at the end of the file.
-    missing = image.dataobj.offset + math.prod(image.dataobj.shape) * image.dataobj.dtype.itemsize
+    proxy = proxy_of(image)
+    missing = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
     if path.stat().st_size < missing:
         raise _damaged(path, f"{path.stat().st_size} bytes of {missing}")
     return image
@@ -172,10 +174,10 @@ def cifti_axes(image: nibabel.Cifti2Image, path: Path) -> list:
     except (*BROKEN, MemoryError, OverflowError) as error:
         raise _damaged(path, error) from error
     if claimed or max(sizes, default=0) > MOST_VERTICES:
-        sizes = (
+        said = (
             f"{max(sizes, default=0):,} vertices, axes of {' × '.join(str(len(a)) for a in axes)}"
         )
-        raise _damaged(path, f"{sizes} for numbers of {' × '.join(map(str, image.shape))}")
+        raise _damaged(path, f"{said} for numbers of {' × '.join(map(str, image.shape))}")
     return axes
 
 

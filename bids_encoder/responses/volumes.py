@@ -18,7 +18,7 @@ from bids_encoder.errors import DataError
 from bids_encoder.responses.confounds import Confounds, Thresholds, load_confounds
 
 if TYPE_CHECKING:
-    from bids_encoder.bids.dataset import Run
+    from bids_encoder.bids.records import BoldRun
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Cleaning:
 
 
 def clean_run(
-    run: Run,
+    run: BoldRun,
     n_volumes: int,
     *,
     strategy: str = "none",
@@ -72,7 +72,7 @@ def clean_run(
 
     Parameters
     ----------
-    run : Run
+    run : BoldRun
     n_volumes : int
         T.
     strategy, thresholds
@@ -117,7 +117,7 @@ def clean_run(
     return cleaning
 
 
-def clean_runs(runs: Sequence[Run], n_volumes: Sequence[int], **how) -> tuple[Cleaning, ...]:
+def clean_runs(runs: Sequence[BoldRun], n_volumes: Sequence[int], **how) -> tuple[Cleaning, ...]:
     """:func:`clean_run` for several runs, with a warning where most of one does not count."""
     cleanings = tuple(clean_run(run, n, **how) for run, n in zip(runs, n_volumes, strict=True))
     for run, cleaning in zip(runs, cleanings, strict=True):

@@ -223,7 +223,9 @@ def _decoded(container, stream, path: Path) -> Iterator[tuple[float, av.VideoFra
 
 def _length(frame: av.VideoFrame, rate: float) -> float:
     """Seconds for which a frame is shown."""
-    return float(frame.duration * frame.time_base) if frame.duration else 1 / rate
+    if not frame.duration or frame.time_base is None:
+        return 1 / rate
+    return float(frame.duration * frame.time_base)
 
 
 def _extent(container, stream, path: Path) -> tuple[float, float]:
@@ -295,7 +297,8 @@ def _upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 
     In the matrix a pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift.
     """
-    side_data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    # PyAV's stub calls the keys text; they are these.
+    side_data = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
     if side_data is None:
         return image
     a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32)[:5].tolist()

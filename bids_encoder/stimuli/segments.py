@@ -68,9 +68,9 @@ def pictures_of(
         A file is missing or damaged.
     """
     found: dict[int, np.ndarray] = {}
-    stills = [i for i, one in enumerate(stimuli) if isinstance(one, Path)]
+    stills = {i: one for i, one in enumerate(stimuli) if isinstance(one, Path)}
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # decoding lets go of the lock
-        used = pool.map(lambda i: use(read_image(stimuli[i])), stills)
+        used = pool.map(lambda path: use(read_image(path)), stills.values())
         found |= zip(stills, used, strict=True)
     films: dict[tuple[Film, float], dict[int, list[int]]] = {}
     for i, one in enumerate(stimuli):

@@ -133,7 +133,7 @@ class _Finder:
             found = _Found(pictures, trials)
         else:
             ids = (
-                self._elsewhere(condition, place)
+                self._elsewhere(condition.folder, condition.stimuli, place)
                 if condition.folder
                 else self._listed(condition.stimuli, place)
             )
@@ -221,10 +221,12 @@ class _Finder:
             return id_
         return self._digests().get(digest_of(file)) if file.is_file() else None
 
-    def _elsewhere(self, condition: Condition, place: str) -> list[str]:
-        folder = read_folder(condition.folder, file=self.path, place=f"{place}.Folder")
+    def _elsewhere(
+        self, where: Path, wanted: Mapping[str, tuple[str, ...]], place: str
+    ) -> list[str]:
+        folder = read_folder(where, file=self.path, place=f"{place}.Folder")
         ids = []
-        for name in _chosen(folder, condition.stimuli, self.path, f"{place}.Stimuli"):
+        for name in _chosen(folder, wanted, self.path, f"{place}.Stimuli"):
             file = folder.files[name]
             digest = digest_of(file)
             known = self._digests().get(digest)

@@ -68,12 +68,12 @@ def contrast_pictures(
     ValueError
         A condition has no rows, or there is nothing to take the variance from.
     """
-    conditions = np.asarray(conditions)
+    condition = np.asarray(conditions)
     effect = np.zeros(responses.shape[1])
     squares = np.zeros(responses.shape[1])
     spread, dof = 0.0, 0
     for name, weight in weights.items():
-        rows = np.asarray(responses[conditions == name], dtype=np.float64)
+        rows = np.asarray(responses[condition == name], dtype=np.float64)
         if not len(rows):
             raise ValueError(f"no picture of condition {name}")
         mean = rows.mean(0)

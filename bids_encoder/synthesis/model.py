@@ -83,8 +83,15 @@ class Model:
         (m, V) float32 array
             In the units of the responses that the model was fitted on (z-scores, as a rule); NaN
             for voxels that have no model.
+
+        Raises
+        ------
+        ValueError
+            The model is dual, and `training` is not given.
         """
         if self.is_dual:
+            if training is None:
+                raise ValueError("a dual model needs the features that it was fitted on")
             rows = kernel_with(features, self.layer, self.samples, training)
             coefficients = "dual"
         else:
@@ -146,9 +153,12 @@ def mean_prediction(
     training : FeatureStore, optional
         See :meth:`Model.predict`.
     """
-    total = 0
-    for model in models:
-        total = total + model.predict(new.load(model.layer, stimuli).values, training)
+    predictions = (
+        model.predict(new.load(model.layer, stimuli).values, training) for model in models
+    )
+    total = next(predictions)
+    for prediction in predictions:
+        total = total + prediction
     return total / np.float32(len(models))
 
 

@@ -121,7 +121,7 @@ def make_parts(
 
 
 def _enough(train: np.ndarray) -> bool:
-    kept = np.count_nonzero(train)
+    kept = int(np.count_nonzero(train))
     return LEAST_SHARE * kept >= len(train) and kept >= LEAST_ROWS
 
 
@@ -130,7 +130,7 @@ def _halves(pictures, samples, groups, name) -> list[dict[str, tuple[str, ...]]]
     home = _homes(samples, groups)
     numbers = {key: [home.get(id_) for id_ in some] for key, some in pictures.items()}
     side = _sides(numbers)
-    halves = [{key: [] for key in pictures} for _ in range(2)]
+    halves: list[dict[str, list[str]]] = [{key: [] for key in pictures} for _ in range(2)]
     for key, some in pictures.items():
         elsewhere = 0
         for id_ in some:

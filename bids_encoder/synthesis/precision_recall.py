@@ -58,10 +58,11 @@ class Curve:
 
     def thinned(self, most: int = 200) -> Curve:
         """At most about that many points, evenly spread over recall, `best` among them."""
-        if len(self.recall) <= most:
+        best = self.best
+        if len(self.recall) <= most or best is None:
             return self
         wanted = np.searchsorted(self.recall, np.linspace(0, 1, most - 1), side="left")
-        kept = np.unique(np.append(wanted.clip(max=len(self.recall) - 1), self.best))
+        kept = np.unique(np.append(wanted.clip(max=len(self.recall) - 1), best))
         return Curve(
             self.threshold[kept], self.precision[kept], self.recall[kept],
             self.n_voxels, self.n_relevant,

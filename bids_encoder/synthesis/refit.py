@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_encoder.encoding.folds import Fold
-from bids_encoder.encoding.ridge import fit, predict
+from bids_encoder.encoding.ridge import fit
 from bids_encoder.errors import naming
 from bids_encoder.features.kernels import LayerKernels, where
 from bids_encoder.features.samples import Samples
@@ -75,4 +75,4 @@ class Refit:
             )
         features = store.load(layer, pictures).values
         rows = kernel_with(features, layer, self.samples, store)
-        return predict(found.dual, found.intercept, rows[:, self.train])
+        return found.predict(rows[:, self.train])

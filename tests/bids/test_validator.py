@@ -74,7 +74,8 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
             derivatives.write_statmap(one, kind, values, grid)
         write_contrasts(one, values, grid)
         derivatives.write_dseg(one, "bestlayer", np.arange(12) % 3, grid, LAYERS)
-        for kind in ("scores", "smoothness", "similarity", "neighbours"):
+        derivatives.write_places(one, "predicted", np.arange(12) % 3 > 0, grid)
+        for kind in ("scores", "smoothness", "similarity", "neighbours", "chance", "matched"):
             derivatives.write_table(one, kind, TABLE, MEANINGS)
         derivatives.write_weights(one, "hrf", {"times": np.arange(3.0)}, {})
         derivatives.write_weights(one, "similarities", {"stimuli": ["a.png"]}, {})
@@ -90,6 +91,7 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
             derivatives.write_statmap(group, "group_mean", values, grid, **more)
             derivatives.write_statmap(group, "group_t", values, grid, dof=3, **more)
             derivatives.write_statmap(group, "group_p", values, grid, **more)
+        derivatives.write_statmap(group, "group_encoding", values, grid)
         for measure in ("slope", "bestlayer"):
             derivatives.write_statmap(group, "group_consistency", values, grid, measure=measure)
         derivatives.write_dseg(group, "group_bestlayer", np.arange(12) % 3, grid, LAYERS)

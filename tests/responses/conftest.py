@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_encoder.bids.dataset import Run
 from bids_encoder.bids.events import Presentation
+from bids_encoder.bids.records import BoldRun
 
 
 @pytest.fixture
@@ -22,7 +22,10 @@ def make_run():
 
     def make(bold, mask=None, confounds=None, preprocessed=False):
         entities = {"sub": "01", "task": "x", "run": "1"}
-        return Run(bold, entities, None, 2.0, 0.0, mask, confounds, None, None, preprocessed)
+        return BoldRun(
+            bold=bold, entities=entities, events=bold, mask=mask, space=None, resolution=None,
+            preprocessed=preprocessed, repetition_time=2.0, start_time=0.0, confounds=confounds,
+        )  # fmt: skip
 
     return make
 

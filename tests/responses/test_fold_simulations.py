@@ -7,8 +7,8 @@ import pytest
 from scipy.signal import lfilter
 
 from bids_encoder.encoding.folds import make_folds
-from bids_encoder.encoding.null import null_distribution, p_values, spread_voxels
 from bids_encoder.encoding.ridge import fit, linear_kernel
+from bids_encoder.encoding.strata import p_by_stratum, permute_voxels
 from bids_encoder.responses.event_groups import event_groups
 from bids_encoder.responses.grouping import FoldWish
 from bids_encoder.responses.groups import blocks
@@ -107,11 +107,16 @@ def noise_of_one_run(rho, seed, n_voxels, layout):
     for wish in (FoldWish(), FoldWish("block"), FoldWish("stimulus")):
         folds = folds_of(event_groups(shown, [run("r", shown)], columns, wish))
         got = fit(None, noise, folds, kernel=kernel, keep_weights=False)
-        voxels = spread_voxels(got.valid, 60)
-        null = null_distribution(
-            [kernel], noise[:, voxels], folds, n_permutations=1000, block=5, seed=seed
-        ).highest()
-        found[wish.by] = got.r.mean(), np.mean(p_values(got.r2, null) < 0.05)
+        _, strata = permute_voxels(
+            [kernel],
+            noise,
+            folds,
+            np.flatnonzero(got.valid),
+            n_permutations=1000,
+            block=5,
+            seed=seed,
+        )
+        found[wish.by] = got.r.mean(), np.mean(p_by_stratum(strata, got.r2) < 0.05)
     return found
 
 
