@@ -106,7 +106,7 @@ def test_responses_and_kernels_of_an_earlier_run_are_checked(tmp_path):
     problem = Problem(
         "key", store, Samples(tuple("abcdefgh")), np.ones(8, bool),
         rng.standard_normal((8, 6)).astype("f"), make_folds(np.arange(8) // 2),
-        nested=False, keep_weights=True,
+        penalties=np.ones(1), nested=False, keep_weights=True,
     )  # fmt: skip
     pieces = write_problem(tmp_path, problem)
     write_array(pieces.kernel(0), np.eye(8))
