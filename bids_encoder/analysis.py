@@ -23,6 +23,7 @@ from bids_encoder.bids.derivatives import (
     write_weights,
 )
 from bids_encoder.bids.written import places_in_words, sidecar_of
+from bids_encoder.chance import chance_is_done, write_chance
 from bids_encoder.data import Data
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.penalties import (
@@ -115,6 +116,7 @@ def analyse(
         and _maps_are_done(plan, analysis, source.layers)
         and _models_are_done(settings, analysis, source.layers)
         and inference_is_done(settings.inference, analysis)
+        and chance_is_done(settings.inference, analysis)
         and joint_is_done(settings.joint, analysis, source.layers)
         and matched_is_done(settings.dimensions, settings.inference, analysis)
     ):
@@ -141,6 +143,14 @@ def analyse(
     scores, penalties = _fit_layers(settings, executor, analysis, store, data, folds)
     write_inference(
         settings.inference, analysis, plan, store, samples, training, folds, scores,
+        penalties=penalties,
+        nested=settings.encoding.nested,
+        mem_bytes=data.spare_memory,
+        device=data.device,
+    )  # fmt: skip
+    write_chance(
+        settings.inference, analysis, plan, store, samples, training, folds,
+        np.isfinite([score.r for score in scores]).all(axis=0),
         penalties=penalties,
         nested=settings.encoding.nested,
         mem_bytes=data.spare_memory,

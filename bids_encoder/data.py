@@ -31,8 +31,6 @@ from bids_encoder.workload import work_of
 
 logger = logging.getLogger(__name__)
 
-logger = logging.getLogger(__name__)
-
 
 def samples_of(settings: Settings, plan: Plan, stimuli: Sequence[str] | None) -> Samples:
     """What was on the screen, a row for each response: to the stimuli, or (None) at all times."""

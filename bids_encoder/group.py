@@ -16,9 +16,19 @@ from bids_encoder.bids.names import without_prefix
 from bids_encoder.bids.spaces import NATIVE, is_own
 from bids_encoder.bids.written import PLACE, Written, find_analyses, read_fingerprints
 from bids_encoder.errors import DataError, MissingInputError
-from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
-from bids_encoder.group_maps import N_PERMUTATIONS, how_tested, source_maps, write_maps
+from bids_encoder.fingerprints.agreement import ALPHA, N_RANDOM, PRIOR_WEIGHT
+from bids_encoder.fingerprints.mean_interval import (
+    CONFIDENCE,
+    NOT_COVERED,
+    RESAMPLED,
+    WHERE_NONE,
+    mean_interval,
+)
+from bids_encoder.group_maps import source_maps, write_maps
+from bids_encoder.group_settings import check_alike
 from bids_encoder.group_similarity import write_group_similarity
+from bids_encoder.group_tests import how_tested, test_files
+from bids_encoder.meanings import uncertain
 from bids_encoder.report.group import write_group_report
 from bids_encoder.settings import Settings
 
@@ -34,9 +44,16 @@ _FINGERPRINT_COLUMNS = {
     "mean": "Mean over these participants of the fingerprint: the score of the layer in the best "
     "voxels of the region, divided by its maximum over layers. Where all are weak, the mean over "
     "them: noise.",
-    "low": f"Lower end of the {CONFIDENCE:.0%} bootstrap interval of the mean, over participants "
-    f"(n/a with fewer than {MIN_PARTICIPANTS}).",
-    "high": "Upper end of that interval.",
+    "low": uncertain(
+        f"Lower end of the {CONFIDENCE:.0%} interval of the mean ({WHERE_NONE}).",
+        resampled=RESAMPLED,
+        not_covered=NOT_COVERED,
+    ),
+    "high": uncertain(
+        "Upper end of that interval, which may exceed 1.",
+        resampled=RESAMPLED,
+        not_covered=NOT_COVERED,
+    ),
 }
 
 
@@ -61,8 +78,8 @@ def run_group(settings: Settings) -> str:
     MissingInputError
         No participant has results.
     DataError
-        Participants were analysed with different layers or in different spaces, or
-        their maps in a common space lie on different grids.
+        Participants were analysed with different layers, settings or in different spaces,
+        or their maps in a common space lie on different grids.
     OutputError
         The results cannot be written.
     """
@@ -72,14 +89,16 @@ def run_group(settings: Settings) -> str:
     _check_spaces(groups)
     for members in groups.values():
         _check_layers(members)
+    allowed = settings.flow.allow_mixed
+    mixed = {key: check_alike(members, allow_mixed=allowed) for key, members in groups.items()}
     if settings.flow.dry_run:
         return f"{len(groups)} summaries planned, nothing written"
     datasets = init_dataset(settings.output_dir, settings.bids_dir)
     if not settings.flow.reports_only:
-        for members in groups.values():
+        for key, members in groups.items():
             with console.stage("group") as words:
-                words += _summarise(datasets, members)
-                words += write_group_similarity(datasets, members)
+                words += _summarise(datasets, members, mixed[key])
+                words += write_group_similarity(datasets, members, mixed[key])
     with console.stage("report") as words:
         words.append(str(write_group_report(settings.output_dir, list(groups.values()))))
     number = len({one.names["sub"] for one in found})
@@ -185,7 +204,9 @@ def _check_layers(members: Sequence[Written]) -> None:
         )
 
 
-def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list[str]:
+def _summarise(
+    datasets: Mapping[str, Path], members: Sequence[Written], mixed: Sequence[str]
+) -> list[str]:
     """Write the tables of all participants and, in a common space, maps."""
     first = members[0]
     names = {key: first.names[key] for key in ("task", "network", *PLACE)}
@@ -198,10 +219,17 @@ def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list
     ]
     sources += [path for table in tables for path in table.values()]
     sources += [one.path("scores") for one in members]  # which say what passed
+    sources += [path for one in members for path in (test_files(one) or {}).values()]
     analysis = start_analysis(
         datasets,
         {**names, "tpl": names["space"]},
-        settings={"flips": N_PERMUTATIONS, "seed": 0},
+        settings={
+            "flips": N_RANDOM,
+            "seed": 0,
+            "alpha": ALPHA,
+            "prior_weight": PRIOR_WEIGHT,
+            **({"mixed_settings": list(mixed)} if mixed else {}),
+        },
         sources=sources,
     )
     said = [f"task {names['task']}", f"{len(members)} participant{'s' * (len(members) != 1)}"]
@@ -216,9 +244,11 @@ def _summarise(datasets: Mapping[str, Path], members: Sequence[Written]) -> list
     if is_own(names["space"]):
         said.append("no maps: the participants have no space in common")
     else:
-        write_maps(analysis, members)
-        logger.info(how_tested(len(members)))
+        encoded = write_maps(analysis, members)
+        logger.info(how_tested(members))
         said.append(f"maps in {names['space']}")
+        if encoded is not None:
+            said.append(f"{encoded} {first.places} with significant encoding")
     _write_scores(analysis, members)
     return said
 
@@ -281,6 +311,6 @@ def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
     columns = {name: table[name].tolist() for name in table.columns}
     extra = {
         "Participants": [f"sub-{one.names['sub']}" for one in members],
-        "Test": None if is_own(analysis.names["space"]) else how_tested(len(members)),
+        "Test": None if is_own(analysis.names["space"]) else how_tested(members),
     }
     write_table(analysis, "group_scores", columns, meanings, extra=extra)

@@ -7,29 +7,53 @@ from collections.abc import Sequence
 import numpy as np
 
 from bids_encoder.bids.derivatives import Analysis, write_dseg, write_statmap
+from bids_encoder.bids.outputs import explain
 from bids_encoder.bids.written import Written
 from bids_encoder.errors import DataError
 from bids_encoder.fingerprints.agreement import (
-    MAX_EXACT,
-    MIN_PARTICIPANTS,
-    exact_sign_flips,
+    ALPHA,
+    beyond_chance,
     most_frequent,
     one_sample_t,
     sign_agreement,
+    sign_flip_test,
+    sign_flips,
 )
-from bids_encoder.fingerprints.profile import trend
+from bids_encoder.fingerprints.profile import places
 from bids_encoder.grids.frame import frame_of
 from bids_encoder.grids.grid import Grid
+from bids_encoder.group_tests import GroupChance, read_chance, why_untested
 
-N_PERMUTATIONS = 2000
+_SLOPE = (
+    "Mean over participants of their slope maps ({network}), in all places where all participants "
+    "have one, predicted or not: by chance it is not 0."
+)
+_T_OF_SLOPE = (
+    "Student's t of the participants' slopes against 0, where all layers predict alike "
+    "({network}), where encoding is significant in the group."
+)
+_P_OF_R = (
+    "p-value of the participants' mean r ({network}, layer {layer}) above what their permuted "
+    "responses give, one-sided, corrected for all voxels by the maximum statistic."
+)
+_BEYOND = (
+    ": that it lies further than chance from 0, or on the other side, two-sided. The larger of two "
+    "p-values, against what each participant's permuted responses give and against 0, corrected by "
+    "the maximum statistic for the voxels where encoding is significant in the group; n/a "
+    "elsewhere."
+)
+_P_BEYOND = {
+    "slope": "p-value of the participants' mean slope ({network})" + _BEYOND,
+    "bestlayer": "p-value of the mean place of the participants' best layer, from -1 (first layer) "
+    "to 1 (last layer; {network})" + _BEYOND,
+}
 _BEST_LAYER = {
     "mean": "Mean over participants of the place of their best layer, from -1 (first layer) to 1 "
-    "(last layer) in equal steps ({network}), where all participants have one.",
+    "(last layer) in equal steps ({network}), in all places where all participants have one, "
+    "predicted or not: by chance it is not 0.",
     "t": "Student's t of the place of the participants' best layer, from -1 (first layer) to 1 "
-    "(last layer), against 0, the middle layer ({network}).",
-    "p": "p-value of the place of the participants' best layer, from -1 (first layer) to 1 (last "
-    "layer), against 0, the middle layer ({network}): two-sided, from flipping signs of "
-    "participants, corrected for all voxels by the maximum statistic.",
+    "(last layer), against 0, the middle layer ({network}), where encoding is significant in the "
+    "group.",
 }
 
 
@@ -38,19 +62,7 @@ def source_maps(layers: Sequence[str]) -> list[tuple[str, str | None]]:
     return [*(("r", layer) for layer in layers), ("slope", None), ("bestlayer", None)]
 
 
-def how_tested(n: int) -> str:
-    """Which test so many participants allow, in words."""
-    if n < MIN_PARTICIPANTS:
-        return (
-            f"No p-values: with {n} participants flipping signs cannot reach p = 0.05; it takes "
-            f"{MIN_PARTICIPANTS}."
-        )
-    if n <= MAX_EXACT:
-        return f"p-values from all {2**n} ways of flipping the signs of {n} participants."
-    return f"p-values from {N_PERMUTATIONS} random ways of flipping the signs of {n} participants."
-
-
-def write_maps(analysis: Analysis, members: Sequence[Written]) -> None:
+def write_maps(analysis: Analysis, members: Sequence[Written]) -> int | None:
     """Write the maps of all measures.
 
     Parameters
@@ -60,114 +72,143 @@ def write_maps(analysis: Analysis, members: Sequence[Written]) -> None:
     members : sequence of Written
         Participants' analyses in one space with the same layers.
 
+    Returns
+    -------
+    int or None
+        Where encoding is significant in the group: number of places. None where that cannot be
+        tested (see :func:`bids_encoder.group_tests.why_untested`).
+
     Raises
     ------
     DataError
         A map cannot be read, or maps lie on different grids.
     """
-    layers = members[0].layers
-    for layer in layers:
-        values, grid = _values(members, "r", layer)
-        _write_tested(analysis, values, grid, measure="r", layer=layer)
-    values, grid = _values(members, "slope")
-    _write_tested(analysis, values, grid, measure="slope")
-    write_statmap(
-        analysis, "group_consistency", sign_agreement(values), grid,
-        extra=_extra(values), measure="slope",
-    )  # fmt: skip
-    _write_best_layers(analysis, members, layers)
+    chance = None if why_untested(members) else read_chance(members)
+    encoded = None if chance is None else _write_encoding(analysis, members)
+    for i, layer in enumerate(members[0].layers):
+        r, frame = _stacked(members, "r", layer)
+        values, grid = _where_all(r, frame)
+        _write(analysis, "group_mean", values.mean(axis=0), grid, values, measure="r", layer=layer)
+        if len(members) > 1:
+            t = one_sample_t(values)
+            _write(analysis, "group_t", t, grid, values, measure="r", layer=layer)
+        if chance is not None:
+            p = sign_flip_test(values - chance.r[:, [i]], one_sided=True)
+            _write(analysis, "group_p", p, grid, values, measure="r", layer=layer, text=_P_OF_R)
+    _write_slopes(analysis, members, chance, encoded)
+    _write_best_layers(analysis, members, chance, encoded)
+    return None if encoded is None else int(np.count_nonzero(encoded))
 
 
-def _write_best_layers(analysis: Analysis, members: Sequence[Written], layers) -> None:
-    labels, grid = _values(members, "bestlayer")
-    labels = np.nan_to_num(labels).astype(np.int64)
-    most, share = most_frequent(labels, len(layers))
-    extra = _extra(labels)
-    write_dseg(analysis, "group_bestlayer", most, grid, layers, extra=extra)
-    write_statmap(analysis, "group_consistency", share, grid, extra=extra, measure="bestlayer")
-    everybody = (labels > 0).all(axis=0)
-    places = np.concatenate([[np.nan], trend(len(layers))])[labels]
-    _write_tested(
-        analysis, places[:, everybody], grid.restricted(everybody), measure="bestlayer",
-        described=_BEST_LAYER,
-    )  # fmt: skip
+def _write_encoding(analysis: Analysis, members: Sequence[Written]) -> np.ndarray:
+    """Where participants are predicted better than chance: (F,) bool, in the frame."""
+    p, frame = _stacked(members, "p", None)
+    values, grid = _where_all(p, frame)
+    group = encoding_test(values)
+    _write(analysis, "group_encoding", group, grid, values)
+    encoded = np.zeros(frame.n_values, dtype=bool)
+    encoded[np.isfinite(p).all(axis=0)] = group <= ALPHA
+    return encoded
 
 
-def _write_tested(
-    analysis: Analysis, values: np.ndarray, grid: Grid, described: dict | None = None, **names
-) -> None:
-    """Mean; with two participants or more t; with enough of them p."""
-    n = len(values)
-
-    def extra(which: str, **more: object) -> dict[str, object]:
-        text = (described or {}).get(which)
-        text = {"Description": text.format(**analysis.names)} if text else {}
-        return {**text, **_extra(values), **more}
-
-    write_statmap(analysis, "group_mean", values.mean(axis=0), grid, extra=extra("mean"), **names)
-    if n < 2:
-        return
-    t = one_sample_t(values)
-    write_statmap(analysis, "group_t", t, grid, dof=n - 1, extra=extra("t"), **names)
-    if n >= MIN_PARTICIPANTS:
-        p, flips = sign_flip_test(values)
-        more = extra("p", NumberOfFlips=flips)
-        write_statmap(analysis, "group_p", p, grid, extra=more, **names)
-
-
-def sign_flip_test(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Two-sided p-values of the mean against 0, corrected by the maximum statistic.
+def encoding_test(p: np.ndarray) -> np.ndarray:
+    """p-values of the group, corrected for all voxels, from those of the participants.
 
     Parameters
     ----------
-    values : (n, V) array
-        One row a participant.
-
-    Returns
-    -------
-    p : (V,) array
-        NaN where participants do not differ.
-    flips : int
-        How many flips it rests on: all of them up to 12 participants; above, random ones
-        by :func:`nilearn.mass_univariate.permuted_ols`.
+    p : (n, V) array
+        Of each participant, uniform where nothing is predicted; as z they lie about 0.
     """
-    n, n_voxels = values.shape
-    if n <= MAX_EXACT:
-        return exact_sign_flips(values), 2**n
-    from nilearn.mass_univariate import permuted_ols
+    from scipy.special import ndtri
 
-    p = np.full(n_voxels, np.nan)
-    tested = np.isfinite(one_sample_t(values))
-    if tested.any():
-        found = permuted_ols(
-            np.ones((n, 1)),
-            values[:, tested],
-            model_intercept=False,
-            n_perm=N_PERMUTATIONS,
-            two_sided_test=True,
-            random_state=0,
-            n_jobs=1,
-            verbose=0,
-            output_type="dict",
-        )
-        p[tested] = 10 ** -found["logp_max_t"][0]
-    return p, N_PERMUTATIONS
+    # A p of 1, when all permutations are better, is not infinitely bad.
+    return sign_flip_test(-ndtri(np.clip(p, 1e-12, 1 - 1e-4)), one_sided=True, noise_variance=1.0)
+
+
+def _write_slopes(analysis, members, chance, encoded) -> None:
+    slopes, frame = _stacked(members, "slope", None)
+    values, grid = _where_all(slopes, frame)
+    _write(analysis, "group_mean", values.mean(axis=0), grid, values, measure="slope", text=_SLOPE)
+    share = sign_agreement(values)
+    _write(analysis, "group_consistency", share, grid, values, measure="slope")
+    _write_tests(analysis, slopes, frame, chance, encoded, measure="slope")
+
+
+def _write_best_layers(analysis, members, chance, encoded) -> None:
+    layers = members[0].layers
+    labels, frame = _stacked(members, "bestlayer", None)
+    analysed = (_stacked(members, "mask", None)[0] != 0).all(axis=0)
+    labels = np.nan_to_num(labels).astype(np.int64)
+    inside, grid = labels[:, analysed], frame.restricted(analysed)
+    most, share = most_frequent(inside, len(layers))
+    write_dseg(analysis, "group_bestlayer", most, grid, layers, extra=_extra(inside))
+    _write(analysis, "group_consistency", share, grid, inside, measure="bestlayer")
+    where = np.where(analysed, places(labels, len(layers)), np.nan)
+    values, grid = _where_all(where, frame)
+    mean = values.mean(axis=0)
+    text = _BEST_LAYER["mean"]
+    _write(analysis, "group_mean", mean, grid, values, measure="bestlayer", text=text)
+    _write_tests(
+        analysis, where, frame, chance, encoded, measure="bestlayer", text=_BEST_LAYER["t"]
+    )
+
+
+def _write_tests(
+    analysis: Analysis,
+    values: np.ndarray,
+    frame: Grid,
+    chance: GroupChance | None,
+    encoded: np.ndarray | None,
+    *,
+    measure: str,
+    text: str = _T_OF_SLOPE,
+) -> None:
+    """t and p of a measure that is not 0 by chance: where encoding is significant in the group."""
+    if chance is None or encoded is None:
+        return
+    tested = encoded & np.isfinite(values).all(axis=0)
+    inside, grid = values[:, tested], frame.restricted(tested)
+    more = {"PlacesTested": int(tested.sum())}
+    t = one_sample_t(inside)
+    _write(analysis, "group_t", t, grid, inside, measure=measure, text=text, **more)
+    p = beyond_chance(inside, chance.mean[measure], chance.variance[measure])
+    more["Chance"] = chance.mean[measure].round(4).tolist()
+    _write(analysis, "group_p", p, grid, inside, measure=measure, text=_P_BEYOND[measure], **more)
+
+
+def _write(
+    analysis: Analysis,
+    kind: str,
+    map_: np.ndarray,
+    grid: Grid,
+    values: np.ndarray,
+    *,
+    measure: str | None = None,
+    layer: str | None = None,
+    text: str | None = None,
+    **more: object,
+) -> None:
+    """One map and its sidecar; `values` (n, V): what it was made of."""
+    extra = {**_extra(values), **more}
+    if text:
+        extra["Description"] = explain(kind, text.format(**analysis.names, layer=layer))
+    if kind in ("group_p", "group_encoding"):
+        extra["NumberOfFlips"] = len(sign_flips(len(values)))
+    dof = len(values) - 1 if kind == "group_t" else None
+    names = {"measure": measure, "layer": layer}
+    write_statmap(
+        analysis, kind, map_, grid, dof=dof, extra=extra,
+        **{key: value for key, value in names.items() if value is not None},
+    )  # fmt: skip
 
 
 def _extra(values: np.ndarray) -> dict[str, object]:
     return {"NumberOfParticipants": len(values)}
 
 
-def _values(members: Sequence[Written], kind: str, layer: str | None = None):
-    """Values (n, V) where all participants have one, and where that is.
-
-    Of best layers, whose 0 may also lie inside, all voxels in which all were analysed.
-    """
-    values, frame = _stacked(members, kind, layer)
-    if kind == "bestlayer":
-        everywhere = (_stacked(members, "mask", None)[0] != 0).all(axis=0)
-    else:
-        everywhere = np.isfinite(values).all(axis=0)
+def _where_all(values: np.ndarray, frame: Grid) -> tuple[np.ndarray, Grid]:
+    """Values (n, V) where all participants have one, and where that is."""
+    everywhere = np.isfinite(values).all(axis=0)
     return values[:, everywhere], frame.restricted(everywhere)
 
 

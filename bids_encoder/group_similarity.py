@@ -11,19 +11,37 @@ import numpy as np
 from bids_encoder.bids.derivatives import is_done, start_analysis, write_table
 from bids_encoder.bids.written import PLACE, Written, read_table
 from bids_encoder.errors import DataError
-from bids_encoder.fingerprints.regions import CONFIDENCE, MIN_PARTICIPANTS, mean_interval
+from bids_encoder.fingerprints.mean_interval import (
+    CONFIDENCE,
+    NOT_COVERED,
+    RESAMPLED,
+    WHERE_NONE,
+    mean_interval,
+)
+from bids_encoder.meanings import uncertain
 from bids_encoder.neural_code.analysis import noise_ceiling
 from bids_encoder.similarity_columns import SAME, with_choice
 
 if TYPE_CHECKING:
     import pandas
 
-_INTERVAL = (
-    f"{CONFIDENCE:.0%} bootstrap interval of the mean over participants (n/a with fewer than "
-    f"{MIN_PARTICIPANTS}, and where the voxels of one were chosen by the samples that are "
-    "compared). It does not cover what other pictures would show."
-)
 _SAME_CHOICE = "voxels chosen by the samples that are compared"
+
+
+def _end(which: str) -> str:
+    return uncertain(
+        f"{which} end of the {CONFIDENCE:.0%} interval of that mean ({WHERE_NONE}; and where the "
+        "voxels of one were chosen by the samples that are compared).",
+        resampled=RESAMPLED,
+        not_covered=NOT_COVERED,
+    )
+
+
+_CEILING = {
+    "resampled": "nothing: participants are correlated with each other",
+    "not_covered": "how far the ceiling itself may be off with so few participants, other "
+    "pictures, and what is alike in all of them without being about the pictures",
+}
 COLUMNS = {
     "region": "Region of the brain.",
     "layer": "Layer of the network, from shallow to deep; pixels: the pictures themselves.",
@@ -32,22 +50,30 @@ COLUMNS = {
     "noise, so that neither interval nor ceiling is given.",
     "pearson": "Mean over participants of the Pearson correlation, over pairs of pictures, of "
     "similarity of response patterns with similarity in the layer.",
-    "pearson_low": f"Low end of the {_INTERVAL}",
-    "pearson_high": f"High end of the {_INTERVAL}",
+    "pearson_low": _end("Low"),
+    "pearson_high": _end("High"),
     "spearman": "Mean over participants of the rank correlation.",
     "encoding_r": "Mean over participants of the held-out r of the region's voxels (encoding).",
-    "encoding_r_low": f"Low end of the {_INTERVAL}",
-    "encoding_r_high": f"High end of the {_INTERVAL}",
-    "ceiling_low": "Noise ceiling across participants, lower bound: mean correlation of one "
-    "participant's similarities with the mean of the others', over pairs of pictures that are "
-    "compared in all. Nothing is resampled, and what other pictures would show is not covered.",
-    "ceiling_high": "Upper bound: with the mean of all, in which each takes part: in pure noise, "
-    "whose lower bound is 0, it is 1 / sqrt(participants).",
+    "encoding_r_low": _end("Low"),
+    "encoding_r_high": _end("High"),
+    "ceiling_low": uncertain(
+        "Noise ceiling across participants, lower bound: mean correlation of one participant's "
+        "similarities with the mean of the others', over pairs of pictures that are compared in "
+        "all.",
+        **_CEILING,
+    ),
+    "ceiling_high": uncertain(
+        "Upper bound: with the mean of all, in which each takes part: in pure noise, whose lower "
+        "bound is 0, it is 1 / sqrt(participants).",
+        **_CEILING,
+    ),
     "common_stimuli": "Number of sampled pictures that are compared in all participants.",
 }
 
 
-def write_group_similarity(datasets: Mapping[str, Path], members: Sequence[Written]) -> list[str]:
+def write_group_similarity(
+    datasets: Mapping[str, Path], members: Sequence[Written], mixed: Sequence[str] = ()
+) -> list[str]:
     """Write one table an atlas, and one of the best-predicted voxels.
 
     Parameters
@@ -56,6 +82,8 @@ def write_group_similarity(datasets: Mapping[str, Path], members: Sequence[Writt
         As :func:`bids_encoder.bids.description.init_dataset` returns them.
     members : sequence of Written
         Participants who were analysed alike.
+    mixed : sequence of str
+        Settings that differ between them all the same.
 
     Returns
     -------
@@ -69,7 +97,10 @@ def write_group_similarity(datasets: Mapping[str, Path], members: Sequence[Writt
         paths = [found[atlas] for found in tables if atlas in found]
         matrices = [one.of_atlases("similarities").get(atlas) for one in members]
         sources = [*paths, *(path for path in matrices if path is not None)]
-        analysis = start_analysis(datasets, {**names, "atlas": atlas}, settings={}, sources=sources)
+        settings = {"mixed_settings": list(mixed)} if mixed else {}
+        analysis = start_analysis(
+            datasets, {**names, "atlas": atlas}, settings=settings, sources=sources
+        )
         if not is_done(analysis, "group_similarity"):
             columns = summarise(
                 [with_choice(read_table(path)) for path in paths],

@@ -93,7 +93,7 @@ def write_inference(
     if inference_is_done(chosen, analysis):
         return
     highest = np.max([score.r2 for score in scores], axis=0)
-    block = max(1, round(BLOCK_SECONDS / _seconds_per_row(plan)))
+    block = rows_together(plan)
     scored = np.flatnonzero(np.isfinite(highest))
     if not scored.size:
         return
@@ -330,6 +330,11 @@ def _ceiling_of_stretches(responses: Responses, recurring: Recurring) -> _Ceilin
             "CeilingOf": "single volumes, as they are scored",
         },
     )
+
+
+def rows_together(plan: Plan) -> int:
+    """Neighbouring rows that are permuted together: those that share noise."""
+    return max(1, round(BLOCK_SECONDS / _seconds_per_row(plan)))
 
 
 def _seconds_per_row(plan: Plan) -> float:

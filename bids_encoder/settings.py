@@ -431,6 +431,11 @@ class Flow:
         False, action="store_true", changes_results=False,
         help="make the reports again from the files that are there",
     )  # fmt: skip
+    allow_mixed: bool = option(
+        False, action="store_true", changes_results=False,
+        help="group level: summarise participants although they were analysed with different "
+        "settings; what differs is listed in the report and in the sidecars",
+    )  # fmt: skip
     stop_on_first_crash: bool = option(
         False, action="store_true", changes_results=False,
         help="do not go on with the other participants when one fails",
@@ -514,11 +519,18 @@ def result_settings(settings: Settings) -> dict[str, Any]:
     for by their checksums.
     """
     return {
-        item.name: plain(getattr(getattr(settings, name), item.name))
+        name: plain(getattr(getattr(settings, section), name)) for section, name in result_options()
+    }
+
+
+def result_options() -> list[tuple[str, str]]:
+    """Section and name of the options whose values are `result_settings`, in their order."""
+    return [
+        (name, item.name)
         for name, kind in SECTIONS.items()
         for item in fields(kind)
         if item.metadata["changes_results"] and name != "selection" and "Path" not in str(item.type)
-    }
+    ]
 
 
 def plain(value: Any) -> Any:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_encoder.meanings import uncertain
+
 if TYPE_CHECKING:
     import pandas
 
@@ -32,13 +34,28 @@ PATTERNS = {
     "Pearson correlation over the voxels of the region."
 }
 
+_NONE = " (n/a where the voxels were chosen by the same samples)"
+_OVER_PICTURES = {
+    "resampled": "pictures with replacement, pairs of a picture with its own copy left out; what "
+    "this makes too wide where there is little agreement is taken back",
+    "not_covered": "the choice of voxels, and what other participants would show",
+}
+_PICTURES_ALONE = {
+    "resampled": _OVER_PICTURES["resampled"],
+    "not_covered": "pictures of another kind, and other networks",
+}
+_HALVES = {
+    "resampled": "nothing: two halves of the runs are correlated",
+    "not_covered": "how far the ceiling itself may be off, other pictures and other participants",
+}
+
 SMOOTHNESS = {
     "layer": "Layer of the network, from shallow to deep.",
     "units": "Number of features of the layer.",
     "to_pixels": "Functional smoothness: Pearson correlation, over pairs of pictures, of their "
     "similarity in this layer with their similarity as pixels.",
-    "to_pixels_low": "Low end of its 95 % bootstrap interval over pictures.",
-    "to_pixels_high": "High end of that interval.",
+    "to_pixels_low": uncertain("Low end of its 95 % interval.", **_PICTURES_ALONE),
+    "to_pixels_high": uncertain("High end of that interval.", **_PICTURES_ALONE),
     "to_previous": "The same with similarity in the layer before (for the first layer: pixels).",
     "gini": "Gini coefficient of the layer's features, mean over pictures: 0 where all features "
     "are equally active, towards 1 where few are.",
@@ -51,24 +68,29 @@ SIMILARITY = {
     "layer": "Layer of the network, from shallow to deep; pixels: the pictures themselves.",
     "pearson": "Pearson correlation, over pairs of pictures, of the similarity of the region's "
     "response patterns with the similarity in the layer.",
-    "pearson_low": "Low end of its 95 % bootstrap interval: pictures are drawn with replacement, "
-    "pairs of a picture with its own copy left out, and what this makes too wide where there is "
-    "little agreement is taken back. It does not cover the choice of voxels, nor "
-    "what other participants would show. n/a where the voxels were chosen by the same samples.",
-    "pearson_high": "High end of that interval.",
+    "pearson_low": uncertain(f"Low end of its 95 % interval{_NONE}.", **_OVER_PICTURES),
+    "pearson_high": uncertain(f"High end of that interval{_NONE}.", **_OVER_PICTURES),
     "spearman": "The same with ranks of the similarities (Spearman).",
-    "p": "Permutation p of the Pearson correlation over shuffled pictures, one-sided, "
-    "(1 + as good) / (1 + permutations); not corrected for the number of layers and regions. It "
-    "holds for pictures in random order: in blocks of one category, pictures shown one after "
-    "the other share noise. Only the compared pictures are shuffled; n/a where the voxels were "
-    "chosen by the same samples.",
+    "p": uncertain(
+        "p-value of the Pearson correlation, one-sided, (1 + as good) / (1 + permutations)"
+        f"{_NONE}.",
+        resampled="the pictures that are compared, which are shuffled",
+        not_covered="the number of layers and regions, other participants, and noise that pictures "
+        "share which are shown one after the other: it holds for pictures in random order, not for "
+        "blocks of one category",
+    ),
     "pearson_half": "Mean of the Pearson correlations with the similarities measured in each of "
     "two halves of the runs: to be compared with the noise ceiling.",
-    "ceiling_low": "Noise ceiling of a half, lower bound: correlation of the two halves, over "
-    "the pictures that are compared. Nothing is resampled, and what other pictures or participants "
-    "would show is not covered; n/a where the voxels were chosen by the same samples.",
-    "ceiling_high": "Noise ceiling of a half, upper bound: mean correlation of the halves with "
-    "their mean, in which they take part: 0.71 in pure noise, whose lower bound is 0.",
+    "ceiling_low": uncertain(
+        "Noise ceiling of a half, lower bound: correlation of the two halves, over the pictures "
+        f"that are compared{_NONE}.",
+        **_HALVES,
+    ),
+    "ceiling_high": uncertain(
+        "Noise ceiling of a half, upper bound: mean correlation of the halves with their mean, in "
+        "which they take part: 0.71 in pure noise, whose lower bound is 0.",
+        **_HALVES,
+    ),
     "crossvalidated": "Pearson correlation of the layer's dissimilarities (1 - similarity) with "
     "cross-validated squared distances of the response patterns of the two halves.",
     "encoding_r": "Mean over the region's voxels of the correlation r of held-out responses with "

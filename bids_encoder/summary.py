@@ -33,6 +33,7 @@ from bids_encoder.fingerprints.regions import (
     region_fingerprint,
 )
 from bids_encoder.grids.grid import Grid
+from bids_encoder.meanings import uncertain
 from bids_encoder.plan import Plan
 from bids_encoder.regions import Regions
 from bids_encoder.responses.assemble import Responses
@@ -72,6 +73,12 @@ def _columns(counted: Counted) -> dict[str, str]:
     }
 
 
+_OVER_VOXELS = {
+    "resampled": f"voxels of the region with replacement ({DRAWS} draws), the best of them chosen "
+    "anew",
+    "not_covered": "that neighbouring voxels are alike, and what other participants, sessions or "
+    "stimuli would show",
+}
 _FINGERPRINT_COLUMNS = {
     "region": "Name of the region.",
     "index": "Its number in the atlas.",
@@ -86,11 +93,14 @@ _FINGERPRINT_COLUMNS = {
     "layer": "Layer of the network, from shallow to deep.",
     "score": "Mean held-out correlation r over the averaged voxels.",
     "fingerprint": "The score divided by its maximum over layers.",
-    "low": f"Lower end of the {CONFIDENCE:.0%} bootstrap interval of the fingerprint, over voxels "
-    f"({DRAWS} draws). It says how much the fingerprint hangs on single voxels of this "
-    "participant, not what other participants or stimuli would show. n/a in weak regions.",
-    "high": "Upper end of that interval.",
-    "highest": "Share of the bootstrap draws in which this layer has the highest score.",
+    "low": uncertain(
+        f"Lower end of the {CONFIDENCE:.0%} interval of the fingerprint; n/a in weak regions.",
+        **_OVER_VOXELS,
+    ),
+    "high": uncertain("Upper end of that interval.", **_OVER_VOXELS),
+    "highest": uncertain(
+        "Share of the bootstrap draws in which this layer has the highest score.", **_OVER_VOXELS
+    ),
 }
 
 

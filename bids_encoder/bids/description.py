@@ -123,7 +123,7 @@ def readme() -> str:
 def file_table() -> str:
     """All kinds of files and what they hold, as a table in Markdown."""
     rows = (
-        f"| `{kind.path}{extension}` | {kind.description} |"
+        f"| `{kind.path}{extension}` | {outputs.explain(kind.name, kind.description)} |"
         for kind in outputs.kinds().values()
         for extension in kind.extensions
     )

@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from bids_encoder.errors import UsageError
+from bids_encoder.meanings import uncertain
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
@@ -49,6 +50,8 @@ class Kind:
         The pattern that hides it from the BIDS validator; None for standard names.
     metadata : dict
         Further keys of the sidecar.
+    resampled, not_covered : str or None
+        Of p-values and ceilings; see :func:`bids_encoder.meanings.uncertain`.
     """
 
     name: str
@@ -60,6 +63,8 @@ class Kind:
     sidecar: bool = True
     bidsignore: str | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
+    resampled: str | None = None
+    not_covered: str | None = None
 
 
 @lru_cache(maxsize=1)
@@ -239,7 +244,15 @@ def output_path(
 
 def describe(kind: str, names: Mapping[str, str | None]) -> str:
     """What a file holds, in plain words, with names as they are (no labels)."""
-    return _fill(kinds()[kind].description, names)
+    return explain(kind, _fill(kinds()[kind].description, names))
+
+
+def explain(kind: str, description: str) -> str:
+    """Add to what a file holds what was resampled and what is not covered, where that belongs."""
+    declared = kinds()[kind]
+    if declared.resampled is None or declared.not_covered is None:
+        return description
+    return uncertain(description, resampled=declared.resampled, not_covered=declared.not_covered)
 
 
 def label_descriptions(network: str, layers: Iterable[str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ import numpy as np
 from bids_encoder.errors import DataError
 
 SMALLEST_CEILING = 0.1
+_BLOCK = 4096  # voxels at a time
 
 
 def noise_ceiling(responses: np.ndarray, stimuli: Sequence, *, averaged: float = 1) -> np.ndarray:
@@ -89,10 +90,18 @@ def ceiling_from_means(means: np.ndarray, repeats: np.ndarray, squares: np.ndarr
     DataError
         There are fewer than two stimuli, or none is repeated.
     """
-    means = np.asarray(means, dtype=np.float64)
     repeats = np.asarray(repeats)
     if len(repeats) < 2 or repeats.max() < 2:
         raise _too_few(f"{len(repeats)} stimuli in {repeats.sum()} responses")
+    ceiling = np.empty(means.shape[1])
+    # By blocks of voxels: in double precision all would take several times their memory.
+    for start in range(0, len(ceiling), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        ceiling[some] = _of_means(np.asarray(means[:, some], np.float64), repeats, squares[some])
+    return ceiling
+
+
+def _of_means(means: np.ndarray, repeats: np.ndarray, squares: np.ndarray) -> np.ndarray:
     within = squares - (repeats[:, None] * np.square(means)).sum(0)
     within = np.where(within > 1e-6 * squares, within, np.nan)  # no noise: nothing to estimate
     return _from_variances(means, repeats, within, 1 / np.mean(1 / repeats))

@@ -58,6 +58,22 @@ def trend(n_layers: int) -> np.ndarray:
     return np.linspace(-1, 1, n_layers)
 
 
+def places(labels: np.ndarray, n_layers: int) -> np.ndarray:
+    """Where best layers lie on the scale of the slope, -1 (first layer) to 1 (last layer).
+
+    Parameters
+    ----------
+    labels : int array
+        1 to ``n_layers``; 0: none.
+
+    Returns
+    -------
+    array of the same shape
+        NaN where there is none.
+    """
+    return np.concatenate([[np.nan], trend(n_layers)])[labels]
+
+
 def slope(scores: np.ndarray) -> np.ndarray:
     """Inner product of the normalised profile with a trend from -1 to 1.
 

@@ -14,7 +14,6 @@ import numpy as np
 BEST_SHARE = 0.25
 DRAWS = 1000
 CONFIDENCE = 0.95
-MIN_PARTICIPANTS = 5  # 126 different resamples; with 4 there are 35
 _BLOCK = 2_000_000  # resampled voxels that are held at once
 
 
@@ -115,34 +114,6 @@ def interval(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(drawn, (tail, 1 - tail), axis=0)
     return low, high
-
-
-def mean_interval(
-    values: np.ndarray, *, draws: int = 10 * DRAWS, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over participants, and its bootstrap interval over participants.
-
-    Parameters
-    ----------
-    values : (n, L) array
-        A fingerprint a participant; rows with NaN do not count.
-    draws, seed : int
-
-    Returns
-    -------
-    mean, low, high : (L,) arrays
-        The interval is NaN with fewer than 5 participants: too few to be drawn from.
-    """
-    values = values[np.isfinite(values).all(axis=1)]
-    n, n_layers = values.shape
-    nothing = np.full(n_layers, np.nan)
-    if n == 0:
-        return nothing, nothing, nothing
-    mean = values.mean(axis=0)
-    if n < MIN_PARTICIPANTS:
-        return mean, nothing, nothing
-    chosen = np.random.default_rng(seed).integers(n, size=(draws, n))
-    return mean, *interval(_counts(chosen, n) @ values / n)
 
 
 def _resampled(ranked: np.ndarray, n_best: int, draws: int, random) -> np.ndarray:

@@ -13,7 +13,8 @@ import numpy as np
 
 from bids_encoder.bids import outputs
 from bids_encoder.bids.written import Written, read_fingerprints
-from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE, MIN_PARTICIPANTS
+from bids_encoder.fingerprints.mean_interval import MIN_PARTICIPANTS
+from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE
 from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 
@@ -178,8 +179,8 @@ def _intervals_said(panels: Sequence[Panel]) -> str:
     if not _has_intervals(panels):
         return f"without intervals, which need {MIN_PARTICIPANTS} participants"
     return (
-        f"with {CONFIDENCE:.0%} bootstrap intervals over participants (where there are at least "
-        f"{MIN_PARTICIPANTS})"
+        f"with {CONFIDENCE:.0%} bootstrap-t intervals over participants (from {MIN_PARTICIPANTS} "
+        "participants on, where they differ; other stimuli are not covered)"
     )
 
 

@@ -57,6 +57,7 @@ def _section(root: Path, members: Sequence[Written]) -> Section:
         f"{len(members)} participant{'s' * (len(members) != 1)}.",
         _components(members),
         maps.sidecar.get("Test"),
+        _mixed(maps.sidecar),
     )
     return Section(
         title=title,
@@ -80,6 +81,18 @@ def _row(written: Written, table: pandas.DataFrame) -> tuple[str, ...]:
         "–" if table["r_max"].isna().all() else f"{table['r_max'].max():.3f}",
         str(table["voxels_r03"].max()),
         table["layer"][won.idxmax()] if won.any() else "–",
+    )
+
+
+def _mixed(sidecar: dict) -> str | None:
+    """What participants do not have in common that changes results (--allow-mixed)."""
+    found = (sidecar.get("Settings") or {}).get("mixed_settings")
+    if not found:
+        return None
+    return (
+        "Participants were analysed with different settings, and summarised all the same "
+        f"(--allow-mixed), so that differences between them may come from these: "
+        f"{'. '.join(found)}."
     )
 
 

@@ -14,6 +14,7 @@ from bids_encoder.bids import outputs
 from bids_encoder.bids.counted import counted_in
 from bids_encoder.bids.images import read_images
 from bids_encoder.bids.written import Written
+from bids_encoder.fingerprints.agreement import ALPHA
 from bids_encoder.grids.frame import frame_of
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
@@ -109,7 +110,8 @@ class _Canvas:
 def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     """Draw the maps of a summary and write them as PNG; none without a common space.
 
-    Drawn are voxels that are predicted better than chance in more than half of the
+    Drawn are voxels where encoding is significant in the group; where that cannot be
+    tested, those that are predicted better than chance in more than half of the
     participants; where some participant has no p-values, all, and the pictures say that they
     were not tested.
     """
@@ -122,7 +124,9 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     highest = np.fmax.reduce(list(means.values()))
     scores = highest[np.isfinite(highest)]
     vmax = max(float(np.quantile(scores, 0.9995)), 0.05) if scores.size else 1.0
-    canvas = _canvas(members, frame, highest)
+    encoding = maps.read("group_encoding")
+    p = None if encoding is None else frame.drawn(frame.values_of(encoding))
+    canvas = _canvas(members, frame, highest, p)
     if canvas.view is None:
         return []
     made = [
@@ -145,33 +149,16 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     return [figure for figure in made if figure is not None]
 
 
-def _canvas(members: Sequence[Written], frame: Grid, highest: np.ndarray) -> _Canvas:
+def _canvas(
+    members: Sequence[Written], frame: Grid, highest: np.ndarray, p: np.ndarray | None
+) -> _Canvas:
     inside = np.isfinite(highest)
-    places = members[0].places
     # Participants who came after the summary may lie on another grid.
     grids = [one.grid() for one in members]
     there = [
         (one, grid) for one, grid in zip(members, grids, strict=True) if grid.same_frame(frame)
     ]
-    counted = [counted_in(one, grid) for one, grid in there]
-    seen, rule = inside, f"all scored {places}, not tested"
-    note = f"Not every participant was tested: all scored {places} are drawn, noise too."
-    if counted and all(one.tested for one in counted):
-        passed = np.mean(
-            [
-                np.nan_to_num(grid.drawn(one.where.astype(np.float32)))
-                for one, (_, grid) in zip(counted, there, strict=True)
-            ],
-            axis=0,
-        )
-        seen = inside & (passed > 0.5)
-        rule = (
-            f"{places} that some layer predicts better than chance in more than half of the "
-            "participants"
-        )
-        note = "" if seen.any() else (
-            f"No {places} are predicted better than chance in more than half of the participants."
-        )  # fmt: skip
+    seen, rule, note = _seen(there, members[0].places, inside, p)
     nothing = not seen.any()
     if not isinstance(frame, VolumeGrid):
         view, background = surface_canvas(*there[0]) if there else (None, highest)
@@ -184,6 +171,37 @@ def _canvas(members: Sequence[Written], frame: Grid, highest: np.ndarray) -> _Ca
     view = figures.view_of(mask, np.where(seen, np.nan_to_num(highest).clip(0) ** 2, 0))
     on = "Axial slices over the mean BOLD, z in mm, left is left."
     return _Canvas(np.where(inside, background, np.nan), seen, rule, note, nothing, on, view)
+
+
+def _seen(
+    there: Sequence[tuple[Written, Grid]], places: str, inside: np.ndarray, p: np.ndarray | None
+) -> tuple[np.ndarray, str, str]:
+    """Which voxels are drawn, which these are in words, and what the pictures warn of."""
+    if p is not None:
+        seen = inside & (np.nan_to_num(p, nan=1) <= ALPHA)
+        rule = f"{places} where encoding is significant in the group (p ≤ {ALPHA}, corrected)"
+        note = "" if seen.any() else f"No {places} have significant encoding in the group."
+        return seen, rule, note
+    counted = [counted_in(one, grid) for one, grid in there]
+    if not counted or not all(one.tested for one in counted):
+        note = f"Not every participant was tested: all scored {places} are drawn, noise too."
+        return inside, f"all scored {places}, not tested", note
+    passed = np.mean(
+        [
+            np.nan_to_num(grid.drawn(one.where.astype(np.float32)))
+            for one, (_, grid) in zip(counted, there, strict=True)
+        ],
+        axis=0,
+    )
+    seen = inside & (passed > 0.5)
+    rule = (
+        f"{places} that some layer predicts better than chance in more than half of the "
+        "participants"
+    )
+    note = "" if seen.any() else (
+        f"No {places} are predicted better than chance in more than half of the participants."
+    )  # fmt: skip
+    return seen, rule, note
 
 
 def _drawn(one: Written, grid: Grid, kind: str) -> np.ndarray:
@@ -220,8 +238,9 @@ def _slope(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
     if p is not None:
         rows["slope,\np ≤ 0.05"] = np.where(p <= 0.05, slope, np.nan)
         caption += (
-            " Below: where it differs from 0 at p ≤ 0.05, corrected for all voxels (signs of "
-            "participants flipped, maximum statistic)."
+            " Below: where it lies further from 0 than chance does, at p ≤ 0.05, corrected for "
+            "these voxels (signs of participants flipped, maximum statistic; other stimuli are "
+            "not covered)."
         )
     return _draw(
         maps,

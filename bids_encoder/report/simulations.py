@@ -10,6 +10,7 @@ import numpy as np
 
 from bids_encoder import __version__
 from bids_encoder.bids import atomic, provenance
+from bids_encoder.meanings import uncertain
 from bids_encoder.neural_code import schemes
 from bids_encoder.report import code_figures, figures
 from bids_encoder.report.page import Figure, Section, Table, render
@@ -21,14 +22,22 @@ if TYPE_CHECKING:
 # Guest and Love 2017. Their program takes its ninth layer of tanh for the eighth.
 _PUBLISHED = {"perceptron (1 layer)": 0.86, "8-layer network": 0.22}
 
+_OVER_NETWORKS = {
+    "resampled": "networks with their prototypes, with replacement",
+    "not_covered": "other inputs, sizes and activation functions than those simulated",
+}
+_OVER_PICTURES = {
+    "resampled": "pictures with replacement, within the finest categories",
+    "not_covered": "other categories, and other networks",
+}
 _SCHEMES = {
     "scheme": "Number in Guest and Love 2017, Figure 2.",
     "name": "Coding scheme.",
     "smoothness": "Functional smoothness: Pearson correlation of similarity of inputs and of "
     "representations, over all pairs of a prototype and one of its distortions, of all networks. "
     "Inputs mapped to the range -1 to 1, as in the program of the authors.",
-    "smoothness_low": "Low end of its 95 % bootstrap interval over networks.",
-    "smoothness_high": "High end of that interval.",
+    "smoothness_low": uncertain("Low end of its 95 % interval.", **_OVER_NETWORKS),
+    "smoothness_high": uncertain("High end of that interval.", **_OVER_NETWORKS),
     "smoothness_all_pairs": "The same over all pairs of items of one prototype.",
     "smoothness_zscored": "As smoothness, inputs z-scored but not mapped; "
     "with a fifth as many prototypes.",
@@ -56,15 +65,15 @@ _CATEGORIES = {
     "level": "Level of the categories.",
     "within": "Mean similarity of pairs of pictures with the same label at this level (and not "
     "at a finer one).",
-    "within_low": "Low end of its 95 % bootstrap interval over pictures.",
-    "within_high": "High end of that interval.",
+    "within_low": uncertain("Low end of its 95 % interval.", **_OVER_PICTURES),
+    "within_high": uncertain("High end of its 95 % interval.", **_OVER_PICTURES),
     "between": "Mean similarity of pairs with different labels at this level, but the same at "
     "the next coarser one.",
-    "between_low": "Low end of its interval.",
-    "between_high": "High end of its interval.",
+    "between_low": uncertain("Low end of its 95 % interval.", **_OVER_PICTURES),
+    "between_high": uncertain("High end of its 95 % interval.", **_OVER_PICTURES),
     "difference": "Within minus between.",
-    "difference_low": "Low end of its interval.",
-    "difference_high": "High end of its interval.",
+    "difference_low": uncertain("Low end of its 95 % interval.", **_OVER_PICTURES),
+    "difference_high": uncertain("High end of its 95 % interval.", **_OVER_PICTURES),
 }
 
 

@@ -3,12 +3,7 @@ import pytest
 
 from bids_encoder.fingerprints import regions
 from bids_encoder.fingerprints.profile import best_layer, slope, trend
-from bids_encoder.fingerprints.regions import (
-    MIN_PARTICIPANTS,
-    mean_interval,
-    region_fingerprint,
-    relative,
-)
+from bids_encoder.fingerprints.regions import region_fingerprint, relative
 from bids_encoder.grids.neighbourhood import smooth_in_mask
 
 
@@ -87,26 +82,6 @@ def test_the_same_seed_gives_the_same_interval_and_blocks_do_not_matter(monkeypa
     assert (region_fingerprint(scores, seed=(0, 5)).low != one.low).any()
     monkeypatch.setattr(regions, "_BLOCK", 7 * scores.shape[1])
     np.testing.assert_allclose(region_fingerprint(scores).low, one.low, atol=0.03)
-
-
-def test_mean_over_participants_has_an_interval_from_five_on():
-    values = np.random.default_rng(0).normal(0.7, 0.1, (40, 3))
-    mean, low, high = mean_interval(values)
-    np.testing.assert_allclose(mean, values.mean(axis=0))
-    half = 1.96 * values.std(axis=0) / np.sqrt(40)
-    np.testing.assert_allclose(high - mean, half, rtol=0.1)
-    np.testing.assert_allclose(mean - low, half, rtol=0.1)
-    few = mean_interval(values[: MIN_PARTICIPANTS - 1])
-    np.testing.assert_allclose(few[0], values[: MIN_PARTICIPANTS - 1].mean(axis=0))
-    assert np.isnan(few[1:]).all()
-    assert np.isfinite(mean_interval(values[:MIN_PARTICIPANTS])[1:]).all()
-
-
-def test_participants_without_the_region_do_not_count():
-    values = np.random.default_rng(0).random((6, 3))
-    with_holes = np.insert(values, [0, 4], np.nan, axis=0)
-    np.testing.assert_allclose(mean_interval(with_holes), mean_interval(values))
-    assert np.isnan(mean_interval(np.full((3, 2), np.nan))).all()
 
 
 def simulated_gradient(noise=0.06, n_layers=8):
