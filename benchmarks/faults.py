@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "app"))
 
 import tiny_dataset
 
-from bids_encoder import cli
+from bids_encoder.app import cli
 
 OPTIONS = [*tiny_dataset.QUICK, "--layers", "stage1", "--skip-bids-validation"]
 ONE = ("--participant-label", "01")
@@ -489,11 +489,11 @@ def main() -> int:
         # No network and no page: they take most of the time.
         OPTIONS[:] = [*tiny_dataset.QUICK, "--skip-bids-validation", "--no-neural-code"]
     cli.set_threads(1)
-    import bids_encoder.parallel
-    import bids_encoder.participant  # what runs are forked with
+    import bids_encoder.app.levels
+    import bids_encoder.app.participant_level  # what runs are forked with
 
     if chosen.quick:
-        bids_encoder.participant._report = lambda *_: None
+        bids_encoder.app.participant_level._report = lambda *_: None
 
     with tempfile.TemporaryDirectory() as folder:
         experiments = Experiments(Path(folder).resolve(), chosen.seed)

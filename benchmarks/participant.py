@@ -188,12 +188,12 @@ class Clock:
 def measure_here(folder: Path, options: list[str]) -> None:
     """Run the app in this process, and print what its stages took."""
     clock = Clock()
-    from bids_encoder import cli
+    from bids_encoder.app import cli
 
     with clock.stage("imports"):
         cli.set_threads()
-        importlib.import_module("bids_encoder.parallel")
-        importlib.import_module("bids_encoder.participant")
+        importlib.import_module("bids_encoder.app.levels")
+        importlib.import_module("bids_encoder.app.participant_level")
     for stage, module, name in TIMED:
         clock.time(stage, *find(module, name))
     code = cli.main(

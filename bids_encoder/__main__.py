@@ -5,22 +5,22 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from bids_encoder.interrupts import INTERRUPTED, leaving_at_once
+from bids_encoder.runtime.interrupts import INTERRUPTED, leaving_at_once
 
 
 def main() -> int:
     """Run ``bids-encoder``; returns its exit code."""
-    return _run("bids_encoder.cli")
+    return _run("bids_encoder.app.cli")
 
 
 def fetch() -> int:
     """Run ``bids-encoder-fetch``; returns its exit code."""
-    return _run("bids_encoder.fetch")
+    return _run("bids_encoder.app.fetch")
 
 
 def neural_code() -> int:
     """Run ``bids-encoder-neural-code``; returns its exit code."""
-    return _run("bids_encoder.simulations")
+    return _run("bids_encoder.simulations.cli")
 
 
 def _run(module: str) -> int:

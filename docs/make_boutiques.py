@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from bids_encoder import __version__, errors
-from bids_encoder.cli import build_parser
+from bids_encoder.app.cli import build_parser
 
 DESCRIPTOR = Path(__file__).with_name("bids_encoder.boutiques.json")
 # Folders that are made, not read: they need not be there.

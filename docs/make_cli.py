@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bids_encoder.cli import EPILOG, build_parser
+from bids_encoder.app.cli import EPILOG, build_parser
 
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """\

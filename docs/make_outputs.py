@@ -1,17 +1,18 @@
-"""Write docs/outputs.md from bids_encoder/bids/outputs.json: python docs/make_outputs.py"""
+"""Write docs/outputs.md from bids_encoder/derivatives/outputs.json: python docs/make_outputs.py"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from bids_encoder.bids.description import file_table
+from bids_encoder.derivatives.dataset_description import file_table
 
 PAGE = Path(__file__).with_name("outputs.md")
 TEXT = """\
 # What comes out
 
 A BIDS Derivatives dataset, which the BIDS validator accepts. This page is made by
-`docs/make_outputs.py` from `bids_encoder/bids/outputs.json`, where every file is declared once.
+`docs/make_outputs.py` from `bids_encoder/derivatives/outputs.json`, where every file is declared
+once.
 
 {table}
 

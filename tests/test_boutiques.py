@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_encoder.cli import build_parser, parse
+from bids_encoder.app.cli import build_parser, parse
 
 ROOT = Path(__file__).parents[1]
 MADE = runpy.run_path(str(ROOT / "docs" / "make_boutiques.py"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_encoder.cli import build_parser, dashed
+from bids_encoder.app.cli import build_parser, dashed
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

@@ -6,8 +6,8 @@ import pkgutil
 import pytest
 
 import bids_encoder
-from bids_encoder.bids import outputs
-from bids_encoder.meanings import is_explained, is_uncertain, uncertain
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.meanings import is_explained, is_uncertain, uncertain
 
 
 def column_descriptions():
@@ -36,14 +36,14 @@ def test_columns_of_all_tables():
     "kind",
     [
         kind.name
-        for kind in outputs.kinds().values()
+        for kind in file_names.kinds().values()
         if kind.intent == "p value" or "ceiling" in kind.description
     ],
 )
 def test_files(kind):
-    declared = outputs.kinds()[kind]
+    declared = file_names.kinds()[kind]
     assert declared.resampled and declared.not_covered
-    assert is_explained(outputs.explain(kind, declared.description))
+    assert is_explained(file_names.explain(kind, declared.description))
 
 
 def test_which_columns_these_are():

@@ -1,1 +1,1 @@
-"""Reading and writing BIDS: file names, tables and sidecars; no numerics."""
+"""Reads a BIDS dataset, and nothing else."""

@@ -23,8 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bids_encoder.bids.checksums import checksum
-from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.errors import InvalidDatasetError, OutputError
+from bids_encoder.runtime.console import OF_THIS_RUN
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import torch
 
 from bids_encoder.errors import DataError
 from bids_encoder.features.extractors import Extractor
-from bids_encoder.threads import shared_cores
+from bids_encoder.runtime.threads import shared_cores
 
 log = logging.getLogger(__name__)
 

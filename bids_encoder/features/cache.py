@@ -24,11 +24,11 @@ from typing import IO
 
 import numpy as np
 
-from bids_encoder.console import OF_THIS_RUN
 from bids_encoder.errors import DataError, OutputError
 from bids_encoder.features.reduction import SIGMA_PER_STEP, Reduction, plan_reduction
 from bids_encoder.features.store import Features
 from bids_encoder.networks.network import Network
+from bids_encoder.runtime.console import OF_THIS_RUN
 
 log = logging.getLogger(__name__)
 

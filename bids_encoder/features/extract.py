@@ -28,9 +28,9 @@ from bids_encoder.features.cache import (
 from bids_encoder.features.extractors import Extractor, extractor_of
 from bids_encoder.features.film_features import film_features
 from bids_encoder.networks.network import Network
-from bids_encoder.stimuli.drawn import Drawn
 from bids_encoder.stimuli.files import digest_file, read_bytes
 from bids_encoder.stimuli.films import is_film
+from bids_encoder.stimuli.generated import Drawn
 from bids_encoder.stimuli.images import BLANK, GREY, blank_image, check_image, decode_image
 from bids_encoder.stimuli.segments import Segment
 

@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.cifti2 import BrainModelAxis, Cifti2Image, LabelAxis, ScalarAxis
 
 from bids_encoder.grids.grid import Grid, Meaning
-from bids_encoder.grids.parts import Block, Part, PartsGrid, Sheet
+from bids_encoder.grids.structures import Block, Part, PartsGrid, Sheet
 from bids_encoder.grids.surface import rgb_of
 
 _SCALARS, _LABELS = 3006, 3007  # NIfTI intents of dscalar and dlabel

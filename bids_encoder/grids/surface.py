@@ -16,7 +16,7 @@ from nibabel.gifti import (
 )
 
 from bids_encoder.grids.grid import Grid, Meaning
-from bids_encoder.grids.parts import HEMISPHERES, PartsGrid, Sheet
+from bids_encoder.grids.structures import HEMISPHERES, PartsGrid, Sheet
 
 _SIDES = {"L": "CortexLeft", "R": "CortexRight"}
 

@@ -8,11 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from bids_encoder.bids import outputs
-from bids_encoder.bids.counted import counted_in
 from bids_encoder.bids.names import parse_name
-from bids_encoder.bids.seals import sidecar_of
-from bids_encoder.bids.written import ENTITIES, Written, verified
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.counted import counted_in
+from bids_encoder.derivatives.read import ENTITIES, Written, verified
+from bids_encoder.derivatives.seals import sidecar_of
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures, palettes
@@ -32,7 +32,7 @@ def sections(written: Written) -> list[Section]:
 
 def found_contrasts(written: Written) -> list[tuple[str, dict]]:
     """Labels and sidecars of the contrasts of this analysis."""
-    desc = f"{outputs.label(written.names['network'])}+synthesized"
+    desc = f"{file_names.label(written.names['network'])}+synthesized"
     ours = {key: value for key, value in written.names.items() if key in ENTITIES and value}
     ours |= {"stat": "t", "desc": desc}
     if written.names.get("form") == "gifti":
@@ -58,7 +58,7 @@ def _section(written: Written, label: str, side: dict) -> Section:
         drawn.append(_curves(written, label, table, curves))
     return Section(
         title=title,
-        anchor=outputs.label(title + (written.names["network"] or "")),
+        anchor=file_names.label(title + (written.names["network"] or "")),
         paragraphs=(_said(side), _learned(side)),
         tables=() if table is None else (_areas(table, written.places),),
         figures=tuple(drawn),
@@ -66,7 +66,7 @@ def _section(written: Written, label: str, side: dict) -> Section:
 
 
 def _path(written: Written, kind: str, label: str) -> Path:
-    return outputs.output_path(written.root, kind, {**written.names, "contrast": label})
+    return file_names.output_path(written.root, kind, {**written.names, "contrast": label})
 
 
 def _read(path: Path) -> pd.DataFrame | None:
@@ -109,7 +109,7 @@ def _maps(written: Written, label: str) -> list[Figure]:
     view, background = _canvas(written, grid, t if measured else np.where(passed, effect, 0))
     if view is None:
         return []
-    path = outputs.output_path(
+    path = file_names.output_path(
         written.root, "figure", {**written.names, "layer": f"contrast{label}"}
     )
     rows, scales = [], []
@@ -170,7 +170,7 @@ def _values(written: Written, grid: Grid, kind: str, label: str) -> np.ndarray:
 
 
 def _images(written: Written, kind: str, label: str) -> dict[str | None, Path]:
-    return outputs.image_files(written.root, kind, {**written.names, "contrast": label})
+    return file_names.image_files(written.root, kind, {**written.names, "contrast": label})
 
 
 def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
@@ -204,7 +204,7 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False, fontsize=7, ncols=2)
     axes[0].set_ylabel("precision")
-    path = outputs.output_path(
+    path = file_names.output_path(
         written.root, "figure", {**written.names, "layer": f"contrast{label}curves"}
     )
     figures.save(figure, path)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.bids import outputs
-from bids_encoder.bids.counted import Counted
-from bids_encoder.bids.written import is_pooled, r2_in_words
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.counted import Counted
+from bids_encoder.derivatives.read import is_pooled, r2_in_words
 from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
 
@@ -35,7 +35,7 @@ def diagnostic_figure(maps: Maps) -> Figure:
     # The largest penalty is what noise takes: penalties are those of voxels that passed.
     penalties = [np.where(counted.where, values("penalty", one), np.nan) for one in layers]
     figure = draw(layers, penalties, highest, null, ceiling, counted)
-    path = outputs.output_path(written.root, "figure", {**written.names, "layer": "diagnostics"})
+    path = file_names.output_path(written.root, "figure", {**written.names, "layer": "diagnostics"})
     figures.save(figure, path)
     caption = _caption(null, ceiling is not None, counted)
     return Figure("How the models came about", path, caption)

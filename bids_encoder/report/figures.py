@@ -19,12 +19,12 @@ from nibabel import Nifti1Image, as_closest_canonical
 from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image
 
-from bids_encoder.bids.atomic import atomic_path, remove
-from bids_encoder.console import OF_THIS_RUN
+from bids_encoder.derivatives.atomic import atomic_path, remove
 from bids_encoder.errors import DataError
 from bids_encoder.report import alt_text
 from bids_encoder.report.palettes import GREYS, INK, SCORES
 from bids_encoder.report.surface_view import SurfaceView
+from bids_encoder.runtime.console import OF_THIS_RUN
 
 logger = logging.getLogger(__name__)
 

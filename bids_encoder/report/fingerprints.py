@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.bids import outputs
-from bids_encoder.bids.written import Written, read_fingerprints
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.read import Written, read_fingerprints
 from bids_encoder.fingerprints.mean_interval import MIN_PARTICIPANTS
 from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE
 from bids_encoder.report import figures, palettes
@@ -79,7 +79,7 @@ def participant_figures(written: Written) -> list[Figure]:
         panels = [_panel(name, table[table["region"] == name]) for name in regions]
         if panels:
             figure = fingerprints(written.layers, panels)
-            place = outputs.output_path(
+            place = file_names.output_path(
                 written.root, "figure", {**written.names, "layer": f"fingerprint{atlas}"}
             )
             figures.save(figure, place)
@@ -124,7 +124,7 @@ def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
     people = [f"sub-{one.names['sub']}" for one in members]
     made = []
     for atlas in sorted({atlas for one in members for atlas in one.fingerprints()}):
-        path = outputs.output_path(root, "group_fingerprint", {**names, "atlas": atlas})
+        path = file_names.output_path(root, "group_fingerprint", {**names, "atlas": atlas})
         if not path.exists():
             continue
         table = read_fingerprints(path)
@@ -132,7 +132,7 @@ def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
         regions, left_out = _best(table, "participants")
         panels = [_group_panel(name, table[table["region"] == name], there) for name in regions]
         if panels:
-            place = outputs.output_path(
+            place = file_names.output_path(
                 root, "group_figure", {**names, "layer": f"fingerprint{atlas}"}
             )
             figures.save(fingerprints(members[0].layers, panels), place)

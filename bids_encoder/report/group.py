@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_encoder import __version__
-from bids_encoder.bids import atomic, outputs
-from bids_encoder.bids.written import Written
+from bids_encoder.derivatives import atomic, file_names
+from bids_encoder.derivatives.read import Written
 from bids_encoder.report import figures, neural_code
 from bids_encoder.report.fingerprints import group_figures
 from bids_encoder.report.group_maps import GroupMaps, map_figures
@@ -40,7 +40,7 @@ def write_group_report(root: Path, groups: Sequence[Sequence[Written]]) -> Path:
         f"Which layer of a network predicts which part of the brain. bids_encoder {__version__}.",
         sections,
     )
-    path = outputs.output_path(root, "group_report", {})
+    path = file_names.output_path(root, "group_report", {})
     atomic.write_text(path, page)
     drawn = [figure.path for section in sections for figure in section.figures]
     figures.remove_old_figures(root / "figures", drawn)
@@ -64,7 +64,7 @@ def _section(root: Path, members: Sequence[Written]) -> Section:
     )
     return Section(
         title=title,
-        anchor=outputs.label(title),
+        anchor=file_names.label(title),
         paragraphs=tuple(filter(None, said)),
         tables=(Table("Participants", header, rows, tuple(_page(one) for one in members)),),
         figures=(*_figures(root, members, tables, maps), *neural_code.group_figures(root, names)),
@@ -101,7 +101,7 @@ def _mixed(sidecar: dict) -> str | None:
 
 def _page(written: Written) -> str:
     """The participant's page, as seen from the group's beside it."""
-    path = outputs.output_path(written.root, "report", {"sub": written.names["sub"]})
+    path = file_names.output_path(written.root, "report", {"sub": written.names["sub"]})
     return path.name if path.exists() else ""
 
 
@@ -110,7 +110,7 @@ def _figures(
 ) -> tuple[Figure, ...]:
     first = members[0]
     lines = {f"sub-{sub}": table["r_median"].to_numpy(float) for sub, table in tables.items()}
-    path = outputs.output_path(root, "group_figure", {**first.names, "layer": "profile"})
+    path = file_names.output_path(root, "group_figure", {**first.names, "layer": "profile"})
     rule = _rule(members)
     figures.save(group_profile(first.layers, lines, rule), path)
     profile = Figure(

@@ -10,10 +10,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from bids_encoder.bids import outputs
-from bids_encoder.bids.counted import counted_in
-from bids_encoder.bids.images import read_images
-from bids_encoder.bids.written import Written
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.counted import counted_in
+from bids_encoder.derivatives.images import read_images
+from bids_encoder.derivatives.read import Written
 from bids_encoder.fingerprints.agreement import ALPHA
 from bids_encoder.grids.frame import frame_of
 from bids_encoder.grids.grid import Grid
@@ -45,7 +45,7 @@ class GroupMaps:
     def find(cls, root: Path, names: Mapping[str, str | None]) -> GroupMaps:
         """Of a task, space, resolution and network."""
         names = {**names, "tpl": names["space"]}
-        return cls(root, names, _sidecar(outputs.output_path(root, "group_scores", names)))
+        return cls(root, names, _sidecar(file_names.output_path(root, "group_scores", names)))
 
     def read(self, kind: str, **names: str | None) -> dict | None:
         """A map, or None where there is none that was made with the table of scores."""
@@ -53,8 +53,8 @@ class GroupMaps:
             return None
         names = {**self.names, **names}
         hash_ = self.sidecar.get("SettingsHash")
-        files = outputs.image_files(self.root, kind, names)
-        side = _sidecar(outputs.sidecars(self.root, kind, names)[-1])
+        files = file_names.image_files(self.root, kind, names)
+        side = _sidecar(file_names.sidecars(self.root, kind, names)[-1])
         there = all(path.exists() for path in files.values())
         if hash_ is None or side.get("SettingsHash") != hash_ or not there:
             return None
@@ -288,7 +288,7 @@ def _draw(
     rows: Mapping[str, np.ndarray],
     **style,
 ) -> Figure:
-    path = outputs.output_path(maps.root, "group_figure", {**maps.names, "layer": name})
+    path = file_names.output_path(maps.root, "group_figure", {**maps.names, "layer": name})
     if canvas.nothing:
         figure = figures.empty_row(canvas.background, canvas.view, canvas.note)
     else:

@@ -8,8 +8,8 @@ import h5py
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.bids.counted import Counted
-from bids_encoder.bids.written import verified
+from bids_encoder.derivatives.counted import Counted
+from bids_encoder.derivatives.read import verified
 from bids_encoder.report import figures, palettes
 
 if TYPE_CHECKING:

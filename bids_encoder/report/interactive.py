@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_encoder.bids import outputs
+from bids_encoder.derivatives import file_names
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import hrf, palettes
 from bids_encoder.report.contrasts import found_contrasts, scale_limit
@@ -132,7 +132,7 @@ def _contrasts(maps: Maps) -> list[ShownMap]:
             ("measured_t", "measured, t", ""),
             ("synthesized_effect", "synthesized", "SD"),
         ):
-            files = outputs.image_files(
+            files = file_names.image_files(
                 maps.written.root, kind, {**maps.written.names, "contrast": label}
             )
             if not all(path.exists() for path in files.values()):

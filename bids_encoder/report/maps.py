@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bids_encoder.bids import outputs
-from bids_encoder.bids.counted import Counted, counted_in
-from bids_encoder.bids.written import Written
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.counted import Counted, counted_in
+from bids_encoder.derivatives.read import Written
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.volume import VolumeGrid
@@ -148,7 +148,7 @@ def draw_maps(maps: Maps) -> tuple[Figure, ...]:
     drawn += hrf_figures(maps)
     pages = []
     for name, title, figure, caption in drawn:
-        path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
+        path = file_names.output_path(written.root, "figure", {**written.names, "layer": name})
         figures.save(figure, path)
         pages.append(Figure(title, path, caption))
     pages.append(diagnostic_figure(maps))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bids_encoder.bids.written import Written, r2_in_words
+from bids_encoder.derivatives.read import Written, r2_in_words
 from bids_encoder.report.contrasts import found_contrasts
 
 _NETWORKS = {

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_encoder.bids import outputs
 from bids_encoder.bids.names import parse_name
-from bids_encoder.bids.written import Written, read_table
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.read import Written, read_table
+from bids_encoder.derivatives.rsa_columns import SAME, with_choice
 from bids_encoder.report import code_figures, figures
 from bids_encoder.report.page import Figure, Section, Table
-from bids_encoder.similarity_columns import SAME, with_choice
 
 if TYPE_CHECKING:
     import pandas
@@ -42,7 +42,7 @@ def sections(written: Written) -> list[Section]:
     return [
         Section(
             title=title,
-            anchor=outputs.label(title + (written.names["network"] or "")),
+            anchor=file_names.label(title + (written.names["network"] or "")),
             paragraphs=(_sampled(side), *_chosen(written), *_compared(similar, written)),
             tables=tuple(_neighbours(_tables(written, "neighbours"))),
             figures=(_smoothness_figure(written, smoothness), *_profiles(written, similar)),
@@ -134,7 +134,7 @@ def _profiles(written: Written, tables: Mapping) -> list[Figure]:
         shown = sorted(regions, key=lambda name: -strength[name])[:_MANY]
         kept = table[table["region"].isin(shown)]
         figure = code_figures.similarity_profiles(kept)
-        path = _save(written, f"similarity{outputs.label(atlas) if atlas else ''}", figure)
+        path = _save(written, f"similarity{file_names.label(atlas) if atlas else ''}", figure)
         caption = (
             "Correlation, over pairs of pictures, of the likeness of response patterns with the "
             "likeness in each layer"
@@ -161,7 +161,7 @@ def _profiles(written: Written, tables: Mapping) -> list[Figure]:
 
 
 def _save(written: Written, name: str, figure) -> Path:
-    path = outputs.output_path(written.root, "figure", {**written.names, "layer": name})
+    path = file_names.output_path(written.root, "figure", {**written.names, "layer": name})
     figures.save(figure, path)
     return path
 
@@ -180,17 +180,17 @@ def group_figures(root: Path, names: Mapping) -> list[Figure]:
     list of Figure
         One an atlas, and one of the best-predicted voxels; none without tables.
     """
-    plain = outputs.output_path(root, "group_similarity", names)
+    plain = file_names.output_path(root, "group_similarity", names)
     made = []
     for path in sorted(plain.parent.glob("*_groupsimilarity.tsv")):
         atlas = parse_name(path).entities.get("atlas")
-        if path != outputs.output_path(root, "group_similarity", {**names, "atlas": atlas}):
+        if path != file_names.output_path(root, "group_similarity", {**names, "atlas": atlas}):
             continue
         table = read_table(path)
         strength = table.groupby("region", sort=False)["pearson"].max()
         kept = table[table["region"].isin(strength.nlargest(_MANY).index)]
-        layer = f"similarity{outputs.label(atlas) if atlas else ''}"
-        drawn = outputs.output_path(root, "group_figure", {**names, "layer": layer})
+        layer = f"similarity{file_names.label(atlas) if atlas else ''}"
+        drawn = file_names.output_path(root, "group_figure", {**names, "layer": layer})
         figures.save(code_figures.peaks(kept), drawn)
         drawn_bands = kept[["pearson_low", "encoding_r_low"]].notna().any(axis=None)
         bands = "; bands: 95 % intervals over participants" if drawn_bands else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 
-from bids_encoder.bids.layer_palette import layer_rgb
+from bids_encoder.derivatives.layer_palette import layer_rgb
 
 INK = "#3b4252"
 GREYS = LinearSegmentedColormap.from_list("greys", ["#8b929e", "#eceff4"])

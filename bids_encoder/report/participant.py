@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 
 from bids_encoder import __version__
-from bids_encoder.bids import atomic, outputs
-from bids_encoder.bids.counted import NOT_TESTED, Counted
-from bids_encoder.bids.written import Written, find_analyses, r2_in_words, read_table
-from bids_encoder.console import OF_THIS_RUN
+from bids_encoder.derivatives import atomic, file_names
+from bids_encoder.derivatives.counted import NOT_TESTED, Counted
+from bids_encoder.derivatives.read import Written, find_analyses, r2_in_words, read_table
 from bids_encoder.errors import MissingInputError
 from bids_encoder.report import contrasts, figures, fingerprints, methods, neural_code, retinotopy
 from bids_encoder.report.interactive import interactive_view
 from bids_encoder.report.maps import Maps, draw_maps, read_maps
 from bids_encoder.report.page import Section, Table, render
 from bids_encoder.report.stimuli import stimuli_figure
+from bids_encoder.runtime.console import OF_THIS_RUN
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def write_report(root: Path, participant: str) -> Path:
         f"Which layer of a network predicts which voxel. bids_encoder {__version__}.",
         sections,
     )
-    path = outputs.output_path(root, "report", {"sub": participant})
+    path = file_names.output_path(root, "report", {"sub": participant})
     atomic.write_text(path, page)
     drawn = [figure.path for section in sections for figure in section.figures]
     figures.remove_old_figures(root / f"sub-{participant}" / "figures", drawn)
@@ -109,7 +109,7 @@ def _section(maps: Maps) -> Section:
     )
     return Section(
         title=title,
-        anchor=outputs.label(title),
+        anchor=file_names.label(title),
         paragraphs=tuple(
             filter(
                 None,
@@ -146,7 +146,7 @@ def _methods(root: Path, analyses: Sequence[Written]) -> Section:
     text = methods.methods_text(analyses)
     bibtex = methods.bibliography(text)
     for extension, content in ((".md", text), (".bib", bibtex)):
-        path = outputs.output_path(root, "citation", {}, extension)
+        path = file_names.output_path(root, "citation", {}, extension)
         atomic.write_text(path, content)
     return Section(
         title="Methods",

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from bids_encoder.bids.counted import Counted
+from bids_encoder.derivatives.counted import Counted
 from bids_encoder.report.figures import say_nothing_found
 from bids_encoder.report.palettes import INK, layer_colors
 

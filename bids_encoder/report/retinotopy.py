@@ -8,8 +8,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bids_encoder.bids import outputs
-from bids_encoder.bids.written import Written
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.read import Written
 from bids_encoder.report import figures, palettes
 from bids_encoder.report.maps import Maps
 from bids_encoder.report.page import Figure, Section
@@ -29,7 +29,7 @@ def sections(maps: Maps) -> list[Section]:
     return [
         Section(
             title=title,
-            anchor=outputs.label(title + (written.names["network"] or "")),
+            anchor=file_names.label(title + (written.names["network"] or "")),
             paragraphs=(_said(side), _counted(maps, shown, side)),
             figures=(*_examples(written), *_map_figures(written, maps, shown, side)),
         )
@@ -139,7 +139,7 @@ def _eccentricity_figure(written: Written, maps: Maps, shown: np.ndarray) -> Fig
 
 
 def _path(root: Path, names: Mapping[str, str | None], what: str) -> Path:
-    return outputs.output_path(root, "figure", {**names, "layer": f"retinotopy{what}"})
+    return file_names.output_path(root, "figure", {**names, "layer": f"retinotopy{what}"})
 
 
 def _wheel(figure: plt.Figure, size: float = 1.15) -> None:

@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bids_encoder import __version__
-from bids_encoder.bids import outputs
-from bids_encoder.bids.provenance import content_stamp
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.provenance import content_stamp
 from bids_encoder.report import figures
 from bids_encoder.report.page import Figure
 from bids_encoder.stimuli.files import digest_file
@@ -88,4 +88,4 @@ def _small(picture: np.ndarray) -> np.ndarray:
 
 
 def _path(root: Path, names: Mapping[str, str | None]) -> Path:
-    return outputs.output_path(root, "figure", {**names, "layer": "stimuli"})
+    return file_names.output_path(root, "figure", {**names, "layer": "stimuli"})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from bids_encoder.bids.meshes import SurfaceFiles
-from bids_encoder.bids.written import Written
+from bids_encoder.derivatives.read import Written
 from bids_encoder.grids.mesh import Mesh
-from bids_encoder.grids.parts import PartsGrid
+from bids_encoder.grids.structures import PartsGrid
 from bids_encoder.report.surface_view import SurfaceView, relief, surface_view
-from bids_encoder.responses.gifti import maps
-from bids_encoder.responses.meshes import load_mesh
+from bids_encoder.surfaces.find_meshes import SurfaceFiles
+from bids_encoder.surfaces.gifti import maps
+from bids_encoder.surfaces.read_meshes import load_mesh
 
 
 def surface_canvas(written: Written, grid: PartsGrid) -> tuple[SurfaceView | None, np.ndarray]:

@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 from matplotlib import colormaps
 
-from bids_encoder.bids.layer_palette import layer_rgb
+from bids_encoder.derivatives.layer_palette import layer_rgb
 from bids_encoder.report.packing import Parts, in_steps, script_json, step_of, three_digits
 from bids_encoder.report.palettes import layer_colors
 

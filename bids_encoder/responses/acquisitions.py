@@ -19,10 +19,10 @@ import numpy as np
 
 from bids_encoder.bids.records import BetasRun
 from bids_encoder.errors import DataError
-from bids_encoder.responses.bold import BoldInfo
-from bids_encoder.responses.gifti import maps
-from bids_encoder.responses.images import open_image, volumes
-from bids_encoder.responses.surfaces import cifti_values
+from bids_encoder.responses.nifti import open_image, volumes
+from bids_encoder.responses.read_bold import BoldInfo
+from bids_encoder.responses.surface_bold import cifti_values
+from bids_encoder.surfaces.gifti import maps
 
 if TYPE_CHECKING:
     from bids_encoder.bids.events import Presentation

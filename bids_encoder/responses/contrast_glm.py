@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_encoder.grids.grid import Grid
-from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.cleaning import Cleaning
 from bids_encoder.responses.drift import nuisance_basis
 from bids_encoder.responses.grids import load_values
-from bids_encoder.responses.volumes import Cleaning
+from bids_encoder.responses.read_bold import BoldInfo
 
 if TYPE_CHECKING:
     from bids_encoder.bids.events import Presentation

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bids_encoder.errors import DataError
-from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.read_bold import BoldInfo
 
 if TYPE_CHECKING:
     from bids_encoder.bids.events import Presentation

@@ -12,12 +12,12 @@ from bids_encoder.errors import DataError
 from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
-from bids_encoder.grids.parts import with_meshes
+from bids_encoder.grids.structures import with_meshes
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.responses.bold import BoldInfo, ImageInfo, describe_bold, load_bold
 from bids_encoder.responses.masks import check_grids, common_mask
-from bids_encoder.responses.surfaces import (
+from bids_encoder.responses.read_bold import BoldInfo, ImageInfo, describe_bold, load_bold
+from bids_encoder.responses.surface_bold import (
     describe_cifti,
     describe_gifti,
     load_cifti,

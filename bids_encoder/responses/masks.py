@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 
 from bids_encoder.errors import DataError
-from bids_encoder.responses.bold import ImageInfo
-from bids_encoder.responses.images import BROKEN, open_image, volumes
+from bids_encoder.responses.nifti import BROKEN, open_image, volumes
+from bids_encoder.responses.read_bold import ImageInfo
 
 if TYPE_CHECKING:
     from bids_encoder.bids.records import Run

@@ -18,14 +18,14 @@ from bids_encoder.responses.assemble import (
     continuous_matrix,
     event_matrix,
 )
-from bids_encoder.responses.bold import BoldInfo
+from bids_encoder.responses.cleaning import Cleaning
 from bids_encoder.responses.continuous import continuous_responses
 from bids_encoder.responses.events_design import event_responses
 from bids_encoder.responses.grids import load_values
 from bids_encoder.responses.hrf_bases import make_basis
 from bids_encoder.responses.means import Averaging, Halves, repeated_among, unit_by_unit
 from bids_encoder.responses.rank1_runs import RANK1, Shapes, rank1_design, rank1_responses
-from bids_encoder.responses.volumes import Cleaning
+from bids_encoder.responses.read_bold import BoldInfo
 
 if TYPE_CHECKING:
     from bids_encoder.bids.events import Presentation

@@ -38,7 +38,7 @@ from bids_encoder.responses.rank1_steps import (
     RunSystem,
     ShapeSystem,
 )
-from bids_encoder.threads import shared_cores
+from bids_encoder.runtime.threads import shared_cores
 
 TOLERANCE = 5e-4  # of coefficients, which are about 1: a shorter step would lead to the end
 MOST_STEPS = 40

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from bids_encoder.bids.outputs import label
 from bids_encoder.bids.sidecars import read_json
+from bids_encoder.derivatives.file_names import label
 from bids_encoder.errors import DataError
 
 _FILE_KEYS = ("Name", "Description", "Conditions", "Contrasts")

@@ -16,8 +16,8 @@ from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.features.external import is_own_dataset
 from bids_encoder.features.hdf5 import check_stored
 from bids_encoder.features.samples import Samples
-from bids_encoder.grids.described import DIMENSIONS, NotDescribedError, grid_described
 from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.restore import DIMENSIONS, NotDescribedError, grid_described
 from bids_encoder.synthesis.model import Model
 
 AGAIN = "remove the file and run the participant level again, with its BOLD"

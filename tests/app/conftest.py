@@ -10,10 +10,10 @@ import pytest
 from tiny_betas import shown_in, trial_maps
 from tiny_dataset import SESSIONS, Finished, Tiny, run_app, write_tiny
 
+from bids_encoder.analysis.make_plans import make_plans
+from bids_encoder.betas.measure import betas_grid, measure_betas
 from bids_encoder.bids.dataset import open_dataset
-from bids_encoder.planning import make_plans
-from bids_encoder.responses.betas import betas_grid, measure_betas
-from bids_encoder.settings import from_tables
+from bids_encoder.config.settings import from_tables
 
 
 def pytest_collection_modifyitems(config, items):
@@ -66,7 +66,7 @@ def real_data() -> Path:
 @pytest.fixture
 def no_page(monkeypatch):
     """Leave out the participants' pages: they take half of a run's time."""
-    monkeypatch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+    monkeypatch.setattr("bids_encoder.app.participant_level.write_report", lambda *args: "left out")
 
 
 @pytest.fixture(scope="session")

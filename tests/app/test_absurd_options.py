@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 from tiny_dataset import run_app, write_tiny
 
-from bids_encoder import cli
+from bids_encoder.app import cli
+from bids_encoder.config.settings import SECTIONS
 from bids_encoder.errors import BidsEncoderError
-from bids_encoder.settings import SECTIONS
 
 ABSURD = (
     "", " ", "nan", "inf", "-inf", "1e308", "1e-320", "-1", "0", "1000000000000", "9" * 5000,

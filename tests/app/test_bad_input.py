@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tiny_dataset import PARTICIPANTS, SHAPE, brain, tree, write_bold, write_json
 
-from bids_encoder import cli
+from bids_encoder.app import cli
 
 
 @pytest.fixture
@@ -574,7 +574,7 @@ def test_a_full_disk(refused, monkeypatch, tmp_path, call, number):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(*args, **more)
 
-    monkeypatch.setattr(f"bids_encoder.bids.atomic.os.{call}", full)
+    monkeypatch.setattr(f"bids_encoder.derivatives.atomic.os.{call}", full)
     refused(73, "No space left on device", "Free some space", started=True)
 
 
@@ -643,7 +643,7 @@ def test_an_interruption_within_a_file(tiny, app, tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bids_encoder.bids.atomic._flush_to_disk", interrupt)
+    monkeypatch.setattr("bids_encoder.derivatives.atomic._flush_to_disk", interrupt)
     end = app(tiny.bids, tmp_path / "out", "participant", "--features", tiny.features)
     assert end.code == 130
     assert not tree(tmp_path / "out")
@@ -653,7 +653,7 @@ def test_a_bug_is_named_as_one_and_keeps_its_traceback(tiny, app, tmp_path, monk
     def stumble(*args, **more):
         raise IndexError("of our making")
 
-    monkeypatch.setattr("bids_encoder.participant.analyse", stumble)
+    monkeypatch.setattr("bids_encoder.app.participant_level.analyse", stumble)
     end = app(
         tiny.bids, tmp_path / "out", "participant", "--features", tiny.features,
         "--participant-label", "01",

@@ -32,9 +32,9 @@ from tiny_dataset import (
     write_json,
 )
 
-from bids_encoder.cli import main
+from bids_encoder.app.cli import main
+from bids_encoder.betas import volume_files
 from bids_encoder.errors import DataError, MissingInputError, UsageError
-from bids_encoder.responses import beta_files
 
 
 def write_matlab(path: Path, data: np.ndarray) -> None:
@@ -52,7 +52,7 @@ def write_matlab(path: Path, data: np.ndarray) -> None:
 def test_every_format_says_the_same(bare, measured, sessions_maps, tmp_path, form, monkeypatch):
     """One file a session: NIfTI with a table, or in the order of events; GLMsingle's files."""
     if " in " in form:  # as files are read that are too large for memory
-        monkeypatch.setattr(beta_files, "_BYTES", 4 * SHAPE[2] * 20)
+        monkeypatch.setattr(volume_files, "_BYTES", 4 * SHAPE[2] * 20)
         form = form.split()[0]
     mask = save(tmp_path / "mask.nii.gz", brain().astype(np.uint8))
     for session, maps in sessions_maps.items():

@@ -23,7 +23,7 @@ from tiny_meshes import sphere, write_gifti, write_mesh
 from tiny_surfaces import HALF, N, on_vertices, write_cifti
 
 from bids_encoder.errors import DataError, MissingInputError, UsageError
-from bids_encoder.responses import surfaces
+from bids_encoder.responses import surface_bold
 
 NAME = "sub-01_ses-{session}_task-look_{hemi}space-fsnative_betas.func.gii"
 
@@ -86,7 +86,7 @@ def test_names_of_freesurfer(bare, measured, sessions_maps, tmp_path):
 @pytest.mark.parametrize("form", ["dscalar", "dtseries"])
 def test_cifti(bare, measured, sessions_maps, tmp_path, form, piece, monkeypatch):
     if piece:  # bytes that are read at a time: seven places of all maps
-        monkeypatch.setattr(surfaces, "_BLOCK_BYTES", piece)
+        monkeypatch.setattr(surface_bold, "_BLOCK_BYTES", piece)
     for session, maps in sessions_maps.items():
         path = tmp_path / f"sub-01_ses-{session}_task-look_space-fsLR_betas.{form}.nii"
         values = np.concatenate(list(on_vertices(rows(maps)).values()), axis=1)

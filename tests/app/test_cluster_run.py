@@ -9,7 +9,7 @@ import pytest
 from distributed import LocalCluster
 from tiny_dataset import tree
 
-from bids_encoder.executors import pieces, tasks
+from bids_encoder.compute import dask_tasks, work_files
 
 # Without what no cluster has a part in.
 ONE = ("--participant-label", "01", "--n-permutations", "0", "--no-neural-code")
@@ -29,8 +29,8 @@ def small_tiles(monkeypatch):
     """Tiles so small that a layer of the tiny dataset has several blocks."""
     for module in ("encoding.ridge", "encoding.memory", "executors.pieces"):
         monkeypatch.setattr(f"bids_encoder.{module}.TILE", 32)
-    monkeypatch.setattr(pieces, "LEAST_TILES", 2)
-    monkeypatch.setattr(pieces, "VOXELS_PER_SAMPLE", 0)
+    monkeypatch.setattr(work_files, "LEAST_TILES", 2)
+    monkeypatch.setattr(work_files, "VOXELS_PER_SAMPLE", 0)
 
 
 def results(folder):
@@ -65,14 +65,14 @@ def test_blocks_whose_workers_were_killed_are_made_smaller(
     """Blocks of more than one tile fail; the results are those of an undisturbed run."""
     given = (*ONE, "--features", pristine.features, "--layers", "late")
     assert app(pristine.bids, tmp_path / "ours", "participant", *given).code == 0
-    fit_block = tasks.fit_block
+    fit_block = dask_tasks.fit_block
 
     def fit_small_blocks(pieces, number, block, *arguments):
         if block[1] - block[0] > 32:
             raise MemoryError
-        return fit_block(pieces, number, block, *arguments)
+        return fit_block(work_files, number, block, *arguments)
 
-    monkeypatch.setattr(tasks, "fit_block", fit_small_blocks)
+    monkeypatch.setattr(dask_tasks, "fit_block", fit_small_blocks)
     cluster = ("--executor", "dask", "--dask-scheduler", scheduler, "-w", tmp_path / "work")
     end = app(pristine.bids, tmp_path / "out", "participant", *given, *cluster)
     assert end.code == 0
@@ -83,7 +83,7 @@ def test_blocks_whose_workers_were_killed_are_made_smaller(
 def test_too_little_memory_for_a_single_tile(
     pristine, app, tmp_path, no_page, scheduler, small_tiles, monkeypatch
 ):
-    monkeypatch.setattr(tasks, "fit_block", killed)
+    monkeypatch.setattr(dask_tasks, "fit_block", killed)
     end = app(
         pristine.bids, tmp_path / "out", "participant", *ONE, "--features", pristine.features,
         "--executor", "dask", "--dask-scheduler", scheduler, "-w", tmp_path / "work",
@@ -115,8 +115,8 @@ def test_a_stopped_run_takes_up_what_the_cluster_has_done(
             raise KeyError("a worker that fails")
         return fit(*arguments, **how)
 
-    fit = tasks.fit
-    monkeypatch.setattr(tasks, "fit", fail_later)
+    fit = dask_tasks.fit
+    monkeypatch.setattr(dask_tasks, "fit", fail_later)
     assert app(pristine.bids, tmp_path / "out", "participant", *given).code == 70
     assert set(fitted) <= {64, 32}  # 160 voxels in blocks, whichever comes first
     done = len(written())
@@ -133,7 +133,7 @@ def test_features_are_computed_by_the_cluster(
     assert app(pristine.bids, tmp_path / "ours", "participant", *given, "-w", "own").code == 0
     cluster = ("--executor", "dask", "--dask-scheduler", scheduler, "-w", tmp_path / "work")
     shards = []
-    network = tasks._network
+    network = dask_tasks._network
 
     class Listening:
         """A network that remembers how many pictures it was shown."""
@@ -145,8 +145,8 @@ def test_features_are_computed_by_the_cluster(
             shards.append(len(stimuli))
             return self.source.store(stimuli, **how)
 
-    monkeypatch.setattr(tasks, "_network", Listening)
-    monkeypatch.setattr("bids_encoder.executors.remote.PICTURES", 15)
+    monkeypatch.setattr(dask_tasks, "_network", Listening)
+    monkeypatch.setattr("bids_encoder.compute.dask_client.PICTURES", 15)
     assert app(pristine.bids, tmp_path / "out", "participant", *given, *cluster).code == 0
     assert sorted(shards) == [10, 15, 15]
     assert results(tmp_path / "out") == results(tmp_path / "ours")
@@ -175,7 +175,7 @@ def test_options_that_do_not_go_together(options, place, remedy, pristine, app, 
 
 
 def test_a_scheduler_that_does_not_answer(pristine, app, tmp_path, no_page, monkeypatch):
-    monkeypatch.setattr("bids_encoder.executors.batch.CONNECT", 1)
+    monkeypatch.setattr("bids_encoder.compute.clusters.CONNECT", 1)
     end = app(
         pristine.bids, tmp_path / "out", "participant", *ONE, "--features", pristine.features,
         "--executor", "dask", "--dask-scheduler", "tcp://127.0.0.1:9",

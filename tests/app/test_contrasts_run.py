@@ -143,9 +143,9 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(done, monkeypatch):
     tiny, out, *_ = done
     before = tree(out / "sub-01" / "func")
     arguments = (tiny.bids, out, "participant", *OPTIONS, "--features", tiny.features)
-    monkeypatch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+    monkeypatch.setattr("bids_encoder.app.participant_level.write_report", lambda *args: "left out")
     with monkeypatch.context() as patch:
-        patch.setattr("bids_encoder.data.measure", None)
+        patch.setattr("bids_encoder.analysis.measured_data.measure", None)
         again = run_app(*arguments, "--synthesize", tiny.folder / "contrasts.json")
     assert again.code == 0 and "3 contrasts done before" in again.said
     assert tree(out / "sub-01" / "func") == before
@@ -163,7 +163,7 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(done, monkeypatch):
 
 def test_saved_models_predict_pictures_from_elsewhere_only(done, tmp_path, monkeypatch):
     tiny, out, *_ = done
-    monkeypatch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+    monkeypatch.setattr("bids_encoder.app.participant_level.write_report", lambda *args: "left out")
     arguments = (tiny.bids, out, "participant", *OPTIONS, "--features", tiny.features)
     refused = run_app(*arguments, "--reuse-models", "--synthesize", tiny.folder / "contrasts.json")
     assert refused.code == 2
@@ -271,7 +271,7 @@ def test_our_names_pass_the_extended_schema(done, validate_bids, extended_schema
 
 def test_every_picture_of_a_folder_is_predicted(done, monkeypatch):
     tiny, out, *_ = done
-    monkeypatch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+    monkeypatch.setattr("bids_encoder.app.participant_level.write_report", lambda *args: "left out")
     arguments = (
         tiny.bids, out, "participant", *OPTIONS, "--features", tiny.features,
         "--reuse-models", "--synthesize", tiny.folder / "looked at",

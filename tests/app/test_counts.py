@@ -26,8 +26,8 @@ from tiny_dataset import (
     write_tiny,
 )
 
+from bids_encoder.analysis.significance import is_predicted
 from bids_encoder.encoding.penalties import PENALTIES
-from bids_encoder.inference import is_predicted
 
 START = f"sub-01_task-{TASK}"
 ENOUGH = ("--n-permutations", 8000)
@@ -277,16 +277,16 @@ def tried(out, layer: str = "early") -> list[float]:
 
 
 def test_the_grid_grows_where_predicted_voxels_pile_up(tiny, app, tmp_path, no_page, monkeypatch):
-    from bids_encoder import inference
+    from bids_encoder.analysis import significance
 
     used = []
-    made = inference.permute_voxels
+    made = significance.permute_voxels
 
     def remember(*args, **options):
         used.append(options["penalties"])
         return made(*args, **options)
 
-    monkeypatch.setattr(inference, "permute_voxels", remember)
+    monkeypatch.setattr(significance, "permute_voxels", remember)
     dominate(tiny)
     options = (*ONE, "--features", tiny.features, *ENOUGH, "--no-neural-code")
     wide, narrow = tmp_path / "wide", tmp_path / "narrow"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import nibabel
 import numpy as np
 
-from bids_encoder import demo_dataset as demo
-from bids_encoder.bids.labels import read_labels
+from bids_encoder.demo import dataset as demo
+from bids_encoder.regions.label_tables import read_labels
 
 
 def test_the_demo_s_regions_are_valid_bids_and_lie_where_they_should(tmp_path, validate_bids):

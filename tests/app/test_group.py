@@ -15,16 +15,17 @@ import pytest
 from scipy import stats
 from tiny_dataset import AFFINE, LAYERS, SHAPE, SPACE, TASK, brain, run_app, tree, write_json
 
-from bids_encoder.bids import derivatives, description
-from bids_encoder.bids.seals import sealed
+from bids_encoder.analysis.summary_tables import write_region_fingerprints
+from bids_encoder.derivatives import dataset_description
+from bids_encoder.derivatives import write as derivatives
+from bids_encoder.derivatives.meanings import is_explained, is_uncertain
+from bids_encoder.derivatives.seals import sealed
 from bids_encoder.fingerprints.agreement import N_RANDOM, beyond_chance, sign_flip_test
 from bids_encoder.fingerprints.profile import best_layer, slope
 from bids_encoder.grids.neighbourhood import smooth_in_mask
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.meanings import is_explained, is_uncertain
+from bids_encoder.regions.volume_labels import Regions
 from bids_encoder.report.group import write_group_report
-from bids_encoder.responses.atlas import Regions
-from bids_encoder.summary import write_region_fingerprints
 
 NETWORK = "net"
 START = f"tpl-{SPACE}_task-{TASK}"
@@ -82,8 +83,8 @@ class Study:
         (self.bids / f"sub-{label}").mkdir(exist_ok=True)
         r = scores_of(int(label), len(layers)) if scores is None else scores
         grid = VolumeGrid(nibabel.Nifti1Image(brain().astype(np.uint8), affine))
-        datasets = description.init_dataset(self.out, self.bids)
-        description.add_descriptions(self.out, NETWORK, layers)
+        datasets = dataset_description.init_dataset(self.out, self.bids)
+        dataset_description.add_descriptions(self.out, NETWORK, layers)
         names = {"sub": label, "task": TASK, "space": space, "res": None, "network": NETWORK}
         one = derivatives.start_analysis(
             datasets, names, settings=sidecar.pop("Settings", {}), sources=[self.bold]
@@ -141,7 +142,7 @@ class Study:
 def study(tmp_path, monkeypatch) -> Study:
     monkeypatch.chdir(tmp_path)
     # The page takes most of the time; it is looked at once, in `seven`.
-    monkeypatch.setattr("bids_encoder.group.write_group_report", lambda *args: "left out")
+    monkeypatch.setattr("bids_encoder.group.level.write_group_report", lambda *args: "left out")
     return Study(tmp_path)
 
 
@@ -579,7 +580,7 @@ def test_settings_without_effect_may_differ(study):
 
 
 def test_mixed_settings_are_summarised_where_that_is_allowed_and_it_is_said(study, monkeypatch):
-    monkeypatch.setattr("bids_encoder.group.write_group_report", write_group_report)
+    monkeypatch.setattr("bids_encoder.group.level.write_group_report", write_group_report)
     regions = {1: "front", 2: "back"}
     study.add("01", Settings=HOW, regions=regions, Design="events")
     study.add("02", Settings=HOW | {"hrf": "glover"}, regions=regions, Design="events")

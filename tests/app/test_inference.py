@@ -22,7 +22,7 @@ from tiny_dataset import (
     write_tiny,
 )
 
-from bids_encoder import inference
+from bids_encoder.analysis import significance
 from bids_encoder.encoding.permute import autocorrelation
 from bids_encoder.encoding.recombine import versions_for
 from bids_encoder.encoding.strata import classify, draw_voxels, permute_voxels
@@ -60,7 +60,7 @@ def test_voxels_with_signal_pass_and_noise_does_not(app, tiny, tmp_path, no_page
         permuted.append((responses, folds, scored))
         return permute_voxels(kernels, responses, folds, scored, **options)
 
-    monkeypatch.setattr(inference, "permute_voxels", remember)
+    monkeypatch.setattr(significance, "permute_voxels", remember)
     out = tmp_path / "out"
     options = [*ONE, "--features", tiny.features, "--n-permutations", 4000]
     assert app(tiny.bids, out, "participant", *options).code == 0

@@ -10,8 +10,8 @@ from nilearn.glm.first_level import FirstLevelModel
 from nilearn.masking import compute_epi_mask
 
 from bids_encoder.bids.events import Presentation
-from bids_encoder.responses.bold import load_bold
 from bids_encoder.responses.contrast_glm import run_contrasts
+from bids_encoder.responses.read_bold import load_bold
 
 TR, MIDDLE = 2.0, 1.0
 

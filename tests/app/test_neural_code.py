@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 from tiny_dataset import LAYERS, TASK, layer_values, picture_names, run_app, truth
 
-from bids_encoder import simulations
-from bids_encoder.neural_code.schemes import NAMES
-from bids_encoder.neural_code.similarity import functional_smoothness, pairs
-from bids_encoder.similarity import pixel_values
+from bids_encoder.analysis.rsa import pixel_values
+from bids_encoder.rsa.similarity import functional_smoothness, pairs
+from bids_encoder.simulations import cli as simulations
+from bids_encoder.simulations.coding_schemes import NAMES
 
 LEVELS = ("subordinate", "basic", "superordinate")
 

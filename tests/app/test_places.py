@@ -145,19 +145,19 @@ def test_a_bug_is_no_trouble_of_a_file(tmp_path):
     assert of_the_system(OSError("our own fault"), (tmp_path,)) is None
 
 
-@pytest.mark.parametrize("module", ["bids_encoder", "bids_encoder.cli"])
+@pytest.mark.parametrize("module", ["bids_encoder", "bids_encoder.app.cli"])
 def test_a_home_that_may_not_be_entered(module, tmp_path):
     """As in jobs whose home folder is not theirs: `prepare` gives libraries another one."""
     code = (
         "import os; os.seteuid(54321); from pathlib import Path; "
-        "from bids_encoder.environment import prepare; prepare(Path('work')); "
+        "from bids_encoder.runtime.environment import prepare; prepare(Path('work')); "
         "print(os.environ['XDG_CACHE_HOME'])"
     )
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
-    code = f"import {module}; import bids_encoder.environment, pwd, tempfile; {code}"
+    code = f"import {module}; import bids_encoder.runtime.environment, pwd, tempfile; {code}"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
         env={**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}, check=False,

@@ -8,7 +8,7 @@ import re
 import pytest
 from tiny_dataset import write_tiny
 
-from bids_encoder import memory
+from bids_encoder.compute import memory_budget
 from bids_encoder.errors import MemoryLimitError
 
 
@@ -54,14 +54,14 @@ def test_several_participants_share_the_memory(app, pristine, tmp_path):
 
 def test_what_is_announced_grows_with_what_is_asked_for(pristine):
     """Stage by stage, as the work grows in each respect."""
-    base = memory.Work(
+    base = memory_budget.Work(
         1000, 30_000, 1000, n_volumes=300, n_all_volumes=3000, n_unit=100, n_run=70, widest=5000,
         n_permutations=20_000, n_items=300,
     )  # fmt: skip
-    budget = 20 * memory.GB
+    budget = 20 * memory_budget.GB
 
     def most(**change):
-        return memory.needed(dataclasses.replace(base, **change), budget)
+        return memory_budget.needed(dataclasses.replace(base, **change), budget)
 
     plain = most()
     # A longer grid has more matrices, and larger tables of scores.
@@ -79,10 +79,10 @@ def test_what_is_announced_grows_with_what_is_asked_for(pristine):
     assert most(simulated=True)["synthesis"] > plain["features"]
     assert max(most(joint=True, n_layers=40).values()) > max(most(joint=True).values())
     # Fits are cut to what is allowed; what cannot be cut is refused.
-    small = 3 * memory.GB
-    assert max(memory.needed(base, small).values()) <= small
+    small = 3 * memory_budget.GB
+    assert max(memory_budget.needed(base, small).values()) <= small
     wide = dataclasses.replace(base, n_voxels=300_000)
     with pytest.raises(MemoryLimitError, match="--mem 3GB"):
-        memory.check(wide, small, 3.0)
-    assert "may be killed" in memory.check(wide, small, None)
-    assert memory.check(base, small, 3.0) is None
+        memory_budget.check(wide, small, 3.0)
+    assert "may be killed" in memory_budget.check(wide, small, None)
+    assert memory_budget.check(base, small, 3.0) is None

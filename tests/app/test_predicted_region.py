@@ -11,19 +11,12 @@ import pytest
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 
-from bids_encoder.encoding.folds import make_folds
-from bids_encoder.encoding.ridge import fit, linear_kernel
-from bids_encoder.group_similarity import _ceiling, summarise
-from bids_encoder.neural_code.compare import compare
-from bids_encoder.neural_code.similarity import pairs, similarity_matrix
-from bids_encoder.predicted_region import (
+from bids_encoder.analysis.predicted_region import (
     best_voxels,
     choosing_rows,
     find_predicted_region,
 )
-from bids_encoder.report import code_figures
-from bids_encoder.responses.assemble import Responses
-from bids_encoder.similarity_columns import (
+from bids_encoder.derivatives.rsa_columns import (
     OTHERS,
     PREDICTED,
     SAME,
@@ -31,6 +24,13 @@ from bids_encoder.similarity_columns import (
     TRAINING,
     with_choice,
 )
+from bids_encoder.encoding.folds import make_folds
+from bids_encoder.encoding.ridge import fit, linear_kernel
+from bids_encoder.group.rsa import _ceiling, summarise
+from bids_encoder.report import code_figures
+from bids_encoder.responses.assemble import Responses
+from bids_encoder.rsa.compare import compare
+from bids_encoder.rsa.similarity import pairs, similarity_matrix
 
 N_RUNS, SIDE = 4, 7
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from tiny_dataset import tree
 
-from bids_encoder import parallel
-from bids_encoder.settings import Flow, Resources, Settings
+from bids_encoder.app import levels as parallel
+from bids_encoder.config.settings import Flow, Resources, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds until a loaded machine must have done it

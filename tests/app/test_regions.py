@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from tiny_dataset import AFFINE, LAYERS, SHAPE, SPACE, TASK, Tiny, brain, run_app, tree, truth
 
-from bids_encoder import cli
+from bids_encoder.app import cli
 from bids_encoder.bids.dataset import find_runs, open_dataset
-from bids_encoder.bids.seals import sealed
-from bids_encoder.bids.written import find_analyses, read_fingerprints
+from bids_encoder.derivatives.read import find_analyses, read_fingerprints
+from bids_encoder.derivatives.seals import sealed
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.regions import find_regions, load_regions
+from bids_encoder.regions.load import find_regions, load_regions
 
 QUICK = ("--no-neural-code", "--n-permutations", "0", "--save-weights", "none")
 TABLE = "index\tname\n1\tfront\n3\tback\n"

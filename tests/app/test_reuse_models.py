@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_dataset import Tiny, brain, run_app, write_pictures, write_tiny
 
-from bids_encoder import retinotopy
+from bids_encoder.experiments import retinotopy
 from bids_encoder.report.participant import write_report
 
 ONE = (
@@ -26,7 +26,7 @@ def quick():
     """One picture behind the wedges, and no page."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retinotopy, "N_CARRIERS", 1)
-        patch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+        patch.setattr("bids_encoder.app.participant_level.write_report", lambda *args: "left out")
         yield
 
 

@@ -79,7 +79,7 @@ def continuous(tmp_path_factory):
     folder = tmp_path_factory.mktemp("continuous")
     tiny = write_tiny(folder / "data", continuous=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+        patch.setattr("bids_encoder.app.participant_level.write_report", lambda *args: "left out")
         end = run_app(tiny.bids, folder / "out", "participant", "--features", tiny.features)
     assert end.code == 0
     return tiny, folder / "out", end
@@ -91,7 +91,7 @@ def common_space(pristine, tmp_path_factory):
     out = tmp_path_factory.mktemp("spaces") / "out"
     options = ("-d", pristine.preprocessed, "--space", SPACE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
+        patch.setattr("bids_encoder.app.participant_level.write_report", lambda *args: "left out")
         ends = [
             run_app(pristine.bids, out, level, "--features", pristine.features, *options)
             for level in ("participant", "group")
@@ -528,7 +528,7 @@ def test_a_killed_run_is_taken_up_where_it_ended(tiny, app, tmp_path, no_page, m
     results.path("stat-r_desc-features+middle_statmap.json").unlink()
     results.path("desc-features_scores.json").unlink()
     fitted = []
-    from bids_encoder import analysis
+    from bids_encoder.analysis import run as analysis
 
     def noting(*args, **more):
         fitted.extend(arg for arg in args if isinstance(arg, str))
@@ -681,7 +681,7 @@ def test_the_validator_reports_no_error(
 def test_help_and_version_import_nothing_heavy(option):
     heavy = {"torch", "torchvision", "nilearn", "bids", "pandas", "numpy", "scipy", "nibabel"}
     code = (
-        "import sys\nfrom bids_encoder.cli import main\n"
+        "import sys\nfrom bids_encoder.app.cli import main\n"
         f"try: main([{option!r}])\n"
         f"except SystemExit as end: print('left', end.code, sorted({heavy!r} & set(sys.modules)))"
     )

@@ -15,13 +15,13 @@ from tiny_contrasts import CONTRASTS, NEW, NEW_VALUES, PICTURES, prepare
 from tiny_dataset import TASK, Tiny, layer_values, run_app, write_features
 from tiny_surfaces import HALF, N, add_surfaces, axis
 
-from bids_encoder import models, retinotopy
-from bids_encoder.bids import outputs
-from bids_encoder.bids.images import read_images
-from bids_encoder.bids.written import find_analyses
+from bids_encoder.derivatives import file_names
+from bids_encoder.derivatives.images import read_images
+from bids_encoder.derivatives.read import find_analyses
 from bids_encoder.errors import DataError
+from bids_encoder.experiments import retinotopy, saved_models
+from bids_encoder.experiments.context import Lab
 from bids_encoder.features.store import Features
-from bids_encoder.lab import Lab
 from bids_encoder.report.participant import write_report
 from bids_encoder.synthesis.model_file import read_model
 
@@ -43,8 +43,8 @@ class Shown:
 def quick():
     """No page, no figures of pictures, and wedges and rings that no network looks at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_encoder.participant.write_report", lambda *args: "left out")
-        patch.setattr("bids_encoder.participant.write_stimuli_figure", lambda *args: None)
+        patch.setattr("bids_encoder.app.participant_level.write_report", lambda *args: "left out")
+        patch.setattr("bids_encoder.app.participant_level.write_stimuli_figure", lambda *args: None)
         patch.setattr(retinotopy, "write_examples", lambda *args: None)
         patch.setattr(retinotopy, "N_CARRIERS", 1)
         patch.setattr(retinotopy, "check", lambda settings: None)
@@ -91,7 +91,7 @@ def analysis_in(out: Path, space: str):
 
 def files(out: Path, space: str, kind: str, **names) -> dict:
     one = analysis_in(out, space)
-    return outputs.image_files(out, kind, {**one.names, **names})
+    return file_names.image_files(out, kind, {**one.names, **names})
 
 
 def values(out: Path, space: str, kind: str, **names) -> np.ndarray:
@@ -140,7 +140,7 @@ def test_predictions_of_a_folder_are_maps_of_one_file(done):
     for space, form in zip(SPACES[1:], ("gifti", "cifti"), strict=True):
         names = {**analysis_in(out, space).names, "contrast": "new", "form": form}
         for kind, rows in (("prediction", 12), ("prediction_mean", 2)):
-            table = outputs.output_path(out, kind, names, ".tsv")
+            table = file_names.output_path(out, kind, names, ".tsv")
             assert len(pd.read_table(table)) == rows
 
 
@@ -148,7 +148,7 @@ def test_tables_of_precision_and_recall_are_alike(done):
     _, out = done
     tables = [
         pd.read_table(
-            outputs.output_path(
+            file_names.output_path(
                 out, "precisionrecall", {**analysis_in(out, space).names, "contrast": "every"}
             )
         )
@@ -165,7 +165,7 @@ def test_retinotopy_is_smoothed_along_the_surface(done):
         assert np.isfinite(gifti).sum() > HALF
         np.testing.assert_allclose(gifti, cifti, rtol=1e-4, atol=1e-3)
     side = json.loads(
-        outputs.sidecars(out, "angle", analysis_in(out, "fsnative").names)[0].read_text()
+        file_names.sidecars(out, "angle", analysis_in(out, "fsnative").names)[0].read_text()
     )
     assert side["Smoothing"].endswith("along the surface")
     assert "SkullStripped" not in side
@@ -265,10 +265,10 @@ def test_a_cifti_model_without_its_axis_is_refused(done, tmp_path):
     """An earlier version wrote such: they look like GIFTI."""
     [path] = (done[1] / "sub-01" / "func").glob("*_space-fsLR_*early_weights.h5")
     old = Path(shutil.copy(path, tmp_path))
-    assert models._form(read_model(old), {"form": "cifti"}) == "cifti"
+    assert saved_models._form(read_model(old), {"form": "cifti"}) == "cifti"
     with h5py.File(old, "a") as file:
         for name in ("grayordinates", "frame_sizes", "frame_vertices"):
             del file[name]
     with pytest.raises(DataError, match="does not lie where the BOLD does") as caught:
-        models._form(read_model(old), {"form": "cifti"})
+        saved_models._form(read_model(old), {"form": "cifti"})
     assert str(old) in str(caught.value) and "remove the file" in str(caught.value)

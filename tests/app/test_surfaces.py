@@ -15,10 +15,10 @@ from tiny_dataset import LAYERS, TASK, Tiny, run_app, tree
 from tiny_meshes import write_gifti
 from tiny_surfaces import HALF, N, add_surfaces, axis, write_cifti
 
-from bids_encoder.bids.written import find_analyses
+from bids_encoder.derivatives.read import find_analyses
 
 QUICK = ("--no-neural-code", "--n-permutations", "100", "--participant-label", "01")
-REPORT = "bids_encoder.participant.write_report"
+REPORT = "bids_encoder.app.participant_level.write_report"
 
 
 @pytest.fixture(scope="module")

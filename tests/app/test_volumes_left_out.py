@@ -12,11 +12,11 @@ import pandas
 import pytest
 from tiny_dataset import N_VOLUMES, SESSIONS, TASK, Tiny, truth, write_bold, write_tiny
 
+from bids_encoder.analysis.make_plans import make_plans
 from bids_encoder.bids.dataset import open_dataset
-from bids_encoder.planning import make_plans
+from bids_encoder.config.settings import from_tables
 from bids_encoder.responses.grids import common_grid
 from bids_encoder.responses.measure import measure
-from bids_encoder.settings import from_tables
 
 MOVED = [30, 31, 50]  # volumes of each run; 0 and 1 come before the steady state
 SCRUB = "motion=basic,high_pass,scrub=0"

@@ -20,7 +20,7 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-from bids_encoder import cli
+from bids_encoder.app import cli
 
 PARTICIPANTS, SESSIONS, TASK = ("01", "02"), ("1", "2"), "look"
 SHAPE, N_VOLUMES, TR = (8, 8, 6), 80, 2.0

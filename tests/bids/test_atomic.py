@@ -18,7 +18,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from bids_encoder.bids import atomic
+from bids_encoder.derivatives import atomic
 from bids_encoder.errors import OutputError
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from bids_encoder.bids import tables
 from bids_encoder.bids.events import read_events
-from bids_encoder.bids.labels import read_labels
 from bids_encoder.bids.tables import read_table, split_cells
 from bids_encoder.errors import DataError
+from bids_encoder.regions.label_tables import read_labels
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import numpy as np
 import pandas
 import pytest
 
-from bids_encoder.bids import atomic, derivatives, description, provenance
+from bids_encoder.derivatives import atomic, dataset_description, provenance
+from bids_encoder.derivatives import write as derivatives
 from bids_encoder.errors import MissingInputError, OutputError, UsageError
 from bids_encoder.grids.grid import Meaning
 from bids_encoder.grids.volume import VolumeGrid
@@ -46,7 +47,7 @@ def mask():
 def start(raw, output, **settings):
     sources = sorted(raw.glob("sub-01/func/*"), key=lambda path: "events" in path.name)
     return derivatives.start_analysis(
-        description.init_dataset(output, raw),
+        dataset_description.init_dataset(output, raw),
         {"sub": "01", "task": "x", "space": None, "network": "alexnet"},
         settings={"nested": False, **settings},
         sources=sources,
@@ -403,7 +404,7 @@ def test_the_description_of_a_fresh_output(raw, tmp_path):
         prep / "dataset_description.json",
         {"Name": "fMRIPrep", "DatasetDOI": "doi:10.5/x", "GeneratedBy": [{"Name": "fMRIPrep"}]},
     )
-    datasets = description.init_dataset(tmp_path / "a" / "out", raw, {"fmriprep": prep})
+    datasets = dataset_description.init_dataset(tmp_path / "a" / "out", raw, {"fmriprep": prep})
     assert datasets == {"": tmp_path / "a" / "out", "raw": raw, "fmriprep": prep}
     content = json.loads((tmp_path / "a/out/dataset_description.json").read_text())
     assert content["Name"] == "Encoding models: Pictures"
@@ -415,20 +416,20 @@ def test_the_description_of_a_fresh_output(raw, tmp_path):
         {"URL": "../../raw"},
         {"URL": "../../prep", "DOI": "doi:10.5/x"},
     ]
-    assert (tmp_path / "a/out/README.md").read_text() == description.readme()
+    assert (tmp_path / "a/out/README.md").read_text() == dataset_description.readme()
     assert "**/log" in (tmp_path / "a/out/.bidsignore").read_text().splitlines()
 
 
 def test_a_second_start_changes_nothing_and_keeps_what_people_added(raw, tmp_path):
     output = tmp_path / "out"
-    description.init_dataset(output, raw)
-    description.add_descriptions(output, "alexnet", ["features.1"])
+    dataset_description.init_dataset(output, raw)
+    dataset_description.add_descriptions(output, "alexnet", ["features.1"])
     path = output / "dataset_description.json"
     atomic.write_json(path, {**json.loads(path.read_text()), "Authors": ["A", "B"]})
     (output / "README.md").write_text("My notes.\n")
     before = {file: (file.stat().st_ino, file.read_bytes()) for file in output.iterdir()}
-    description.init_dataset(output, raw)
-    description.add_descriptions(output, "alexnet", ["features.1"])
+    dataset_description.init_dataset(output, raw)
+    dataset_description.add_descriptions(output, "alexnet", ["features.1"])
     after = {file: (file.stat().st_ino, file.read_bytes()) for file in output.iterdir()}
     assert after == before
 
@@ -436,12 +437,12 @@ def test_a_second_start_changes_nothing_and_keeps_what_people_added(raw, tmp_pat
 def test_the_container_tells_what_it_is(raw, tmp_path, monkeypatch):
     monkeypatch.setenv("BIDS_ENCODER_CONTAINER_TYPE", "docker")
     monkeypatch.setenv("BIDS_ENCODER_CONTAINER_TAG", "bids_encoder:0.1.0")
-    description.init_dataset(tmp_path / "out", raw)
+    dataset_description.init_dataset(tmp_path / "out", raw)
     content = json.loads((tmp_path / "out/dataset_description.json").read_text())
     container = {"Type": "docker", "Tag": "bids_encoder:0.1.0"}
     assert content["GeneratedBy"][0]["Container"] == container
     monkeypatch.setenv("APPTAINER_CONTAINER", "/somewhere/bids_encoder.sif")
-    found = description.container_from_environment()
+    found = dataset_description.container_from_environment()
     assert found == {**container, "Type": "apptainer"}
 
 
@@ -456,7 +457,7 @@ def test_the_container_tells_what_it_is(raw, tmp_path, monkeypatch):
 def test_the_folder_of_another_dataset_is_refused(raw, tmp_path, there, found, better):
     atomic.write_json(tmp_path / "out" / "dataset_description.json", there)
     with pytest.raises(OutputError) as error:
-        description.init_dataset(tmp_path / "out", raw)
+        dataset_description.init_dataset(tmp_path / "out", raw)
     for part in ("dataset_description.json", "GeneratedBy", found, str(tmp_path / better)):
         assert part in str(error.value)
     assert os.listdir(tmp_path / "out") == ["dataset_description.json"]
@@ -465,24 +466,24 @@ def test_the_folder_of_another_dataset_is_refused(raw, tmp_path, there, found, b
 def test_a_description_that_cannot_be_read_is_refused(raw, tmp_path):
     atomic.write_text(tmp_path / "out" / "dataset_description.json", "{half")
     with pytest.raises(OutputError, match="(?s)dataset_description.json.*choose another"):
-        description.init_dataset(tmp_path / "out", raw)
+        dataset_description.init_dataset(tmp_path / "out", raw)
 
 
 def test_an_output_that_is_a_file_is_refused(raw, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="(?s)out.*choose another output"):
-        description.init_dataset(tmp_path / "out", raw)
+        dataset_description.init_dataset(tmp_path / "out", raw)
 
 
 @pytest.mark.parametrize("name", ["raw", "", "a:b", "a/b"])
 def test_names_of_derivatives_that_cannot_be_used(raw, tmp_path, name):
     with pytest.raises(UsageError, match="--derivatives fmriprep=PATH"):
-        description.init_dataset(tmp_path / "out", raw, {name: tmp_path})
+        dataset_description.init_dataset(tmp_path / "out", raw, {name: tmp_path})
 
 
 def test_descriptions_of_several_networks_share_a_table(tmp_path):
-    description.add_descriptions(tmp_path / "out", "vgg16", ["features.3"])
-    description.add_descriptions(tmp_path / "out", "alexnet", ["features.1"])
+    dataset_description.add_descriptions(tmp_path / "out", "vgg16", ["features.3"])
+    dataset_description.add_descriptions(tmp_path / "out", "alexnet", ["features.1"])
     table = pandas.read_csv(tmp_path / "out" / "descriptions.tsv", sep="\t", index_col="desc_id")
     assert table.index.is_monotonic_increasing
     assert table.loc["desc-vgg16+features3", "description"] == (
@@ -493,8 +494,8 @@ def test_descriptions_of_several_networks_share_a_table(tmp_path):
 
 def _start_one(raw, output, barrier, number):
     barrier.wait()
-    description.init_dataset(output, raw, {f"prep{number}": raw})
-    description.add_descriptions(output, f"net{number}", ["conv1"])
+    dataset_description.init_dataset(output, raw, {f"prep{number}": raw})
+    dataset_description.add_descriptions(output, f"net{number}", ["conv1"])
 
 
 def test_eight_participants_may_start_at_once(raw, tmp_path):

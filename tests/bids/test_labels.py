@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from bids_encoder.bids.labels import find_labels, from_one, read_labels
 from bids_encoder.errors import DataError, MissingInputError
+from bids_encoder.regions.label_tables import find_labels, from_one, read_labels
 
 FSL = """<?xml version="1.0" encoding="ISO-8859-1"?>
 <atlas version="1.0"><header><name>Juelich</name><type>{kind}</type>

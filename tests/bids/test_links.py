@@ -9,8 +9,8 @@ import pytest
 
 from bids_encoder.bids.dataset import find_runs, open_dataset
 from bids_encoder.bids.links import leads_out
-from bids_encoder.bids.regions import find_region_files
 from bids_encoder.errors import DataError
+from bids_encoder.regions.find_in_volumes import find_region_files
 
 STEM = "sub-01/func/sub-01_task-x"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_encoder.bids import outputs
+from bids_encoder.derivatives import file_names
 from bids_encoder.errors import UsageError
 
 NAMES = {
@@ -31,25 +31,25 @@ NAMES = {
     ],
 )
 def test_labels_keep_letters_digits_and_plus(text, expected):
-    assert outputs.label(text) == expected
+    assert file_names.label(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "..", "日本"])
 def test_a_name_that_leaves_no_label_is_refused(text):
     with pytest.raises(UsageError) as error:
-        outputs.label(text)
+        file_names.label(text)
     assert repr(text) in str(error.value)
     assert "another name" in str(error.value)
 
 
 def test_desc_labels_join_network_and_layer():
-    assert outputs.desc_label("alexnet", "features.1") == "alexnet+features1"
-    assert outputs.desc_label("vgg-16") == "vgg16"
+    assert file_names.desc_label("alexnet", "features.1") == "alexnet+features1"
+    assert file_names.desc_label("vgg-16") == "vgg16"
 
 
 def test_layers_with_names_of_their_own_pass():
-    outputs.check_layer_labels("alexnet", ["features.1", "features.4", "classifier.1"])
-    outputs.check_layer_labels("alexnet", ["features.1", "features.1"])
+    file_names.check_layer_labels("alexnet", ["features.1", "features.4", "classifier.1"])
+    file_names.check_layer_labels("alexnet", ["features.1", "features.1"])
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_layers_with_names_of_their_own_pass():
 )
 def test_layers_that_would_overwrite_each_other_are_refused(layers):
     with pytest.raises(UsageError) as error:
-        outputs.check_layer_labels("alexnet", layers)
+        file_names.check_layer_labels("alexnet", layers)
     assert layers[1] in str(error.value)
     assert "--layers" in str(error.value)
 
 
 def test_the_names_that_the_design_gives():
     def name(kind, **names):
-        return outputs.output_path("out", kind, {**NAMES, **names}).relative_to("out").as_posix()
+        return file_names.output_path("out", kind, {**NAMES, **names}).relative_to("out").as_posix()
 
     func = "sub-01/func/sub-01_task-pictures_space-MNI152NLin2009cAsym"
     assert name("mask") == f"{func}_res-2_desc-analysis_mask.nii.gz"
@@ -82,28 +82,28 @@ def test_the_names_that_the_design_gives():
 
 
 def test_the_extension_can_be_that_of_a_companion_or_of_the_sidecar():
-    assert outputs.output_path("out", "bestlayer", NAMES, ".tsv").name.endswith("_dseg.tsv")
-    assert outputs.output_path("out", "r", NAMES, ".json").name.endswith("_statmap.json")
+    assert file_names.output_path("out", "bestlayer", NAMES, ".tsv").name.endswith("_dseg.tsv")
+    assert file_names.output_path("out", "r", NAMES, ".json").name.endswith("_statmap.json")
     with pytest.raises(ValueError, match=r"'r' files .* not .tsv"):
-        outputs.output_path("out", "r", NAMES, ".tsv")
+        file_names.output_path("out", "r", NAMES, ".tsv")
 
 
 def test_what_a_name_needs_must_be_given():
     with pytest.raises(ValueError, match="needs layer, task"):
-        outputs.output_path("out", "r", {"sub": "01", "network": "alexnet"})
+        file_names.output_path("out", "r", {"sub": "01", "network": "alexnet"})
     with pytest.raises(KeyError, match="no such kind"):
-        outputs.output_path("out", "no such kind", NAMES)
+        file_names.output_path("out", "no such kind", NAMES)
 
 
 @pytest.mark.parametrize("wrong", ["0.1", "a_b", "../..", "a-b", "", "é"])
 def test_entities_that_are_no_labels_are_refused(wrong):
     with pytest.raises(UsageError) as error:
-        outputs.output_path("out", "r", {**NAMES, "sub": wrong})
+        file_names.output_path("out", "r", {**NAMES, "sub": wrong})
     assert f"sub-{wrong}" in str(error.value)
     assert "Rename it" in str(error.value)
 
 
-@pytest.mark.parametrize("kind", outputs.kinds().values(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", file_names.kinds().values(), ids=lambda kind: kind.name)
 def test_declarations_follow_the_order_of_bids_entities(kind):
     schema = resources.files("bidsschematools") / "data" / "schema.json"
     schema = json.loads(schema.read_text("utf-8"))
@@ -114,35 +114,35 @@ def test_declarations_follow_the_order_of_bids_entities(kind):
     assert entities == sorted(entities, key=order.index)
 
 
-@pytest.mark.parametrize("kind", outputs.kinds().values(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", file_names.kinds().values(), ids=lambda kind: kind.name)
 def test_declarations_are_complete(kind):
-    text = outputs.describe(kind.name, NAMES)
+    text = file_names.describe(kind.name, NAMES)
     assert text.endswith(".")
     assert not set("{}[]") & set(text)
-    path = outputs.output_path("out", kind.name, NAMES)
+    path = file_names.output_path("out", kind.name, NAMES)
     assert not set("{}[] ") & set(path.as_posix())
     assert all(extension.startswith(".") for extension in kind.extensions)
 
 
 def test_no_two_kinds_share_a_path():
-    paths = [outputs.output_path("out", kind, NAMES) for kind in outputs.kinds()]
+    paths = [file_names.output_path("out", kind, NAMES) for kind in file_names.kinds()]
     assert len(set(paths)) == len(paths)
 
 
 def test_bidsignore_has_one_pattern_a_line_and_no_trailing_slashes():
-    lines = outputs.bidsignore().splitlines()
+    lines = file_names.bidsignore().splitlines()
     assert lines == sorted(set(lines))
     assert not any(line.endswith("/") for line in lines)
     # What the standard knows is never hidden.
     for standard in ("mask", "bestlayer"):
-        name = outputs.output_path("out", standard, NAMES)
+        name = file_names.output_path("out", standard, NAMES)
         assert not any(Path(name).match(line) for line in lines)
 
 
 def test_every_desc_label_of_a_declared_file_is_explained():
-    rows = outputs.label_descriptions("resnet18", ["layer1.0.relu"])
+    rows = file_names.label_descriptions("resnet18", ["layer1.0.relu"])
     assert rows["desc-resnet18+layer10relu"] == "From layer layer1.0.relu of the network resnet18."
-    for kind in outputs.kinds():
-        found = re.search(r"desc-[0-9A-Za-z+]+", outputs.output_path("out", kind, NAMES).name)
+    for kind in file_names.kinds():
+        found = re.search(r"desc-[0-9A-Za-z+]+", file_names.output_path("out", kind, NAMES).name)
         if found:
             assert found[0] in rows

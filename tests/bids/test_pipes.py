@@ -9,7 +9,7 @@ import pytest
 from bids_encoder.bids.events import read_presentations
 from bids_encoder.bids.sidecars import read_json
 from bids_encoder.errors import DataError
-from bids_encoder.responses.images import open_image
+from bids_encoder.responses.nifti import open_image
 
 
 @pytest.mark.parametrize("read", [read_json, open_image])

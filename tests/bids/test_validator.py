@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from nibabel.cifti2 import BrainModelAxis
 
-from bids_encoder.bids import atomic, derivatives, description, outputs
+from bids_encoder.derivatives import atomic, dataset_description, file_names
+from bids_encoder.derivatives import write as derivatives
 from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.grids.volume import VolumeGrid
@@ -46,8 +47,8 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
     grid = VolumeGrid(nibabel.Nifti1Image(mask, affine))
     values = np.linspace(-0.1, 0.5, 12)
 
-    datasets = description.init_dataset(root, bids_dir)
-    description.add_descriptions(root, NETWORK, LAYERS)
+    datasets = dataset_description.init_dataset(root, bids_dir)
+    dataset_description.add_descriptions(root, NETWORK, LAYERS)
     for space in spaces:
         names = {"task": "pictures", "space": space, "res": space and "2", "network": NETWORK}
         one = derivatives.start_analysis(
@@ -104,7 +105,7 @@ def write_everything(root, bids_dir, spaces=(None, "T1w", "MNI152NLin2009cAsym")
     atomic.write_text(one.path("report"), "html")
     atomic.write_text(group.path("group_report"), "html")
     for extension in (".md", ".bib"):
-        atomic.write_text(outputs.output_path(root, "citation", {}, extension), "methods")
+        atomic.write_text(file_names.output_path(root, "citation", {}, extension), "methods")
     atomic.write_text(one.path("config", runid="20260102-030405"), "a = 1\n")
 
 
@@ -172,7 +173,7 @@ def errors(issues):
 
 def test_every_declared_kind_is_in_the_fake_output(output):
     paths = {path.relative_to(output).as_posix() for path in output.rglob("*")}
-    for kind in outputs.kinds().values():
+    for kind in file_names.kinds().values():
         name = re.escape(kind.path).replace(r"\[", "(?:").replace(r"\]", ")?")
         name = re.sub(r"\\{(\w+)\\}", "[0-9A-Za-z-]+", name)
         for extension in kind.extensions:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_encoder import cli, environment
+from bids_encoder.app import cli
+from bids_encoder.runtime import environment
 
 VARIABLES = (
     "HOME", "LOGNAME", "USER", "TMPDIR", "TORCH_HOME", "TEMPLATEFLOW_HOME", *environment._CACHES,
@@ -112,7 +113,7 @@ def test_a_user_without_a_name(bare, monkeypatch):
 
 
 def test_help_and_version_need_no_home():
-    code = "import sys; from bids_encoder.cli import main; main(sys.argv[1:])"
+    code = "import sys; from bids_encoder.app.cli import main; main(sys.argv[1:])"
     for option in ("--help", "--version"):
         ended = subprocess.run(
             [sys.executable, "-c", code, option],

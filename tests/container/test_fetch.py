@@ -14,7 +14,7 @@ import pytest
 import torch
 import torchvision
 
-from bids_encoder import fetch
+from bids_encoder.app import fetch
 from bids_encoder.errors import UsageError
 from bids_encoder.networks.registry import load_network
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_encoder.executors import batch
-from bids_encoder.settings import Cluster, Resources, Settings
+from bids_encoder.compute import clusters
+from bids_encoder.config.settings import Cluster, Resources, Settings
 
 
 def settings(folder: Path, *options: str, **how) -> Settings:
@@ -19,8 +19,8 @@ def settings(folder: Path, *options: str, **how) -> Settings:
 
 def script(chosen: Settings, executor: str) -> str:
     chosen = replace(chosen, cluster=replace(chosen.cluster, executor=executor))
-    options = batch.job_options(chosen, chosen.resources.omp_nthreads or 1)
-    kind = batch._cluster_class(executor)
+    options = clusters.job_options(chosen, chosen.resources.omp_nthreads or 1)
+    kind = clusters._cluster_class(executor)
     with kind(**options) as cluster:
         return cluster.job_script()
 
@@ -55,7 +55,7 @@ def test_jobs_of_other_systems(executor, option, line, tmp_path):
 
 
 def test_names_with_dashes_go_too(tmp_path):
-    assert batch.read_options("slurm", ["job-cpu=3", "walltime=1:00"]) == {
+    assert clusters.read_options("slurm", ["job-cpu=3", "walltime=1:00"]) == {
         "job_cpu": 3,
         "walltime": "1:00",
     }

@@ -12,9 +12,9 @@ import pytest
 from distributed import Client
 from distributed.security import Security
 
+from bids_encoder.compute import clusters
+from bids_encoder.config.settings import Cluster, Resources, Settings
 from bids_encoder.errors import MissingInputError, UsageError
-from bids_encoder.executors import batch
-from bids_encoder.settings import Cluster, Resources, Settings
 
 SBATCH = """#!/bin/sh
 echo "$@" >> "{log}"
@@ -59,9 +59,9 @@ def test_a_stranger_is_not_talked_to(slurm, tmp_path):
     """Connections are encrypted and need the certificate of this run, which only its user reads."""
     slurm(RUNS)
     chosen = settings(tmp_path, "memory=1GB", "cores=1")
-    with batch.started(chosen) as running:
+    with clusters.started(chosen) as running:
         file = Path(running.cluster.dask_scheduler)
-        with batch._connect(str(file)) as client:
+        with clusters._connect(str(file)) as client:
             address = client.scheduler.address
             assert address.startswith("tls://")
             # A worker has the certificate too, and does what it is told.
@@ -92,7 +92,7 @@ def test_jobs_that_are_refused_end_with_a_sentence(slurm, tmp_path):
     slurm(REFUSES)
     with (
         pytest.raises(UsageError, match="Invalid account") as refused,
-        batch.started(settings(tmp_path, "account=nobody")),
+        clusters.started(settings(tmp_path, "account=nobody")),
     ):
         pytest.fail("it was not refused")
     assert len(str(refused.value).splitlines()) == 4
@@ -101,10 +101,10 @@ def test_jobs_that_are_refused_end_with_a_sentence(slurm, tmp_path):
 
 def test_an_answer_that_does_not_come_is_not_waited_for(slurm, tmp_path, monkeypatch):
     slurm("exec sleep 600")
-    monkeypatch.setattr("bids_encoder.executors.batch_cluster.SUBMIT", 1.0)
+    monkeypatch.setattr("bids_encoder.compute.batch_cluster.SUBMIT", 1.0)
     with (
         pytest.raises(UsageError, match="no answer to the first job within 1 s"),
-        batch.started(settings(tmp_path)),
+        clusters.started(settings(tmp_path)),
     ):
         pytest.fail("it was not noticed")
 
@@ -112,14 +112,14 @@ def test_an_answer_that_does_not_come_is_not_waited_for(slurm, tmp_path, monkeyp
 def test_a_machine_without_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingInputError, match="no sbatch on the PATH"):
-        batch.check_cluster(settings(tmp_path))
+        clusters.check_cluster(settings(tmp_path))
 
 
 def test_an_interface_that_is_not_there(slurm, tmp_path):
     slurm(RUNS)
     with (
         pytest.raises(UsageError, match="none9"),
-        batch.started(settings(tmp_path, "interface=none9")),
+        clusters.started(settings(tmp_path, "interface=none9")),
     ):
         pytest.fail("it was not noticed")
 
@@ -129,6 +129,6 @@ def test_a_work_folder_that_job_scripts_cannot_carry(slurm, tmp_path):
     chosen = replace(settings(tmp_path), resources=Resources(work_dir=tmp_path / "my $work"))
     with (
         pytest.raises(UsageError, match="name that job scripts cannot carry"),
-        batch.started(chosen),
+        clusters.started(chosen),
     ):
         pytest.fail("it was not noticed")

@@ -7,10 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bids_encoder.encoding.blocks import TILE
-from bids_encoder.encoding.folds import make_folds
-from bids_encoder.encoding.ridge import fit
-from bids_encoder.executors.pieces import (
+from bids_encoder.compute.fit_job import Problem
+from bids_encoder.compute.work_files import (
     Pieces,
     checked_kernel,
     halves,
@@ -20,7 +18,9 @@ from bids_encoder.executors.pieces import (
     write_fit,
     write_problem,
 )
-from bids_encoder.executors.problem import Problem
+from bids_encoder.encoding.blocks import TILE
+from bids_encoder.encoding.folds import make_folds
+from bids_encoder.encoding.ridge import fit
 from bids_encoder.features.cache import write_array
 from bids_encoder.features.samples import Samples
 

@@ -15,20 +15,20 @@ import numpy as np
 import pytest
 import torch
 
+from bids_encoder.betas.volume_files import describe_maps
 from bids_encoder.bids.filters import load_filter_file
-from bids_encoder.bids.images import read_images
 from bids_encoder.bids.names import natural, same_number
 from bids_encoder.bids.sidecars import DEEPEST_JSON, read_json
+from bids_encoder.derivatives.images import read_images
 from bids_encoder.errors import BidsEncoderError, DataError
 from bids_encoder.features import hdf5
 from bids_encoder.features.external import open_features
 from bids_encoder.networks.weights import read_state
-from bids_encoder.responses import images
-from bids_encoder.responses.beta_files import describe_maps
-from bids_encoder.responses.gifti import maps, summarize
-from bids_encoder.responses.images import open_image
+from bids_encoder.responses import nifti
+from bids_encoder.responses.nifti import open_image
 from bids_encoder.stimuli import files
 from bids_encoder.stimuli.images import read_image
+from bids_encoder.surfaces.gifti import maps, summarize
 from bids_encoder.synthesis.contrast_file import read_contrast_file
 
 
@@ -157,7 +157,7 @@ def test_an_array_of_endless_text(gifti_path, encoding):
 
 
 def test_a_volume_of_enormous_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "MOST_VOXELS", 1000)
+    monkeypatch.setattr(nifti, "MOST_VOXELS", 1000)
     path = tmp_path / "a.nii.gz"
     nibabel.Nifti1Image(np.zeros((11, 11, 11)), np.eye(4)).to_filename(path)
     with pytest.raises(DataError, match="1,331 voxels in a volume"):

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from mangle import damaged, folder, outcome, twice
 
 from bids_encoder.errors import DataError
-from bids_encoder.responses.atlas import label_values
-from bids_encoder.responses.bold import describe_bold, load_bold
+from bids_encoder.regions.volume_labels import label_values
 from bids_encoder.responses.masks import common_mask, read_mask
+from bids_encoder.responses.read_bold import describe_bold, load_bold
 from bids_encoder.stimuli.images import read_image
 
 SHAPE = (3, 4, 2)

@@ -13,7 +13,7 @@ from bids_encoder.bids.checks import read_description
 from bids_encoder.bids.filters import load_filter_file
 from bids_encoder.bids.sidecars import inherited_metadata, read_json, repetition_time
 from bids_encoder.bids.timing import reference_time
-from bids_encoder.config_file import read_toml
+from bids_encoder.config.toml_file import read_toml
 from bids_encoder.errors import DataError
 
 GOOD = b'{"RepetitionTime": 2.0, "StartTime": 0, "SliceTiming": [0, 0.5, 1], "TaskName": "x"}'

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from mangle import NASTY_TEXT, TEXTS, damaged, folder, outcome, twice
 
 from bids_encoder.bids.events import read_presentations
-from bids_encoder.bids.labels import read_labels
 from bids_encoder.bids.tables import read_table
-from bids_encoder.pictures import read_picture_table
+from bids_encoder.regions.label_tables import read_labels
+from bids_encoder.simulations.category_pictures import read_picture_table
 
 NAMES = ("onset", "duration", "stim_file", "trial_type")
 GOOD = (

@@ -8,8 +8,8 @@ import pytest
 from nibabel.cifti2 import BrainModelAxis
 
 from bids_encoder.grids.cifti import CiftiGrid
-from bids_encoder.grids.described import DIMENSIONS, NotDescribedError, grid_described
 from bids_encoder.grids.grid import Meaning
+from bids_encoder.grids.restore import DIMENSIONS, NotDescribedError, grid_described
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.grids.volume import VolumeGrid
 

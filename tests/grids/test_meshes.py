@@ -10,7 +10,7 @@ from tiny_meshes import sphere
 from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.mesh import Mesh, diffuse
 from bids_encoder.grids.neighbourhood import smooth_in_mask
-from bids_encoder.grids.parts import with_meshes
+from bids_encoder.grids.structures import with_meshes
 from bids_encoder.grids.surface import SurfaceGrid
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bids_encoder.neural_code.analysis import (
+from bids_encoder.rsa.compare import compare, compare_halves
+from bids_encoder.rsa.similarity import pairs, pearson, similarity_matrix, spearman
+from bids_encoder.rsa.statistics import (
     correlations,
     crossvalidated_distances,
     noise_ceiling,
@@ -14,8 +16,6 @@ from bids_encoder.neural_code.analysis import (
     permutation_p,
     ranked,
 )
-from bids_encoder.neural_code.compare import compare, compare_halves
-from bids_encoder.neural_code.similarity import pairs, pearson, similarity_matrix, spearman
 
 
 @pytest.fixture

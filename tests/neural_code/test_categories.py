@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_encoder.neural_code.categories import level_contrasts
-from bids_encoder.neural_code.similarity import similarity_matrix
+from bids_encoder.rsa.similarity import similarity_matrix
+from bids_encoder.simulations.categories import level_contrasts
 
 LABELS = {
     "fine": [f"f{i // 3}" for i in range(24)],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_encoder.neural_code import scanner
-from bids_encoder.neural_code.voxels import neighbour_similarity
+from bids_encoder.rsa.neighbouring_voxels import neighbour_similarity
+from bids_encoder.simulations import scanner
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bids_encoder.neural_code.similarity import (
+from bids_encoder.rsa.similarity import (
     bootstrap_counts,
     bootstrap_interval,
     functional_smoothness,

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from bids_encoder.bids.counted import NOT_TESTED, Counted
+from bids_encoder.derivatives.counted import NOT_TESTED, Counted
 from bids_encoder.report import figures
 from bids_encoder.report.fingerprints import Panel, fingerprints
 from bids_encoder.report.profiles import group_profile, profile

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bids_encoder.bids.counted import Counted
+from bids_encoder.derivatives.counted import Counted
 from bids_encoder.report import diagnostics
 
 NULL = {

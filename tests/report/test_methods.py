@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_encoder.bids.seals import sealed
-from bids_encoder.bids.written import Written
+from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.seals import sealed
 from bids_encoder.report import methods
 
 SIDECAR = {

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from bids_encoder.bids.layer_palette import layer_hex
+from bids_encoder.derivatives.layer_palette import layer_hex
 from bids_encoder.report import figures, interactive, retinotopy
 from bids_encoder.report.palettes import layer_colors
 from bids_encoder.report.viewer import label_colors

@@ -10,7 +10,7 @@ import pytest
 from nilearn.image import resample_to_img
 
 from bids_encoder.errors import DataError, MissingInputError
-from bids_encoder.responses.atlas import join_masks, label_values, mask_values, to_regions
+from bids_encoder.regions.volume_labels import join_masks, label_values, mask_values, to_regions
 
 
 def image(values, affine=None):

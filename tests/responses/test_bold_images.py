@@ -10,7 +10,7 @@ import pytest
 from nilearn.masking import apply_mask
 
 from bids_encoder.errors import DataError, MissingInputError
-from bids_encoder.responses.bold import describe_bold, load_bold
+from bids_encoder.responses.read_bold import describe_bold, load_bold
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bids_encoder.errors import DataError
-from bids_encoder.responses.bold import BoldInfo
 from bids_encoder.responses.design import choose_design
+from bids_encoder.responses.read_bold import BoldInfo
 
 
 def info(n_volumes, tr):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bids_encoder.errors import DataError
-from bids_encoder.responses.bold import describe_bold
 from bids_encoder.responses.masks import common_mask, read_mask
+from bids_encoder.responses.read_bold import describe_bold
 
 SHAPE = (12, 12, 10)
 

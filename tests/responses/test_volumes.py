@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from bids_encoder.errors import DataError
+from bids_encoder.responses.cleaning import clean_run, clean_runs
 from bids_encoder.responses.continuous import continuous_responses
 from bids_encoder.responses.drift import nuisance_basis
 from bids_encoder.responses.events_design import event_responses, stimulus_regressors
-from bids_encoder.responses.volumes import clean_run, clean_runs
 
 T, TR = 60, 2.0
 

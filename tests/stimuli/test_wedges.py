@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.stats import norm
 
 from bids_encoder.errors import DataError, MissingInputError
-from bids_encoder.stimuli.drawn import Drawn
 from bids_encoder.stimuli.folder import is_picture, pictures_in
+from bids_encoder.stimuli.generated import Drawn
 from bids_encoder.stimuli.images import GREY
 from bids_encoder.stimuli.wedges import SIDE, fill_screen, rings, see_through, wedges
 

@@ -13,21 +13,21 @@ from PIL import Image
 from scipy import ndimage, stats
 from torch import nn
 
-from bids_encoder import retinotopy
-from bids_encoder.bids.atomic import write_h5
-from bids_encoder.bids.derivatives import start_analysis
-from bids_encoder.bids.description import init_dataset
+from bids_encoder.config.settings import from_tables
+from bids_encoder.derivatives.atomic import write_h5
+from bids_encoder.derivatives.dataset_description import init_dataset
+from bids_encoder.derivatives.write import start_analysis
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.ridge import fit
+from bids_encoder.experiments import retinotopy
+from bids_encoder.experiments.context import Lab
+from bids_encoder.experiments.saved_models import models_of
+from bids_encoder.features.feature_source import Source
 from bids_encoder.grids.volume import VolumeGrid
-from bids_encoder.lab import Lab
-from bids_encoder.models import models_of
 from bids_encoder.networks.layers import resolve_taps
 from bids_encoder.networks.network import Network
 from bids_encoder.networks.preprocess import Preprocess
 from bids_encoder.networks.weights import checksum
-from bids_encoder.settings import from_tables
-from bids_encoder.source import Source
 from bids_encoder.stimuli.wedges import rings, wedges
 from bids_encoder.synthesis.retinotopy import fit_angle, fit_eccentricity
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from bids_encoder.bids.atomic import write_h5
+from bids_encoder.derivatives.atomic import write_h5
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import Features

@@ -1,0 +1,1 @@
+"""The command: arguments become settings, settings become levels, participants, an exit code."""

@@ -1,0 +1,1 @@
+"""Responses estimated elsewhere: where they are found, what they show, their values."""

@@ -1,0 +1,1 @@
+"""A dataset whose truth is known, and how much of it the app finds."""

@@ -1,0 +1,1 @@
+"""What is written: names, images, tables, sidecars, and reading them back."""

@@ -1,0 +1,1 @@
+"""Experiments that nobody ran, predicted from models."""

@@ -1,0 +1,1 @@
+"""The group level: what participants have in common."""

@@ -1,1 +1,0 @@
-"""The neural code: similarity of representations, coding schemes, a simulated scanner."""

@@ -1,0 +1,1 @@
+"""Regions of interest: where they are found, and which voxels are theirs."""

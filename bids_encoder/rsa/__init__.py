@@ -1,0 +1,1 @@
+"""Representational similarity: matrices, their comparison, neighbouring voxels."""

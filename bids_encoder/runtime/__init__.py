@@ -1,0 +1,1 @@
+"""The terminal, the environment, threads and memory of this process."""

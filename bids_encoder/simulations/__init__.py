@@ -1,0 +1,1 @@
+"""Simulations of neural codes that need no dataset."""

@@ -1,0 +1,1 @@
+"""Meshes of the cortex, and GIFTI files."""
