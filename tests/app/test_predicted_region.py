@@ -231,11 +231,18 @@ def table(chosen_on, p=0.001, layers=("pixels", "a", "b")):
     return made
 
 
+def shifted(one, k):
+    """Another participant's table: all that is measured is somewhat larger."""
+    measured = ["pearson", "spearman", "encoding_r"]
+    one[measured] = one[measured] + 0.01 * k
+    return one
+
+
 def test_the_group_has_no_interval_and_no_ceiling_where_one_participant_is_untested():
     ceilings = {PREDICTED: (0.2, 0.4, 12)}
-    good = summarise([table(OTHERS)] * 6, ceilings)
+    good = summarise([shifted(table(OTHERS), k) for k in range(6)], ceilings)
     assert good["ceiling_low"] == [0.2] * 3 and np.isfinite(good["pearson_low"]).all()
-    bad = summarise([table(OTHERS)] * 5 + [table(SAME)], ceilings)
+    bad = summarise([*(shifted(table(OTHERS), k) for k in range(5)), table(SAME)], ceilings)
     assert bad["untested"] == [1] * 3 and np.isfinite(bad["pearson"]).all()
     for name in ("ceiling_low", "ceiling_high", "pearson_low", "encoding_r_high"):
         assert np.isnan(bad[name]).all(), name

@@ -116,7 +116,8 @@ def test_sidecar_and_page_say_what_it_is(finished):
     [path] = written.fingerprints().values()
     side = json.loads(path.with_suffix(".json").read_text())
     assert side["Atlas"] == "visual" and "desc-visual_dseg" in side["AtlasSource"]
-    assert "not what other participants" in side["low"]["Description"]
+    _, _, uncovered = side["low"]["Description"].partition("Not covered: ")
+    assert "what other participants, sessions or stimuli would show" in uncovered
     component = written.sidecar["FirstComponent"]
     assert 0 < component["ShareOfVariance"] <= 1 and set(component["Loadings"]) == set(LAYERS)
     assert component["CorrelationWithTrend"] > 0.8  # early and late, nothing between
