@@ -105,7 +105,7 @@ class _Sums:
         x₀; 0 where nothing is z-scored.
     total, squares : (W,) float64
         Of x - x₀.
-    counted_total, counted_squares : (W,) float64, or None
+    counted : two (W,) float64, or None
         Likewise, of the estimates whose squares are wanted; None where these are all.
     sums, firsts : (W,) float32 of each stimulus
         Of x - x₀: of all repeats, and of every other one.
@@ -115,8 +115,7 @@ class _Sums:
     shift: np.ndarray
     total: np.ndarray
     squares: np.ndarray
-    counted_total: np.ndarray | None
-    counted_squares: np.ndarray | None
+    counted: tuple[np.ndarray, np.ndarray] | None
     sums: _Rows
     firsts: _Rows
     arrived: int = 0
@@ -230,14 +229,13 @@ class Averaging:
     def _sums(self, unit: str, start: int, width: int) -> _Sums:
         first, size = (start, width) if self._in_pieces else (0, self._n_voxels)
         if (unit, first) not in self._open:
-            counted = None if self._squares_of is None else np.zeros(size)
+            counted = None if self._squares_of is None else (np.zeros(size), np.zeros(size))
             self._open[unit, first] = _Sums(
                 first,
                 np.full(size, np.nan if self._zscored else 0, dtype=np.float32),
                 np.zeros(size),
                 np.zeros(size),
                 counted,
-                None if counted is None else counted.copy(),
                 _Rows(self._most, (size,)),
                 _Rows(len(self._halves_of), (size,)),
             )
@@ -255,9 +253,10 @@ class Averaging:
             squared = np.square(x, dtype=np.float64)
             sums.total[here] += x
             sums.squares[here] += squared
-            if self._squares_of is not None and stimulus in self._squares_of:
-                sums.counted_total[here] += x
-                sums.counted_squares[here] += squared
+            if self._squares_of is not None and sums.counted and stimulus in self._squares_of:
+                counted_total, counted_squares = sums.counted
+                counted_total[here] += x
+                counted_squares[here] += squared
             goals = [sums.sums]
             if first and stimulus in self._halves_of:
                 goals.append(sums.firsts)
@@ -295,11 +294,11 @@ class Averaging:
         there = slice(sums.start, sums.start + len(sums.shift))
         mean32, scale32 = mean.astype(np.float32), scale.astype(np.float32)
         with np.errstate(invalid="ignore"):
-            if self._squares_of is None:
+            if self._squares_of is None or sums.counted is None:
                 number, total, squares = len(rows), sums.total, sums.squares
             else:
                 number = sum(name in self._squares_of for name, _ in rows)
-                total, squares = sums.counted_total, sums.counted_squares
+                total, squares = sums.counted
             self._squares[there] += (squares - 2 * mean * total + number * mean**2) / scale**2
             for name, number in times.items():
                 one = sums.sums[name]
