@@ -83,7 +83,7 @@ def identity_of(plan: Plan) -> dict[str, object]:
     presentations = [
         [(one.onset, one.duration, one.stimulus) for one in shown] for shown in plan.presentations
     ]
-    identity = {
+    identity: dict[str, object] = {
         "design": plan.design.kind,
         "design_reason": plan.design.reason,
         "stimuli": plan.stimuli_stamp,

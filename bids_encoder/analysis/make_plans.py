@@ -188,8 +188,10 @@ def _plan_task(settings: Settings, participant: str, seen: Sequence[_Seen], file
         design = DesignChoice("events", "precomputed responses, one map each")
     elif chosen.design == "auto":
         design = choose_design(presentations, bold_infos, screen.films)
+    elif chosen.design == "events":
+        design = DesignChoice("events", "as --design says")
     else:
-        design = DesignChoice(chosen.design, "as --design says")
+        design = DesignChoice("continuous", "as --design says")
     _say_what_has_no_effect(settings, precomputed, design)
     instants = sum(one.duration == 0 for shown in presentations for one in shown)
     if design.kind == "continuous" and instants:

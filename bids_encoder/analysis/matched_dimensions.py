@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +13,14 @@ from bids_encoder.derivatives.counted import Counted
 from bids_encoder.derivatives.write import Analysis, is_done, write_table
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.matched import changes_between_draws, matched_scores
+from bids_encoder.encoding.ridge import HowToFit
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.responses.assemble import Responses
 from bids_encoder.runtime import console
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing from Python 3.11 on
 
 
 def matched_is_done(chosen: Dimensions, inference: Inference, analysis: Analysis) -> bool:
@@ -45,7 +50,7 @@ def write_matched(
     folds: Sequence[Fold],
     scores: Sequence[LayerScores],
     counted: Counted,
-    **how: object,
+    **how: Unpack[HowToFit],
 ) -> None:
     """Write the table that compares best layers, unless it is there or not asked for.
 
@@ -60,10 +65,11 @@ def write_matched(
     **how
         As for :func:`bids_encoder.encoding.ridge.fit`: as the scores were made.
     """
-    if matched_is_done(chosen, inference, analysis):
+    asked = chosen.match_dimensions
+    if asked is None or matched_is_done(chosen, inference, analysis):
         return
     sizes = {layer: store.sizes[layer] for layer in store.layers}
-    n_drawn = number_drawn(chosen.match_dimensions, sizes)
+    n_drawn = number_drawn(asked, sizes)
     where = np.flatnonzero(counted.where)
     plain = np.stack([score.r[where] for score in scores])
     matched = np.full((len(sizes), chosen.match_draws, len(where)), np.nan, np.float32)

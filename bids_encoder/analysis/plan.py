@@ -284,7 +284,7 @@ class Plan:
             ("stimuli", f"{self._contents()}, shown {shown} time{'s' * (shown != 1)}"),
             ("design", f"{self.design.kind}: {self.design.reason}"),
             ("folds", self._folds()),
-            *([("test set", self._tested())] if self.test_set else []),
+            *([("test set", self._tested(self.test_set))] if self.test_set else []),
             *([("meshes", self.surfaces.source)] if self.surfaces else []),
             ("regions", ", ".join(one.source for one in self.regions) or "none"),
             ("network", f"{network}: {', '.join(layers)}"),
@@ -303,10 +303,10 @@ class Plan:
         )
         return f"{text}. {folds.remark}" if folds.remark else text
 
-    def _tested(self) -> str:
+    def _tested(self, held: TestSet) -> str:
         rows = "volumes" if self.design.kind == "continuous" else "stimuli"
         number = np.count_nonzero(self.shown_test_set)
-        return f"{self.test_set.text}: {number} {rows} that train no model"
+        return f"{held.text}: {number} {rows} that train no model"
 
     def _contents(self) -> str:
         films, pictures = len(self.films), self.n_shown - len(self.films)

@@ -129,7 +129,7 @@ def find_predicted_region(
     everything = np.ones(len(responses.values), dtype=bool)
     if held.any():
         voxels = best_voxels([score.r for score in scores])
-        test_r = [mean_score(score.test_r[voxels]) for score in scores]
+        test_r = [mean_score(one.test_r[voxels]) for one in scores if one.test_r is not None]
         return _if_enough(voxels, held, TRAINING, test_r, np.count_nonzero(~held))
     choosing = choosing_rows(responses, groups, items, seed=seed)
     how = {"groups": groups, "mem_bytes": mem_bytes, "device": device}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def tables_are_done(
     if chosen.no_neural_code:
         return True
     for atlas in (None, *atlases):
-        own, name = _own(chosen, analysis, atlas), atlas and atlas.atlas
+        own, name = _own(chosen, analysis, atlas), _label(atlas)
         if not is_done(own, "neighbours", atlas=name):  # the last one that is written of each
             return False
         also = sidecar_of(own.path("neighbours", atlas=name)).get("Beside", ())
@@ -129,6 +130,8 @@ def write_neural_code(
     with console.stage("similarity") as words:
         items = sampled_stimuli(chosen, plan)
         estimated = measured.responses.stimuli
+        # Whose responses are known one by one.
+        apart = estimated if plan.design.kind == "events" else None
         if estimated is not None:  # responses of some lie outside of the runs
             items = [item for item in items if item in frozenset(estimated)]
         extra = {
@@ -141,7 +144,7 @@ def write_neural_code(
         pictures = _write_smoothness(_own(chosen, analysis, None), store, files, extra)
         words.append(f"{len(items)} pictures")
         for atlas in (None, *atlases):
-            own, name = _own(chosen, analysis, atlas), atlas and atlas.atlas
+            own, name = _own(chosen, analysis, atlas), _label(atlas)
             if atlas is None:
                 with console.collected_warnings() as warnings:
                     regions, choice = best_predicted(data, store, scores, items)
@@ -149,14 +152,19 @@ def write_neural_code(
             else:
                 regions = atlas_regions(atlas, measured, scores)
                 about = {**extra, "RegionChoice": atlas.source, **PATTERNS}
-            if regions and plan.design.kind == "events":
-                _write_similarity(own, chosen, pictures, measured, regions, about, name)
-            about["Beside"] = list(_OF_PATTERNS if regions and plan.design.kind == "events" else ())
+            if regions and apart is not None:
+                _write_similarity(own, chosen, pictures, measured, apart, regions, about, name)
+            about["Beside"] = list(_OF_PATTERNS if regions and apart is not None else ())
             _write_neighbours(own, measured, regions, about, name, chosen.similarity_seed)
             if atlas is not None:
                 words.append(f"{len(regions)} regions of {name}")
         if plan.design.kind != "events":
             words.append("layers only: responses to single pictures overlap in time")
+
+
+def _label(atlas: Regions | None) -> str | None:
+    """What tables are named after; those of the best-predicted voxels have no such label."""
+    return None if atlas is None else atlas.atlas
 
 
 def _own(chosen: NeuralCode, analysis: Analysis, atlas: Regions | None) -> Analysis:
@@ -212,20 +220,21 @@ def _write_similarity(
     chosen: NeuralCode,
     pictures: _Pictures,
     measured: Measured,
+    stimuli: Sequence[str],
     regions: Sequence[ComparedRegion],
     about: Mapping[str, object],
     atlas: str | None,
 ) -> None:
     """Compare each region's similarities with each layer's."""
     # All regions of a table are compared by the same pictures, and permuted together.
-    compared = dict(zip(measured.responses.stimuli, regions[0].compared, strict=True))
+    compared = dict(zip(stimuli, regions[0].compared, strict=True))
     kept = np.array([compared[item] for item in pictures.items])
     ours = _Pictures(
         tuple(item for item, keep in zip(pictures.items, kept, strict=True) if keep),
         pictures.layers,
         pictures.matrices[:, kept][:, :, kept],
     )
-    row_of = {name: row for row, name in enumerate(measured.responses.stimuli)}
+    row_of = {name: row for row, name in enumerate(stimuli)}
     responses = measured.responses.values[[row_of[item] for item in ours.items]]
     found = compare(
         ours.matrices,
@@ -247,8 +256,8 @@ def _write_similarity(
                 + (half.crossvalidated[i], encoding)
             )
     similar = np.full((len(regions), len(kept), len(kept)), np.nan, np.float32)
-    similar[np.ix_(range(len(regions)), kept, kept)] = [one.similarity for one in found]
-    arrays = {
+    similar[np.ix_(np.arange(len(regions)), kept, kept)] = [one.similarity for one in found]
+    arrays: dict[str, np.ndarray | Sequence[str]] = {
         "stimuli": list(pictures.items),
         "layers": list(pictures.layers),
         "layer_similarity": pairs(pictures.matrices).astype(np.float32),
@@ -276,15 +285,14 @@ def _untested_halves(half: Halves) -> Halves:
 def _halves(pictures: _Pictures, measured: Measured, voxels: np.ndarray) -> Halves:
     """What two measurements of the same pictures allow; NaN without repeats."""
     place = {name: i for i, name in enumerate(pictures.items)}
-    twice = () if measured.halves is None else measured.halves.stimuli
+    halves = measured.halves
+    twice = () if halves is None else halves.stimuli
     rows = [row for row, name in enumerate(twice) if name in place]
-    if not rows:
+    if halves is None or not rows:
         none = np.full(len(pictures.layers), np.nan)
         return Halves(none, none[:2], none)
     kept = [place[twice[row]] for row in rows]
-    first, second = (
-        half[rows][:, voxels] for half in (measured.halves.first, measured.halves.second)
-    )
+    first, second = (half[rows][:, voxels] for half in (halves.first, halves.second))
     return compare_halves(pictures.matrices[:, kept][:, :, kept], first, second)
 
 
@@ -304,24 +312,28 @@ def _write_neighbours(
     rows = []
     for region in (*([whole] if atlas is None else []), *regions):
         there, compared = region.voxels & usable, region.compared
-        how = {"near": among(touching, there), "distance": FAR, "seed": seed}
+        correlate = partial(
+            neighbour_similarity, near=among(touching, there), distance=FAR, seed=seed
+        )
         # All rows of a region are taken without a copy of the whole matrix.
         some = slice(None) if compared.all() else compared
         values = responses.values[some][:, there]
-        plain = neighbour_similarity(values, places[there], **how)
+        plain = correlate(values, places[there])
         near_crossed, far_crossed = np.nan, np.nan
-        if halves is not None:
+        if halves is not None and responses.stimuli is not None:
             row_of = dict(zip(responses.stimuli, compared, strict=True))
             kept = [row_of[name] for name in halves.stimuli]
             if sum(kept) > 2:
                 first, second = halves.first[kept][:, there], halves.second[kept][:, there]
-                crossed = neighbour_similarity(first, places[there], second, **how)
+                crossed = correlate(first, places[there], second)
                 near_crossed, far_crossed = crossed.near, crossed.far
         rows.append(
             (region.name, int(there.sum()), region.chosen_on, plain.near, plain.far)
             + (near_crossed, far_crossed, plain.near_pairs, plain.far_pairs)
         )
-    extra = {"Profiles": "Over stimuli (events) or volumes (continuous designs)."}
+    extra: dict[str, object] = {
+        "Profiles": "Over stimuli (events) or volumes (continuous designs)."
+    }
     extra |= {key: about[key] for key in _OF_THE_CHOICE if key in about}
     columns = _columns(NEIGHBOURS, rows)
     write_table(own, "neighbours", columns, NEIGHBOURS, extra=extra, atlas=atlas)

@@ -53,7 +53,7 @@ from bids_encoder.encoding.penalties import (
     piled_up,
     smallest_useful,
 )
-from bids_encoder.encoding.ridge import Fit, predict
+from bids_encoder.encoding.ridge import Fit
 from bids_encoder.encoding.scores import correlation, r2_score
 from bids_encoder.features.feature_source import Source
 from bids_encoder.features.samples import Samples
@@ -143,7 +143,7 @@ def analyse(
     )  # fmt: skip
     write_chance(
         settings.inference, analysis, plan, store, samples, training, folds,
-        np.isfinite([score.r for score in scores]).all(axis=0),
+        np.logical_and.reduce([np.isfinite(score.r) for score in scores]),
         penalties=penalties,
         nested=settings.encoding.nested,
         mem_bytes=data.spare_memory,
@@ -373,11 +373,12 @@ def _fit_with(
         nested=chosen.nested, keep_weights=chosen.save_weights != "none" or bool(held.any()),
     )  # fmt: skip
     with console.progress("encoding", "voxels") as bar:
-        scores = {
+        done = {
             layer: _read_back(settings, analysis, layer, responses.grid, grid, tested=held.any())
             for layer in store.layers
         }
-        missing = [layer for layer, found in scores.items() if found is None]
+        scores = {layer: found for layer, found in done.items() if found is not None}
+        missing = [layer for layer in store.layers if layer not in scores]
         total = len(missing) * n_voxels
         fits = executor.fit(
             problem, missing, kernel,
@@ -386,7 +387,7 @@ def _fit_with(
         )  # fmt: skip
         for layer, found in zip(missing, fits, strict=True):
             scores[layer] = _write_layer(chosen, analysis, store, data, layer, found, kernel)
-    return list(scores.values())
+    return [scores[layer] for layer in store.layers]
 
 
 def _read_back(settings, analysis, layer, places, grid, *, tested) -> LayerScores | None:
@@ -394,7 +395,8 @@ def _read_back(settings, analysis, layer, places, grid, *, tested) -> LayerScore
     wanted = [*kinds, *(["weights"] if settings.encoding.save_weights != "none" else [])]
     if not all(is_done(analysis, kind, layer=layer) for kind in wanted):
         return None
-    if not np.array_equal(_tried(analysis, layer), grid):
+    tried = _tried(analysis, layer)
+    if tried is None or not np.array_equal(tried, grid):
         return None
     maps = {kind: read_values(analysis, kind, places, layer=layer) for kind in kinds}
     logger.info(f"layer {layer}: done before")
@@ -412,24 +414,25 @@ def _write_layer(encoding, analysis, store, data: Data, layer, found: Fit, kerne
     if held.any():
         actual = responses.values[held]
         among = kernel(layer)[np.ix_(held, ~held)]
-        predicted = predict(found.dual, found.intercept, among)
+        predicted = found.predict(among)
         maps |= {"test_r2": r2_score(actual, predicted), "test_r": correlation(actual, predicted)}
     for kind, values in maps.items():
         extra = {"Penalties": found.penalties.tolist()} if kind == "penalty" else None
         write_statmap(analysis, kind, values, responses.grid, extra=extra, layer=layer)
     if encoding.save_weights != "none":
         used = samples.take(~held)
-        model = {"dual": found.dual}
+        dual, intercept = found.weights
+        model = {"dual": dual}
         if encoding.save_weights == "primal":
             features = used.matrix(store.load(layer, used.stimuli).values)
-            model = {"primal": features.T @ np.nan_to_num(found.dual)}
+            model = {"primal": features.T @ np.nan_to_num(dual)}
             model["primal"][:, ~found.valid] = np.nan
         write_weights(
             analysis,
             "weights",
             {
                 **model,
-                "intercept": found.intercept,
+                "intercept": intercept,
                 **_described(used, responses.grid, data.grouping.groups),
                 **_stamped(store, layer, used, samples.take(held)),
             },

@@ -324,12 +324,12 @@ _Ceiling = tuple[np.ndarray, str, dict[str, object]]
 
 def _ceiling_of_stimuli(responses: Responses) -> _Ceiling | None:
     """From the repeats of single stimuli; None where there are too few."""
-    repeats = responses.repeats
-    if repeats is None or np.count_nonzero(repeats > 1) < LEAST_REPEATED:
+    repeats, squares = responses.repeats, responses.squares
+    if repeats is None or squares is None or np.count_nonzero(repeats > 1) < LEAST_REPEATED:
         return None
     number = int(np.count_nonzero(repeats > 1))
     return (
-        ceiling_from_means(responses.values, repeats, responses.squares),
+        ceiling_from_means(responses.values, repeats, squares),
         f"{number} stimuli were repeated",
         {
             "RepeatedStimuli": number,
@@ -363,8 +363,9 @@ def _seconds_per_row(plan: Plan) -> float:
     """Time from one row of the responses to the next: volumes, or successive stimuli."""
     if plan.design.kind == "continuous":
         return plan.bold_infos[0].repetition_time
-    gaps = [np.diff(sorted(one.onset for one in shown)) for shown in plan.presentations]
-    gaps = np.concatenate(gaps)
+    gaps = np.concatenate(
+        [np.diff(sorted(one.onset for one in shown)) for shown in plan.presentations]
+    )
     return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else BLOCK_SECONDS
 
 

@@ -189,7 +189,9 @@ def summary_is_done(chosen: Inference, analysis: Analysis) -> bool:
 
 def _further_maps(analysis: Analysis, layers: Sequence[str]) -> dict[str, list[str]]:
     """Maps that not all data have, and their layers (none: of all layers together)."""
-    found = {kind: [] for kind in ("noiseceiling", "pc1") if is_done(analysis, kind)}
+    found: dict[str, list[str]] = {
+        kind: [] for kind in ("noiseceiling", "pc1") if is_done(analysis, kind)
+    }
     of_layers = [layer for layer in layers if is_done(analysis, "normalizedr2", layer=layer)]
     return found | ({"normalizedr2": of_layers} if of_layers else {})
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 from bids_encoder.analysis.plan import Plan
 from bids_encoder.analysis.predicted_region import sampled_stimuli
+from bids_encoder.analysis.test_set import TestSet
 from bids_encoder.bids.records import BetasRun
 from bids_encoder.compute import memory_budget
 from bids_encoder.config.settings import Settings
@@ -51,7 +52,7 @@ def work_of(
         }
     return memory_budget.Work(
         n_samples=n_samples,
-        n_held=_held_out(plan, shown) if plan.test_set else 0,
+        n_held=_held_out(plan, plan.test_set, shown) if plan.test_set else 0,
         n_voxels=plan.n_voxels[0] if n_voxels is None else n_voxels,
         n_stimuli=len(plan.stimuli) + (not events),
         n_layers=len(source.layers) if source is not None else 8,
@@ -85,13 +86,13 @@ def _largest_unit(settings: Settings, plan: Plan, shown: list[list[str]]) -> int
     return max(map(len, stimuli.values()))
 
 
-def _held_out(plan: Plan, shown: list[list[str]]) -> int:
+def _held_out(plan: Plan, held: TestSet, shown: list[list[str]]) -> int:
     """Rows of a test set."""
     if plan.design.kind == "events":
-        return len({one for run in shown for one in run} & set(plan.test_set.stimuli))
-    counts = Counter()
+        return len({one for run in shown for one in run} & set(held.stimuli))
+    counts: Counter[bool] = Counter()
     for run, cleaning in zip(plan.runs, plan.cleanings, strict=True):
-        counts[run.name in plan.test_set.runs] += cleaning.n_kept
+        counts[run.name in held.runs] += cleaning.n_kept
     return counts[True]
 
 

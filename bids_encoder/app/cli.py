@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bids-encoder {__version__}")
     for name, kind in SECTIONS.items():
-        group = parser.add_argument_group(kind.__doc__.rstrip("."))
+        group = parser.add_argument_group((kind.__doc__ or "").rstrip("."))
         hints = typing.get_type_hints(kind)
         for item in dataclasses.fields(kind):
             group.add_argument(

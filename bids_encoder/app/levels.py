@@ -219,7 +219,10 @@ def _start_worker(verbose: int) -> None:
 
 def _end_with_parent() -> None:
     """Wait until the parent is no more, killed perhaps, and end this process then."""
-    connection.wait([parent_process().sentinel])
+    parent = parent_process()
+    if parent is None:  # not a worker
+        return
+    connection.wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)  # so that half-written files are taken away
     time.sleep(GRACE)
     os._exit(TERMINATED)

@@ -29,6 +29,7 @@ from bids_encoder.encoding.ridge import Fit
 from bids_encoder.errors import ParticipantError, naming
 from bids_encoder.features.kernels import where
 from bids_encoder.runtime.console import OF_THIS_RUN
+from bids_encoder.stimuli.segments import Segment
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -59,7 +60,7 @@ class Remote:
     def extract(
         self,
         settings: Settings,
-        stimuli: Mapping[str, Path],
+        stimuli: Mapping[str, Path | Segment],
         on_progress: Callable[[int, int], None],
     ) -> None:
         """Bring the features of stimuli into the cache, shard by shard."""

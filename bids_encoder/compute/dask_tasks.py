@@ -32,6 +32,7 @@ from bids_encoder.features.feature_source import Source, open_source
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.networks.devices import resolve_device
+from bids_encoder.stimuli.segments import Segment
 
 # Network file systems show new files to other machines after some seconds.
 PATIENCE = 60.0
@@ -95,7 +96,7 @@ def wait_for(path: Path, patience: float = PATIENCE) -> None:
 
 
 def extract_shard(
-    settings: Settings, stimuli: Mapping[str, Path], version: str, threads: int
+    settings: Settings, stimuli: Mapping[str, Path | Segment], version: str, threads: int
 ) -> None:
     """Bring the features of some stimuli into the cache."""
     with task(settings.resources.work_dir, version, threads):

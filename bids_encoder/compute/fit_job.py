@@ -16,6 +16,7 @@ from bids_encoder.encoding.ridge import Fit
 from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
+from bids_encoder.stimuli.segments import Segment
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Executor(Protocol):
     def extract(
         self,
         settings: Settings,
-        stimuli: Mapping[str, Path],
+        stimuli: Mapping[str, Path | Segment],
         on_progress: Callable[[int, int], None],
     ) -> None:
         """Bring the features of stimuli into the cache, if others than this process do it."""

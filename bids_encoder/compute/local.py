@@ -13,6 +13,7 @@ from bids_encoder.config.settings import Settings
 from bids_encoder.encoding.ridge import Fit, fit
 from bids_encoder.errors import naming
 from bids_encoder.features.kernels import where
+from bids_encoder.stimuli.segments import Segment
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Local:
     def extract(
         self,
         settings: Settings,
-        stimuli: Mapping[str, Path],
+        stimuli: Mapping[str, Path | Segment],
         on_progress: Callable[[int, int], None],
     ) -> None:
         """Nothing: features are computed when the store is opened."""

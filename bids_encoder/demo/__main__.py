@@ -40,7 +40,7 @@ def recovery(output: Path, truth: Truth) -> str:
     layers: list[str] = []
     for participant in PARTICIPANTS:
         [path] = (output / f"sub-{participant}" / "func").glob("*bestlayer_dseg.nii.gz")
-        best = np.asarray(nibabel.load(path).dataobj)
+        best = np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj)
         names = pd.read_table(path.with_name(path.name.replace(".nii.gz", ".tsv")))
         layers = [name for name in names["name"] if name != "none"]
         index = dict(zip(names["name"], names["index"], strict=True))

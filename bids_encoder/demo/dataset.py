@@ -89,7 +89,7 @@ def true_regions(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Label the voxels of the early, middle and late regions 1, 2 and 3; shape of ``mask``."""
     from nibabel.affines import apply_affine
 
-    coordinates = apply_affine(affine, np.stack(np.indices(mask.shape), axis=-1))
+    coordinates = apply_affine(affine, np.stack(list(np.indices(mask.shape)), axis=-1))
     labels = np.zeros(mask.shape, dtype=np.int16)
     for number, ((x, y, z), radius) in enumerate(REGIONS.values(), start=1):
         for side in (-x, x):

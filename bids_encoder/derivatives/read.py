@@ -15,7 +15,8 @@ from bids_encoder.derivatives.images import read_images
 from bids_encoder.derivatives.seals import is_whole, require_whole, sidecar_of
 from bids_encoder.errors import DataError
 from bids_encoder.grids.frame import grid_of
-from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.structures import PartsGrid
+from bids_encoder.grids.volume import VolumeGrid
 
 if TYPE_CHECKING:
     import pandas
@@ -101,7 +102,7 @@ class Written:
         """Its data files; see :func:`bids_encoder.derivatives.file_names.data_files`."""
         return file_names.data_files(self.root, kind, {**self.names, "layer": layer})
 
-    def grid(self) -> Grid:
+    def grid(self) -> VolumeGrid | PartsGrid:
         """Where its values lie."""
         return grid_of(self.images("mask"))
 

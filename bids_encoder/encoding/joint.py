@@ -48,6 +48,7 @@ from bids_encoder.encoding.blocks import CHUNK
 from bids_encoder.encoding.folds import N_BLOCKS, Fold
 from bids_encoder.encoding.inputs import check_features_vary, check_penalties, check_rows, usable
 from bids_encoder.encoding.memory import DEFAULT_MEMORY
+from bids_encoder.encoding.ridge import Kernels
 from bids_encoder.encoding.steps import Steps
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class JointFit:
 
 
 def fit_joint(
-    kernels: Sequence[np.ndarray],
+    kernels: Kernels,
     responses: np.ndarray,
     folds: Sequence[Fold],
     *,

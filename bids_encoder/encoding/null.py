@@ -37,7 +37,7 @@ from bids_encoder.encoding.inputs import (
 from bids_encoder.encoding.memory import make_plan
 from bids_encoder.encoding.permute import permutations, permute
 from bids_encoder.encoding.recombine import Recombined, versions_for
-from bids_encoder.encoding.ridge import PENALTIES, cached_solvers, fit, on_device
+from bids_encoder.encoding.ridge import PENALTIES, Kernels, cached_solvers, fit, on_device
 
 VOXELS_AT_ONCE = 256
 N_PERMUTATIONS = 50_000
@@ -75,7 +75,7 @@ class Null:
 
 
 def null_distribution(
-    kernels: Sequence[np.ndarray],
+    kernels: Kernels,
     responses: np.ndarray,
     folds: Sequence[Fold],
     *,

@@ -16,10 +16,10 @@ A model is its dual coefficients a (n,) and intercept b: ŷ(x) = Σ_i a_i <x, x_
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, TypedDict, TypeVar
+from typing import NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -111,9 +111,14 @@ class Fit:
         ValueError
             The weights were not kept.
         """
+        return predict(*self.weights, kernel)
+
+    @property
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Dual coefficients and intercept, where they were kept; else a ValueError."""
         if self.dual is None or self.intercept is None:
             raise ValueError("the weights of this fit were not kept")
-        return predict(self.dual, self.intercept, kernel)
+        return self.dual, self.intercept
 
 
 class _Weights(NamedTuple):
@@ -130,6 +135,14 @@ class HowToFit(TypedDict, total=False):
     nested: bool
     mem_bytes: int | None
     device: str
+
+
+class Kernels(Protocol):
+    """The (n, n) kernels of several layers, one after the other, as often as one likes."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
 
 
 def predict(dual: np.ndarray, intercept: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.null import Null, null_distribution, p_values
 from bids_encoder.encoding.permute import LARGEST_RHO, autocorrelation
 from bids_encoder.encoding.recombine import versions_for
+from bids_encoder.encoding.ridge import Kernels
 from bids_encoder.encoding.tail import SMALLEST_P, Tail, fit_tail
 
 WIDTH = 0.25  # of a class, in z
@@ -120,7 +121,7 @@ class Stratum:
 
 
 def permute_voxels(
-    kernels: Sequence[np.ndarray],
+    kernels: Kernels,
     responses: np.ndarray,
     folds: Sequence[Fold],
     scored: np.ndarray,

@@ -61,11 +61,12 @@ class Lab:
     @property
     def plan(self) -> Plan | None:
         """Of the analysis whose models these are; None with ``--reuse-models``."""
-        return self.data and self.data.plan
+        return None if self.data is None else self.data.plan
 
     @cached_property
     def analysis(self) -> Analysis:
-        """That whose models these are, of its plan."""
+        """That whose models these are, of its plan; only where there is one."""
+        assert self.plan is not None
         return begin_analysis(self.settings, self.datasets, self.plan, self.source)
 
     @property
@@ -86,16 +87,16 @@ class Lab:
         if not isinstance(grid, PartsGrid):
             return {}
         if self.plan is not None:
-            files = self.plan.surfaces
-        else:
-            root, names = self.datasets[""], self.saved.names
-            named = sidecar_of(file_names.sidecars(root, "mask", names)[-1]).get("Surfaces")
-            folders = [path for name, path in self.datasets.items() if name not in ("", "raw")]
-            sizes = {side: sheet.n_vertices for side, (sheet, _) in grid.sheets.items()}
-            files = find_again(
-                root, named if isinstance(named, dict) else {}, folders, names, sizes,
-                count_vertices,
-            )  # fmt: skip
+            surfaces = self.plan.surfaces
+            return {} if surfaces is None else load_meshes(surfaces.measured)
+        root, names = self.datasets[""], self.saved.names
+        named = sidecar_of(file_names.sidecars(root, "mask", names)[-1]).get("Surfaces")
+        folders = [path for name, path in self.datasets.items() if name not in ("", "raw")]
+        sizes = {side: sheet.n_vertices for side, (sheet, _) in grid.sheets.items()}
+        files = find_again(
+            root, named if isinstance(named, dict) else {}, folders, names, sizes,
+            count_vertices,
+        )  # fmt: skip
         return load_meshes(files.measured)
 
     @cached_property

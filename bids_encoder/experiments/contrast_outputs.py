@@ -106,12 +106,16 @@ def write_contrast(
     if compared:
         said = _write_comparison(analysis, label, compared, found, measured, grid, extra)
     for layer in [*(one for one in found if one != ALL), ALL]:
-        names = {"contrast": label, "layer": None if layer == ALL else layer}
+        named = None if layer == ALL else layer
         effect = combine(found[layer])
-        write_statmap(analysis, "synthesized_effect", effect.effect, grid, extra=extra, **names)
         write_statmap(
-            analysis, "synthesized_t", effect.t, grid, dof=effect.dof, extra=extra, **names
-        )
+            analysis, "synthesized_effect", effect.effect, grid, extra=extra, contrast=label,
+            layer=named,
+        )  # fmt: skip
+        write_statmap(
+            analysis, "synthesized_t", effect.t, grid, dof=effect.dof, extra=extra, contrast=label,
+            layer=named,
+        )  # fmt: skip
     return said
 
 
@@ -124,9 +128,9 @@ def write_measured(
         "Weights": dict(one.contrast.weights),
         "Runs": measured.n_runs,
     }
-    names = {"contrast": one.contrast.label}
-    write_statmap(analysis, "measured_effect", measured.effect, grid, extra=extra, **names)
-    write_statmap(analysis, "measured_t", measured.t, grid, dof=measured.dof, extra=extra, **names)
+    label, dof = one.contrast.label, measured.dof
+    write_statmap(analysis, "measured_effect", measured.effect, grid, extra=extra, contrast=label)
+    write_statmap(analysis, "measured_t", measured.t, grid, dof=dof, extra=extra, contrast=label)
 
 
 def _compared(

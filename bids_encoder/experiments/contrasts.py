@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_encoder.analysis.measured_data import samples_of
+from bids_encoder.analysis.measured_data import Data, samples_of
 from bids_encoder.analysis.plan import Plan
 from bids_encoder.bids.records import BetasRun
 from bids_encoder.config.settings import Settings
@@ -36,9 +36,15 @@ from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.responses.contrast_glm import Design, RunContrast, measure_contrasts
 from bids_encoder.runtime import console
-from bids_encoder.synthesis.conditions import ContrastPictures, Shown, digest_of, find_pictures
+from bids_encoder.synthesis.conditions import (
+    ContrastPictures,
+    Shown,
+    Trials,
+    digest_of,
+    find_pictures,
+)
 from bids_encoder.synthesis.contrast_file import ContrastFile, read_contrast_file
-from bids_encoder.synthesis.effects import contrast_pictures
+from bids_encoder.synthesis.effects import Effect, contrast_pictures
 from bids_encoder.synthesis.folder import read_folder
 from bids_encoder.synthesis.parts import Part, make_parts
 from bids_encoder.synthesis.refit import Refit
@@ -145,17 +151,23 @@ class _Work:
         if copies:
             raise _trained(self.file.path, "Conditions", ", ".join(copies[:5]))
 
+    @property
+    def _data(self) -> Data:
+        """Of the models; only where pictures trained them, which are refused without data."""
+        assert self.lab.data is not None
+        return self.lab.data
+
     def parts(self, one: ContrastPictures) -> tuple[Part, ...]:
         if self.trained.isdisjoint(one.ids):
             return (Part(one.pictures, np.ones(0, dtype=bool)),)
-        _, samples = self.lab.data.training
-        return make_parts(one.pictures, samples, self.lab.data.grouping.groups, one.contrast.name)
+        _, samples = self._data.training
+        return make_parts(one.pictures, samples, self._data.grouping.groups, one.contrast.name)
 
     def synthesize(self, one: ContrastPictures, parts: Sequence[Part]) -> Synthesized:
         """Effects of each part, from each layer and from the mean of their predictions."""
-        effects = {layer: [] for layer in (ALL, *self.lab.layers)}
+        effects: dict[str, list[Effect]] = {layer: [] for layer in (ALL, *self.lab.layers)}
         for part in parts:
-            total = 0
+            total: np.ndarray = np.zeros((), np.float32)
             for layer in self.lab.layers:
                 predicted = self._predictor(part).predict(layer, self.store, part.ids)
                 effects[layer].append(
@@ -170,14 +182,14 @@ class _Work:
         """The models of the analysis, where they have not seen the pictures; else others."""
         if part.train.all():
             return self.lab.saved
-        responses, samples = self.lab.data.training
+        responses, samples = self._data.training
         return Refit(
             samples,
             responses,
             part.train,
-            self.lab.data.folds_among(part.train),
+            self._data.folds_among(part.train),
             self.lab.penalties,
-            self.lab.data.spare_memory,
+            self._data.spare_memory,
             self.lab.device,
         )
 
@@ -185,13 +197,13 @@ class _Work:
         self, contrasts: Sequence[ContrastPictures], parts: Mapping[str, Sequence[Part]]
     ) -> dict[str, dict[str, RunContrast]]:
         """Contrasts as they were measured, whole and in parts, where all pictures were shown."""
-        designs = {}
+        designs: dict[tuple[str, str], Design] = {}
         for one in contrasts:
             if one.trials is not None:
-                designs |= _designs(one, parts[one.contrast.label])
-        if not designs or self.lab.plan.precomputed:
-            return {}
+                designs |= _designs(one, one.trials, parts[one.contrast.label])
         plan, chosen = self.lab.plan, self.lab.settings.responses
+        if not designs or plan is None or plan.precomputed:
+            return {}
         with console.progress("measured contrasts", "runs") as bar:
             found = measure_contrasts(
                 plan.bold_runs,
@@ -207,27 +219,29 @@ class _Work:
         measured: dict[str, dict[str, RunContrast]] = {}
         for (label, _), contents in found.items():
             measured.setdefault(label, {}).update(contents)
-        for label, one in measured.items():
-            if WHOLE not in one:
+        for label, contents in measured.items():
+            if WHOLE not in contents:
                 logger.warning(
                     f"contrast {label} is not measured: no run shows all of its conditions"
                 )
-        return {label: one for label, one in measured.items() if WHOLE in one}
+        return {label: contents for label, contents in measured.items() if WHOLE in contents}
 
 
-def _designs(one: ContrastPictures, parts: Sequence[Part]) -> dict[tuple[str, str], Design]:
+def _designs(
+    one: ContrastPictures, shown: Sequence[Trials], parts: Sequence[Part]
+) -> dict[tuple[str, str], Design]:
     """The model of the whole contrast, and where there are parts, one with them apart."""
     label, weights = one.contrast.label, one.contrast.weights
-    designs = {(label, WHOLE): Design(one.trials, {WHOLE: weights})}
+    designs = {(label, WHOLE): Design(shown, {WHOLE: weights})}
     if len(parts) > 1:
         side = {id_: number for number, part in enumerate(parts) for id_ in part.ids}
         trials = [
             {
-                f"{name} {number}": tuple(p for p in shown if side[p.stimulus] == number)
-                for name, shown in run.items()
+                f"{name} {number}": tuple(p for p in theirs if side[p.stimulus] == number)
+                for name, theirs in run.items()
                 for number in range(len(parts))
             }
-            for run in one.trials
+            for run in shown
         ]
         contrasts = {
             part_name(number): {f"{name} {number}": w for name, w in weights.items()}

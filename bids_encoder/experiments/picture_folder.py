@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,7 @@ class ShownPictures:
             "Means": len(means),
         }
         if means:
-            columns = {
+            columns: dict[str, Sequence] = {
                 "volume": list(range(len(means))),
                 **{
                     name: [one[k] for one in means]

@@ -17,7 +17,7 @@ from bids_encoder.errors import MissingInputError, UsageError
 from bids_encoder.experiments.context import Lab
 from bids_encoder.features.feature_source import Source
 from bids_encoder.grids.grid import Grid
-from bids_encoder.grids.structures import with_meshes
+from bids_encoder.grids.structures import PartsGrid, with_meshes
 from bids_encoder.report.retinotopy import write_examples
 from bids_encoder.runtime import console
 from bids_encoder.stimuli.folder import is_picture, pictures_in
@@ -96,7 +96,9 @@ def run(lab: Lab) -> str:
     """
     chosen = lab.settings.synthesis
     screens = {path.name: fill_screen(read_image(path)) for path in _carriers(lab)}
-    grid = with_meshes(lab.saved.grid, lab.meshes) if lab.meshes else lab.saved.grid
+    grid = lab.saved.grid
+    if lab.meshes and isinstance(grid, PartsGrid):
+        grid = with_meshes(grid, lab.meshes)
     analysis = lab.start(
         experiment="retinotopy",
         carriers={
@@ -238,7 +240,9 @@ def _write(lab: Lab, analysis: Analysis, angle, eccentricity, f, carriers: list[
         "Carriers": carriers,
         "WedgeWidth": WEDGE_WIDTH,
         "WedgeStep": WEDGE_STEP,
-        "RingEccentricities": [round(one.eccentricity * scale, 4) for one in rings()],
+        "RingEccentricities": [
+            round(one.eccentricity * scale, 4) for one in rings() if one.eccentricity is not None
+        ],
         "Surround": lab.settings.synthesis.surround,
         "EdgeBlur": f"Gaussian, standard deviation {EDGE:g} of the picture's width",
         "Smoothing": _smoothing(lab),

@@ -113,7 +113,8 @@ def list_modelled(output_dir: Path, participants: Sequence[str]) -> list[str]:
     if participants:
         return list(without_prefix(participants, "sub"))
     files = output_dir.glob("sub-*/func/*_weights.h5")
-    labels = {parse_name(path).entities.get("sub") for path in files} - {None}
+    found = (parse_name(path).entities.get("sub") for path in files)
+    labels = {label for label in found if label is not None}
     if not labels:
         raise MissingInputError(
             "There are no saved models.",

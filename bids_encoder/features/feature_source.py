@@ -119,8 +119,8 @@ class Source:
         if isinstance(self.origin, ExternalFeatures):
             wanted = [*stimuli, *([BLANK] if blank else [])]
             return open_features(self.origin.path, wanted, self.layers)
-        wanted = {**stimuli, **({BLANK: None} if blank else {})}
-        return extract(self.origin, wanted, cache_dir=cache_dir, on_progress=on_progress)
+        shown: dict[str, Path | Segment | None] = {**stimuli, **({BLANK: None} if blank else {})}
+        return extract(self.origin, shown, cache_dir=cache_dir, on_progress=on_progress)
 
     def described(self, layer: str) -> dict[str, object]:
         """All that the features of a layer depend on but the stimulus."""

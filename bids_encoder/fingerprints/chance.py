@@ -19,7 +19,7 @@ import numpy as np
 
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.permute import permutations, permute
-from bids_encoder.encoding.ridge import PENALTIES, fit
+from bids_encoder.encoding.ridge import PENALTIES, Kernels, fit
 from bids_encoder.fingerprints.profile import best_layer, places, slope
 
 N_NEIGHBOURHOODS = 20
@@ -95,7 +95,7 @@ def neighbourhoods(smoothed: np.ndarray, seeds: np.ndarray) -> list[Neighbourhoo
 
 
 def chance_level(
-    kernels: Sequence[np.ndarray],
+    kernels: Kernels,
     responses: np.ndarray,
     folds: Sequence[Fold],
     around: Sequence[Neighbourhood],

@@ -8,12 +8,12 @@ import nibabel
 import numpy as np
 
 from bids_encoder.grids.cifti import cifti_frame, is_cifti
-from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.structures import PartsGrid
 from bids_encoder.grids.surface import surface_frame
 from bids_encoder.grids.volume import VolumeGrid
 
 
-def frame_of(images: Mapping) -> Grid:
+def frame_of(images: Mapping) -> VolumeGrid | PartsGrid:
     """All places that the images of a map have.
 
     Parameters
@@ -32,7 +32,7 @@ def frame_of(images: Mapping) -> Grid:
     return VolumeGrid(mask)
 
 
-def grid_of(images: Mapping) -> Grid:
+def grid_of(images: Mapping) -> VolumeGrid | PartsGrid:
     """The places where a mask is not zero."""
     frame = frame_of(images)
     return frame.restricted(frame.values_of(images) != 0)

@@ -168,12 +168,14 @@ def _write_tests(
         return
     tested = encoded & np.isfinite(values).all(axis=0)
     inside, grid = values[:, tested], frame.restricted(tested)
-    more = {"PlacesTested": int(tested.sum())}
+    number = int(tested.sum())
     t = one_sample_t(inside)
-    _write(analysis, "group_t", t, grid, inside, measure=measure, text=text, **more)
+    _write(analysis, "group_t", t, grid, inside, measure=measure, text=text, PlacesTested=number)
     p = beyond_chance(inside, chance.mean[measure], chance.variance[measure])
-    more["Chance"] = chance.mean[measure].round(4).tolist()
-    _write(analysis, "group_p", p, grid, inside, measure=measure, text=_P_BEYOND[measure], **more)
+    _write(
+        analysis, "group_p", p, grid, inside, measure=measure, text=_P_BEYOND[measure],
+        PlacesTested=number, Chance=chance.mean[measure].round(4).tolist(),
+    )  # fmt: skip
 
 
 def _write(

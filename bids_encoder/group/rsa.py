@@ -98,7 +98,9 @@ def write_group_similarity(
         paths = [found[atlas] for found in tables if atlas in found]
         matrices = [one.of_atlases("similarities").get(atlas) for one in members]
         sources = [*paths, *(path for path in matrices if path is not None)]
-        settings = {"members": {one.names["sub"]: one.sidecar["SettingsHash"] for one in members}}
+        settings: dict[str, object] = {
+            "members": {one.names["sub"]: one.sidecar["SettingsHash"] for one in members}
+        }
         settings |= {"mixed_settings": list(mixed)} if mixed else {}
         analysis = start_analysis(
             datasets, {**names, "atlas": atlas}, settings=settings, sources=sources

@@ -13,6 +13,7 @@ from bids_encoder.bids.records import Dataset, Run
 from bids_encoder.config.settings import Settings
 from bids_encoder.errors import DataError, UsageError
 from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.structures import PartsGrid
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.regions.atlases import OTHER_SPACE, open_atlases
 from bids_encoder.regions.find_in_volumes import RegionFiles, find_region_files
@@ -134,9 +135,11 @@ def load_regions(files: Sequence[RegionFiles], grid: Grid) -> tuple[Regions, ...
 
 def _load(one: RegionFiles, grid: Grid) -> Regions:
     names = one.names
-    if not isinstance(grid, VolumeGrid):
+    if isinstance(grid, PartsGrid):
         labels, found = surface_labels(dict(zip(one.sides, one.images, strict=True)), grid)
         return to_regions(one.atlas, labels, names or found, one.source)
+    if not isinstance(grid, VolumeGrid):
+        raise TypeError(f"regions on a {type(grid).__name__}")
     mask = grid.mask
     if one.masks:
         _warn_of_grids(one, mask)

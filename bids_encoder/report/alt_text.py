@@ -67,7 +67,7 @@ def _axes(axes: Axes) -> str:
     # Positions of layers are named; others are numbers.
     names = dict(zip(axes.get_xticks().tolist(), named, strict=False))
     lines = [one for one in axes.lines if _is_curve(one)]
-    parts = [_line(one.get_label(), *one.get_data(), names) for one in lines[:_MANY]]
+    parts = [_line(str(one.get_label()), *one.get_data(), names) for one in lines[:_MANY]]
     if len(lines) > _MANY:
         parts.append(f"and {len(lines) - _MANY} more lines")
     parts += [_bars(one, names) for one in axes.containers if len(getattr(one, "patches", ())) > 1]

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bids_encoder.report.figures import layer_ticks, small_panels
-from bids_encoder.report.palettes import EFFECTS, INK, layer_colors
+from bids_encoder.report.palettes import EFFECTS, INK, layer_colors, layer_rgb
 
 if TYPE_CHECKING:
     import pandas
@@ -100,14 +100,14 @@ def peaks(table: pandas.DataFrame) -> plt.Figure:
     regions = list(dict.fromkeys(table["region"]))
     figure, panels = small_panels(len(regions))
     styles = (
-        ("pearson", BLUE, {"marker": "o", "markersize": 13, "fillstyle": "none"}, "similarity"),
-        ("encoding_r", ORANGE, {"marker": "s", "markersize": 7}, "encoding"),
+        ("pearson", BLUE, ("o", 13, "none"), "similarity"),
+        ("encoding_r", ORANGE, ("s", 7, "full"), "encoding"),
     )
     lowest, highest = -0.05, 1.1
     for axes, region in zip(panels, regions, strict=True):
         rows = table[(table["region"] == region) & table["encoding_r"].notna()]
         places = np.arange(len(rows))
-        for name, color, marker, label in styles:
+        for name, color, (marker, size, fill), label in styles:
             mean, low, high = (rows[name + end].to_numpy(float) for end in ("", "_low", "_high"))
             top = mean.max() if mean.size and mean.max() > 0 else 1.0
             if np.isfinite(low).any():
@@ -115,7 +115,10 @@ def peaks(table: pandas.DataFrame) -> plt.Figure:
             axes.plot(places, mean / top, color=color, label=label)
             best = int(np.argmax(mean)) if mean.size else None
             if best is not None and not low[best] <= 0:
-                axes.plot(places[best], mean[best] / top, color=color, **marker)
+                axes.plot(
+                    places[best], mean[best] / top, color=color, marker=marker, markersize=size,
+                    fillstyle=fill,
+                )  # fmt: skip
             lowest = np.nanmin([lowest, *low / top, *mean / top])
             highest = np.nanmax([highest, *high / top])
         axes.axhline(0, color="#d8dee9", zorder=0)
@@ -142,7 +145,7 @@ def distortions(levels: np.ndarray, curves: Mapping[str, np.ndarray]) -> plt.Fig
     """
     figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
     names = list(curves)[:11]
-    colors = layer_colors(len(names)).colors
+    colors = layer_rgb(len(names)) / 255
     for number, (name, color) in enumerate(zip(names, colors, strict=True), start=1):
         axes.plot(levels, curves[name], color=color, linewidth=2, zorder=20 - number, label=name)
     ends = {f"{n}": curves[name][-1] for n, name in enumerate(names, start=1)}

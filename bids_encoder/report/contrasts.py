@@ -14,6 +14,7 @@ from bids_encoder.derivatives.counted import counted_in
 from bids_encoder.derivatives.read import ENTITIES, Written, verified
 from bids_encoder.derivatives.seals import sidecar_of
 from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.structures import PartsGrid
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure, Section, Table
@@ -32,7 +33,7 @@ def sections(written: Written) -> list[Section]:
 
 def found_contrasts(written: Written) -> list[tuple[str, dict]]:
     """Labels and sidecars of the contrasts of this analysis."""
-    desc = f"{file_names.label(written.names['network'])}+synthesized"
+    desc = f"{file_names.label(written.names['network'] or '')}+synthesized"
     ours = {key: value for key, value in written.names.items() if key in ENTITIES and value}
     ours |= {"stat": "t", "desc": desc}
     if written.names.get("form") == "gifti":
@@ -154,7 +155,7 @@ def scale_limit(values: np.ndarray) -> float:
 
 
 def _canvas(
-    written: Written, grid: Grid, values: np.ndarray
+    written: Written, grid: VolumeGrid | PartsGrid, values: np.ndarray
 ) -> tuple[figures.View | SurfaceView | None, np.ndarray]:
     """What maps are drawn on: slices where most is to be seen, or inflated hemispheres."""
     if not isinstance(grid, VolumeGrid):
@@ -180,7 +181,7 @@ def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFr
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", sharey=True)
     layers = [one for one in table.layer.unique() if one != "all"]
     every_layer = written.layers
-    palette = palettes.layer_colors(len(every_layer)).colors
+    palette = palettes.layer_rgb(len(every_layer)) / 255
     colors = dict(zip(every_layer, palette, strict=True))
     for panel, direction in zip(axes, ("positive", "negative"), strict=True):
         for layer in [*layers, "all"]:

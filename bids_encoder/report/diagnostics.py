@@ -109,7 +109,7 @@ def _penalties(
 ) -> None:
     found = np.unique(np.concatenate(penalties).round(4))
     grid = found[np.isfinite(found)]
-    colors = palettes.layer_colors(len(layers)).colors
+    colors = palettes.layer_rgb(len(layers)) / 255
     for color, layer, chosen in zip(colors, layers, penalties, strict=True):
         chosen = chosen[np.isfinite(chosen)].round(4)
         counts = np.array([np.count_nonzero(chosen == one) for one in grid])

@@ -6,7 +6,9 @@ import logging
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import matplotlib
 
@@ -29,7 +31,16 @@ from bids_encoder.runtime.console import OF_THIS_RUN
 logger = logging.getLogger(__name__)
 
 SOURCE = "bids_encoder"  # what figures say inside that they are of
-WARNING = {"color": "#bf616a", "weight": "bold"}
+
+
+class TextStyle(TypedDict, total=False):
+    """How matplotlib writes a text."""
+
+    color: str
+    weight: str
+
+
+WARNING: TextStyle = {"color": "#bf616a", "weight": "bold"}
 _ROOM = 75  # letters under a colour bar, before they stand aslant
 matplotlib.rcParams["text.parse_math"] = False  # a name may hold any number of $
 
@@ -89,7 +100,7 @@ def view_of(mask: Nifti1Image, weights: np.ndarray, number: int = 7) -> View:
     orientation = io_orientation(mask.affine)
     inside = np.asarray(canonical.dataobj) != 0
     corners = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2))]
-    box = tuple(slice(max(c[0] - 1, 0), c[-1] + 2) for c in corners)
+    x, y = (slice(max(c[0] - 1, 0), c[-1] + 2) for c in corners)
     mass = np.cumsum(apply_orientation(weights, orientation).sum(axis=(0, 1)))
     if mass[-1] > 0:
         seen = np.flatnonzero((mass > 0.05 * mass[-1]) & (mass < 0.95 * mass[-1]))
@@ -103,7 +114,7 @@ def view_of(mask: Nifti1Image, weights: np.ndarray, number: int = 7) -> View:
     middle = [(c[0] + c[-1]) / 2 for c in corners]
     heights = [float((canonical.affine @ [*middle, cut, 1])[2]) for cut in cuts]
     width, depth = canonical.header.get_zooms()[:2]
-    return View(orientation, box, tuple(cuts.tolist()), tuple(heights), float(depth / width))
+    return View(orientation, (x, y), tuple(cuts.tolist()), tuple(heights), float(depth / width))
 
 
 def map_rows(
@@ -160,10 +171,10 @@ def map_rows(
     for row, (title, volume) in enumerate(maps):
         for column, (under, over) in enumerate(zip(grey, view.slices(volume), strict=True)):
             axes = figure.add_subplot(grid[row, column])
-            style = {"origin": "lower", "aspect": view.aspect, "interpolation": "nearest"}
+            show = partial(axes.imshow, origin="lower", aspect=view.aspect, interpolation="nearest")
             # Light grey to mid grey, so that dark and light colours both stand out.
-            axes.imshow(under, cmap=GREYS, vmin=low, vmax=high, **style)
-            axes.imshow(over, cmap=colors, vmin=vmin, vmax=vmax, **style)
+            show(under, cmap=GREYS, vmin=low, vmax=high)
+            show(over, cmap=colors, vmin=vmin, vmax=vmax)
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(view.titles[column], fontsize=9, color=INK, pad=3)

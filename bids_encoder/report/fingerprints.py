@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     import pandas
 
 _MANY = 12  # regions drawn of one atlas
-_PERSON = {"color": "#c3cad6"}
-_ASIDE = {"color": "#dfe4ec", "linestyle": "--"}
-_WEAK = {"color": "#c3cad6", "linestyle": "--"}
+# Colours and kinds of lines.
+_PERSON = ("#c3cad6", "-")
+_ASIDE = ("#dfe4ec", "--")
+_WEAK = ("#c3cad6", "--")
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +207,7 @@ def fingerprints(layers: Sequence[str], panels: Sequence[Panel]) -> plt.Figure:
     panels : sequence of Panel
     """
     figure, places = figures.small_panels(len(panels))
-    colors = palettes.layer_colors(len(layers)).colors
+    colors = palettes.layer_rgb(len(layers)) / 255
     lowest = 1.0
     x = np.arange(len(layers))
     for axes, panel in zip(places, panels, strict=True):
@@ -215,20 +216,27 @@ def fingerprints(layers: Sequence[str], panels: Sequence[Panel]) -> plt.Figure:
         )
         if panel.each is not None:
             for name, line in panel.each.items():
-                style = _ASIDE if name in panel.aside else _PERSON
-                axes.plot(x, line.to_numpy(float), linewidth=1, zorder=1, label=f"_{name}", **style)
+                color, dashes = _ASIDE if name in panel.aside else _PERSON
+                axes.plot(
+                    x, line.to_numpy(float), color=color, linestyle=dashes, linewidth=1, zorder=1,
+                    label=f"_{name}",
+                )  # fmt: skip
             if panel.each.notna().any(axis=None):
                 lowest = min(lowest, float(np.nanmin(panel.each.to_numpy(float))))
         lowest = min(lowest, float(np.nanmin([values, np.where(np.isnan(low), values, low)])))
         if panel.weak:
-            axes.plot(x, values, zorder=2, linewidth=1.2, marker="o", markersize=4, **_WEAK)
+            color, dashes = _WEAK
+            axes.plot(
+                x, values, color=color, linestyle=dashes, zorder=2, linewidth=1.2, marker="o",
+                markersize=4,
+            )  # fmt: skip
         else:
             _draw_known(axes, x, values, low, high, colors)
         axes.set_title(
             textwrap.shorten(panel.region.replace("_", " "), 38, placeholder=" …"),
-            fontsize=10, color=_WEAK["color"] if panel.weak else figures.INK, pad=17,
+            fontsize=10, color=_WEAK[0] if panel.weak else figures.INK, pad=17,
         )  # fmt: skip
-        style = figures.WARNING if panel.weak else {"color": "#6b7484"}
+        style: figures.TextStyle = figures.WARNING if panel.weak else {"color": "#6b7484"}
         axes.text(
             0.5, 1.03, panel.facts, transform=axes.transAxes, ha="center", fontsize=8.5, **style
         )

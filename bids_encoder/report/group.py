@@ -130,8 +130,7 @@ def _rule(members: Sequence[Written]) -> str:
 
 def _components(members: Sequence[Written]) -> str | None:
     """How alike the first components of the participants' fingerprints are to the trend."""
-    found = [one.sidecar.get("FirstComponent") for one in members]
-    found = [one for one in found if one]
+    found = [one for member in members if (one := member.sidecar.get("FirstComponent"))]
     if not found:
         return None
     shares, trends = (

@@ -17,6 +17,7 @@ from bids_encoder.derivatives.read import Written
 from bids_encoder.fingerprints.agreement import ALPHA
 from bids_encoder.grids.frame import frame_of
 from bids_encoder.grids.grid import Grid
+from bids_encoder.grids.structures import PartsGrid
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures, palettes
 from bids_encoder.report.page import Figure
@@ -95,7 +96,7 @@ class _Canvas:
         Whether nothing was found.
     on : str
         What they are drawn on, in words.
-    view : figures.View, SurfaceView or None
+    view : figures.View or SurfaceView
     """
 
     background: np.ndarray
@@ -104,7 +105,7 @@ class _Canvas:
     note: str
     nothing: bool
     on: str
-    view: figures.View | SurfaceView | None
+    view: figures.View | SurfaceView
 
 
 def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
@@ -116,8 +117,9 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     were not tested.
     """
     layers = members[0].layers
-    images = {layer: maps.read("group_mean", measure="r", layer=layer) for layer in layers}
-    if any(image is None for image in images.values()):
+    read = {layer: maps.read("group_mean", measure="r", layer=layer) for layer in layers}
+    images = {layer: image for layer, image in read.items() if image is not None}
+    if len(images) < len(read):
         return []
     frame = frame_of(images[layers[0]])
     means = {layer: frame.drawn(frame.values_of(image)) for layer, image in images.items()}
@@ -127,7 +129,7 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
     encoding = maps.read("group_encoding")
     p = None if encoding is None else frame.drawn(frame.values_of(encoding))
     canvas = _canvas(members, frame, highest, p)
-    if canvas.view is None:
+    if canvas is None:
         return []
     made = [
         _draw(
@@ -150,8 +152,12 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
 
 
 def _canvas(
-    members: Sequence[Written], frame: Grid, highest: np.ndarray, p: np.ndarray | None
-) -> _Canvas:
+    members: Sequence[Written],
+    frame: VolumeGrid | PartsGrid,
+    highest: np.ndarray,
+    p: np.ndarray | None,
+) -> _Canvas | None:
+    """What there is to draw on; None where surfaces are not known."""
     inside = np.isfinite(highest)
     # Participants who came after the summary may lie on another grid.
     grids = [one.grid() for one in members]
@@ -161,9 +167,12 @@ def _canvas(
     seen, rule, note = _seen(there, members[0].places, inside, p)
     nothing = not seen.any()
     if not isinstance(frame, VolumeGrid):
-        view, background = surface_canvas(*there[0]) if there else (None, highest)
+        sheets = [(one, grid) for one, grid in there if isinstance(grid, PartsGrid)]  # all are
+        surface, background = surface_canvas(*sheets[0]) if sheets else (None, highest)
         on = "Inflated cortex; sulci are darker."
-        return _Canvas(background, seen, rule, note, nothing, on, view)
+        if surface is None:
+            return None
+        return _Canvas(background, seen, rule, note, nothing, on, surface)
     background = np.ones(inside.shape)
     if there:
         background = np.mean([_drawn(one, grid, "boldref") for one, grid in there], axis=0)
@@ -257,11 +266,9 @@ def _slope(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
 
 
 def _agreement(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
-    rows = {
-        "slope": maps.volume("group_consistency", measure="slope"),
-        "best layer": maps.volume("group_consistency", measure="bestlayer"),
-    }
-    if any(volume is None for volume in rows.values()):
+    slope = maps.volume("group_consistency", measure="slope")
+    best = maps.volume("group_consistency", measure="bestlayer")
+    if slope is None or best is None:
         return None
     return _draw(
         maps,
@@ -271,7 +278,7 @@ def _agreement(maps: GroupMaps, canvas: _Canvas) -> Figure | None:
         "Slope: share of participants whose slope has the sign of the mean (at least about a "
         "half, by chance too). Best layer: share whose best layer is the most frequent one. "
         f"Drawn: {canvas.rule}.",
-        rows,
+        {"slope": slope, "best layer": best},
         vmin=0.0,
         vmax=1.0,
         colors=palettes.SHARES,

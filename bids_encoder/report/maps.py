@@ -10,8 +10,8 @@ import numpy as np
 from bids_encoder.derivatives import file_names
 from bids_encoder.derivatives.counted import Counted, counted_in
 from bids_encoder.derivatives.read import Written
-from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.mesh import Mesh
+from bids_encoder.grids.structures import PartsGrid
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.report import figures, palettes
 from bids_encoder.report.diagnostics import diagnostic_figure
@@ -30,7 +30,7 @@ class Maps:
     """
 
     written: Written
-    grid: Grid
+    grid: VolumeGrid | PartsGrid
     r: dict[str, np.ndarray]
     highest: np.ndarray  # over layers
     best: np.ndarray
@@ -72,7 +72,11 @@ class Maps:
         return np.where(self.passed, values, np.nan)
 
     def rows(self, maps: Sequence[tuple[str, np.ndarray]], **style) -> figures.Figure:
-        """Draw maps of the voxels that passed; where none did, an empty brain that says so."""
+        """Draw maps of the voxels that passed; where none did, an empty brain that says so.
+
+        Only where there is a `view`.
+        """
+        assert self.view is not None
         if self.counted.none_passed:
             return figures.empty_row(self.background, self.view, self.counted.note)
         shown = [(title, self.shown(values)) for title, values in maps]
@@ -95,6 +99,7 @@ def read_maps(written: Written) -> Maps:
     counted = counted_in(written, grid)
     passed = np.nan_to_num(grid.drawn(counted.where.astype(np.float32))) > 0
     meshes: dict[str, Mesh] = {}
+    view: figures.View | SurfaceView | None
     if isinstance(grid, VolumeGrid):
         background, on = drawn("boldref"), "Axial slices of the analysed voxels over their mean "
         on += "BOLD, z in mm, left is left."

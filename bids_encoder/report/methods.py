@@ -41,12 +41,12 @@ def references() -> dict[str, Reference]:
     text = Path(__file__).with_name("references.bib").read_text(encoding="utf-8")
     entries = {}
     for entry in re.split(r"\n(?=@)", text.strip()):
-        key = re.match(r"@\w+\{(\w+),", entry).group(1)
+        key = re.findall(r"^@\w+\{(\w+),", entry)[0]
         # Long lists of authors go over several lines.
-        authors = re.search(r"author = \{(.*?)\},\n", entry, re.DOTALL).group(1)
-        authors = " ".join(authors.split()).split(" and ")
+        [listed] = re.findall(r"author = \{(.*?)\},\n", entry, re.DOTALL)
+        authors = " ".join(listed.split()).split(" and ")
         names = [re.sub(r"[{}]", "", name.split(",")[0]) for name in authors]
-        year = re.search(r"year = \{(\d+)\}", entry).group(1)
+        [year] = re.findall(r"year = \{(\d+)\}", entry)
         who = f"{names[0]} et al." if len(names) > 2 or "others" in names else " & ".join(names)
         entries[key] = Reference(f"{who} {year}", entry.strip())
     return entries

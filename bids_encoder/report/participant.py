@@ -297,7 +297,8 @@ def _equal_footing(maps: Maps) -> str | None:
 
 
 def _matched_table(written: Written) -> tuple[Table, ...]:
-    if written.matching_sidecar("matched") is None:
+    side = written.matching_sidecar("matched")
+    if side is None:
         return ()
     header = ("layer", "features", "drawn", "median r", "median r, drawn",
               f"{written.places} won", f"{written.places} won, drawn")  # fmt: skip
@@ -309,7 +310,7 @@ def _matched_table(written: Written) -> tuple[Table, ...]:
         for row in read_table(written.path("matched")).itertuples()
     )  # fmt: skip
     title = "The same number of features of each layer: "
-    which = written.matching_sidecar("matched")["VoxelsCounted"]
+    which = side["VoxelsCounted"]
     return (Table(f"{title}{which['Number']} {which['Which']}", header, rows),)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bids_encoder.bids.events import Presentation
     from bids_encoder.bids.records import BoldRun
 
+_Key = TypeVar("_Key")
 _OTHER = ""
 _BLOCK = 20_000  # voxels at a time
 
@@ -76,12 +77,12 @@ def measure_contrasts(
     presentations: Sequence[Sequence[Presentation]],
     cleanings: Sequence[Cleaning],
     grid: Grid,
-    designs: Mapping[str, Design],
+    designs: Mapping[_Key, Design],
     *,
     hrf: str = "spm",
     high_pass: float | None = 0.01,
     on_progress: Callable[[int, int], None] | None = None,
-) -> dict[str, dict[str, RunContrast]]:
+) -> dict[_Key, dict[str, RunContrast]]:
     """Read the runs one after the other, fit every design, and combine the runs.
 
     Parameters
@@ -89,7 +90,7 @@ def measure_contrasts(
     runs, infos, presentations, cleanings : sequences, one entry a run
     grid : Grid
         Where values are read.
-    designs : mapping of str to Design
+    designs : mapping of any key to Design
     hrf, high_pass
         See :func:`run_contrasts`.
     on_progress : callable, optional
@@ -100,7 +101,7 @@ def measure_contrasts(
     dict of design to dict of contrast to RunContrast
         Contrasts that no run can tell are left out.
     """
-    found: dict[str, dict[str, list[RunContrast]]] = {
+    found: dict[_Key, dict[str, list[RunContrast]]] = {
         key: {name: [] for name in design.contrasts} for key, design in designs.items()
     }
     for number, (run, info, shown, cleaning) in enumerate(

@@ -91,7 +91,7 @@ def schemes_section(
     options : mapping
         Goes into the table's sidecar.
     """
-    rows = []
+    rows: list[tuple] = []
     for number, (one, other) in enumerate(zip(codes["mapped"], codes["zscored"], strict=True), 1):
         rows.append(
             (number if number <= 11 else None, one.name, one.smoothness, one.low, one.high)
