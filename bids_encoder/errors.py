@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LONGEST_PART = 1000  # characters: what a table or header holds may be endless
 
 
-class Parts(TypedDict, total=False):
+class MessageParts(TypedDict, total=False):
     """What a message may say beside the problem, as for `BidsEncoderError`."""
 
     file: str | Path | None
@@ -60,7 +60,7 @@ class BidsEncoderError(Exception):
         expected: object | None = None,
         remedy: str | None = None,
     ):
-        parts: Parts = {
+        parts: MessageParts = {
             "file": file,
             "place": place,
             "found": found,
@@ -76,10 +76,10 @@ class BidsEncoderError(Exception):
         self.problem = problem
         self.parts = parts
 
-    def naming(self, **parts: Unpack[Parts]) -> BidsEncoderError:
+    def naming(self, **parts: Unpack[MessageParts]) -> BidsEncoderError:
         """The same trouble with parts of the message that it lacks, such as its file."""
         known = self.parts
-        said: Parts = {
+        said: MessageParts = {
             "file": parts.get("file") if known["file"] is None else known["file"],
             "place": parts.get("place") if known["place"] is None else known["place"],
             "found": parts.get("found") if known["found"] is None else known["found"],
@@ -96,7 +96,7 @@ class BidsEncoderError(Exception):
 
 
 @contextmanager
-def naming(**parts: Unpack[Parts]) -> Iterator[None]:
+def naming(**parts: Unpack[MessageParts]) -> Iterator[None]:
     """Let trouble that comes out of a block say where it was: its file, layer, run.
 
     For code that is given arrays and knows no files. What a message says already stays.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bids_encoder.config.settings import Joint
+from bids_encoder.config.settings import JointSettings
 from bids_encoder.derivatives.counted import Counted
 from bids_encoder.derivatives.write import Analysis, is_done, write_statmap
 from bids_encoder.encoding.folds import Fold
@@ -20,7 +20,7 @@ from bids_encoder.responses.assemble import Responses
 from bids_encoder.runtime import console
 
 
-def joint_is_done(chosen: Joint, analysis: Analysis, layers: Sequence[str]) -> bool:
+def joint_is_done(chosen: JointSettings, analysis: Analysis, layers: Sequence[str]) -> bool:
     """Whether the maps of the joint model that are asked for are there."""
     if not (chosen.joint or chosen.joint_unique):
         return True
@@ -31,13 +31,13 @@ def joint_is_done(chosen: Joint, analysis: Analysis, layers: Sequence[str]) -> b
     )
 
 
-def joint_parts(chosen: Joint, analysis: Analysis) -> list[Analysis]:
+def joint_parts(chosen: JointSettings, analysis: Analysis) -> list[Analysis]:
     """What the maps of the joint model, if it is asked for, belong to."""
     return [_with_settings(chosen, analysis)] if chosen.joint or chosen.joint_unique else []
 
 
 def write_joint(
-    chosen: Joint,
+    chosen: JointSettings,
     analysis: Analysis,
     store: FeatureStore,
     samples: Samples,
@@ -53,7 +53,7 @@ def write_joint(
 
     Parameters
     ----------
-    chosen : settings.Joint
+    chosen : settings.JointSettings
     analysis, store, samples, responses, folds
         Of the analysis.
     counted : Counted
@@ -108,7 +108,7 @@ def _best(r2: np.ndarray, counted: Counted) -> str:
     return f"best r² {there.max():.2f} in {counted.said}"
 
 
-def _with_settings(chosen: Joint, analysis: Analysis) -> Analysis:
+def _with_settings(chosen: JointSettings, analysis: Analysis) -> Analysis:
     return analysis.with_settings(
         joint_draws=chosen.joint_draws,
         joint_seed=chosen.joint_seed,

@@ -10,7 +10,7 @@ from bids_encoder.analysis.plan import Plan
 from bids_encoder.analysis.significance import rows_together
 from bids_encoder.analysis.summary_tables import SMOOTHING
 from bids_encoder.bids.spaces import is_own
-from bids_encoder.config.settings import Inference
+from bids_encoder.config.settings import InferenceSettings
 from bids_encoder.derivatives.write import Analysis, is_done, write_table
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.features.kernels import LayerKernels
@@ -39,18 +39,18 @@ _COLUMNS = {
 }
 
 
-def chance_is_done(chosen: Inference, analysis: Analysis) -> bool:
+def chance_is_done(chosen: InferenceSettings, analysis: Analysis) -> bool:
     """Whether the table is there, or none is wanted."""
     return not _wanted(chosen, analysis) or is_done(_with_settings(chosen, analysis), "chance")
 
 
-def chance_parts(chosen: Inference, analysis: Analysis) -> list[Analysis]:
+def chance_parts(chosen: InferenceSettings, analysis: Analysis) -> list[Analysis]:
     """What the table, if it is wanted, belongs to."""
     return [_with_settings(chosen, analysis)] if _wanted(chosen, analysis) else []
 
 
 def write_chance(
-    chosen: Inference,
+    chosen: InferenceSettings,
     analysis: Analysis,
     plan: Plan,
     store: FeatureStore,
@@ -68,7 +68,7 @@ def write_chance(
 
     Parameters
     ----------
-    chosen : settings.Inference
+    chosen : settings.InferenceSettings
     analysis, plan, store, samples, responses, folds
         Of the analysis; scores of chance are made as the scores were.
     scored : (V,) bool array
@@ -119,12 +119,12 @@ def _rows(found: Chance, layers: Sequence[str]) -> dict[str, list]:
     return dict(zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
 
 
-def _wanted(chosen: Inference, analysis: Analysis) -> bool:
+def _wanted(chosen: InferenceSettings, analysis: Analysis) -> bool:
     """The group has maps in a common space only."""
     return chosen.n_permutations > 0 and not is_own(analysis.names.get("space"))
 
 
-def _with_settings(chosen: Inference, analysis: Analysis) -> Analysis:
+def _with_settings(chosen: InferenceSettings, analysis: Analysis) -> Analysis:
     return analysis.with_settings(
         n_permutations=chosen.n_permutations, permutation_seed=chosen.permutation_seed
     )

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from bids_encoder.analysis.measured_data import Data
+from bids_encoder.analysis.measured_data import MeasuredData
 from bids_encoder.analysis.predicted_region import FEWEST_VOXELS, find_predicted_region, mean_score
 from bids_encoder.analysis.summary_tables import LayerScores
 from bids_encoder.derivatives.rsa_columns import ATLAS, CHOICES, PREDICTED, SAME
@@ -47,13 +47,13 @@ class ComparedRegion:
 
 
 def best_predicted(
-    data: Data, store: FeatureStore, scores: Sequence[LayerScores], items: Sequence[str]
+    data: MeasuredData, store: FeatureStore, scores: Sequence[LayerScores], items: Sequence[str]
 ) -> tuple[list[ComparedRegion], dict[str, object]]:
     """The region of the best-predicted voxels, if there are any; and how they were chosen.
 
     Parameters
     ----------
-    data : Data
+    data : MeasuredData
     store : FeatureStore
     scores : sequence of LayerScores
     items : sequence of str

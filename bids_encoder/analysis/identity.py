@@ -14,10 +14,15 @@ from pathlib import Path
 
 from bids_encoder.analysis.plan import Plan
 from bids_encoder.bids.records import BetasRun, BoldRun
-from bids_encoder.config.settings import Encoding, Network, Settings, result_settings
+from bids_encoder.config.settings import (
+    EncodingSettings,
+    NetworkSettings,
+    Settings,
+    result_settings,
+)
 from bids_encoder.derivatives.provenance import content_stamp
 from bids_encoder.derivatives.write import Analysis, start_analysis
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.responses.cleaning import Cleaning
 from bids_encoder.responses.read_bold import BoldInfo
 from bids_encoder.surfaces.read_meshes import load_meshes
@@ -25,12 +30,15 @@ from bids_encoder.surfaces.read_meshes import load_meshes
 # What changes nothing in the mask, the mean BOLD, the noise ceiling (of films that recur it is of
 # the folds), the measured contrasts.
 _OF_NETWORK = frozenset(
-    {"features", *(one.name for kind in (Network, Encoding) for one in fields(kind))}
+    {
+        "features",
+        *(one.name for kind in (NetworkSettings, EncodingSettings) for one in fields(kind)),
+    }
 ) - {"test_set", "folds", "n_folds"}
 
 
 def begin_analysis(
-    settings: Settings, datasets: Mapping[str, Path], plan: Plan, source: Source
+    settings: Settings, datasets: Mapping[str, Path], plan: Plan, source: FeatureSource
 ) -> Analysis:
     """Begin the analysis of a plan: its names, settings, and stamps of all that it reads.
 
@@ -40,7 +48,7 @@ def begin_analysis(
     datasets : mapping of str to Path
         As :func:`bids_encoder.derivatives.dataset_description.init_dataset` returns them.
     plan : Plan
-    source : Source
+    source : FeatureSource
 
     Raises
     ------

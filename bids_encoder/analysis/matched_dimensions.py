@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_encoder.analysis.summary_tables import LayerScores
-from bids_encoder.config.settings import Dimensions, Inference
+from bids_encoder.config.settings import Dimensions, InferenceSettings
 from bids_encoder.derivatives.counted import Counted
 from bids_encoder.derivatives.write import Analysis, is_done, write_table
 from bids_encoder.encoding.folds import Fold
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack  # in typing from Python 3.11 on
 
 
-def matched_is_done(chosen: Dimensions, inference: Inference, analysis: Analysis) -> bool:
+def matched_is_done(chosen: Dimensions, inference: InferenceSettings, analysis: Analysis) -> bool:
     """Whether the comparison that is asked for is there, of the voxels that pass now."""
     ours = _with_settings(chosen, inference, analysis)
     return chosen.match_dimensions is None or is_done(ours, "matched")
 
 
-def matched_parts(chosen: Dimensions, inference: Inference, analysis: Analysis) -> list[Analysis]:
+def matched_parts(
+    chosen: Dimensions, inference: InferenceSettings, analysis: Analysis
+) -> list[Analysis]:
     """What the comparison, if it is asked for, belongs to."""
     ours = _with_settings(chosen, inference, analysis)
     return [] if chosen.match_dimensions is None else [ours]
@@ -42,7 +44,7 @@ def number_drawn(asked: str, sizes: Mapping[str, int]) -> int:
 
 def write_matched(
     chosen: Dimensions,
-    inference: Inference,
+    inference: InferenceSettings,
     analysis: Analysis,
     store: FeatureStore,
     samples: Samples,
@@ -57,7 +59,7 @@ def write_matched(
     Parameters
     ----------
     chosen : settings.Dimensions
-    inference : settings.Inference
+    inference : settings.InferenceSettings
     analysis, store, samples, responses, folds, scores
         Of the analysis.
     counted : Counted
@@ -131,7 +133,9 @@ def _columns(counted: Counted, n_draws: int) -> dict[str, str]:
     }
 
 
-def _with_settings(chosen: Dimensions, inference: Inference, analysis: Analysis) -> Analysis:
+def _with_settings(
+    chosen: Dimensions, inference: InferenceSettings, analysis: Analysis
+) -> Analysis:
     return analysis.with_settings(
         n_permutations=inference.n_permutations,
         fdr=inference.fdr,

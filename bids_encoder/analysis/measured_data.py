@@ -18,7 +18,7 @@ from bids_encoder.config.settings import Settings
 from bids_encoder.derivatives.read import places_in_words
 from bids_encoder.encoding.folds import Fold, make_folds
 from bids_encoder.errors import UsageError
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.features.recurring import Recurring, find_recurring
 from bids_encoder.features.samples import Samples, continuous_samples
 from bids_encoder.grids.grid import Grid
@@ -51,7 +51,7 @@ def folds_of(grouping: Grouping, stimuli: Sequence[str] | None) -> tuple[Fold, .
     return make_folds(grouping.groups, max_folds=max(len(grouping.names), 2), stimuli=stimuli)
 
 
-class Data:
+class MeasuredData:
     """The data of one plan, measured once: when they are needed first.
 
     Parameters
@@ -60,11 +60,11 @@ class Data:
     plan : Plan
     device : str
         "cpu" or "cuda".
-    source : Source
+    source : FeatureSource
         Of the features; how much memory they take counts.
     """
 
-    def __init__(self, settings: Settings, plan: Plan, device: str, source: Source):
+    def __init__(self, settings: Settings, plan: Plan, device: str, source: FeatureSource):
         self.source = source
         self.settings = settings
         self.plan = plan

@@ -22,7 +22,7 @@ import numpy as np
 
 from bids_encoder.analysis.plan import Plan
 from bids_encoder.analysis.summary_tables import LayerScores
-from bids_encoder.config.settings import NeuralCode
+from bids_encoder.config.settings import NeuralCodeSettings
 from bids_encoder.derivatives.rsa_columns import BEST, OTHERS, SAME, TRAINING
 from bids_encoder.encoding.folds import Fold, make_folds
 from bids_encoder.encoding.ridge import PENALTIES, fit
@@ -67,7 +67,7 @@ class PredictedRegion:
     n_choosing: int
 
 
-def sampled_stimuli(chosen: NeuralCode, plan: Plan) -> list[str]:
+def sampled_stimuli(chosen: NeuralCodeSettings, plan: Plan) -> list[str]:
     """The stimuli whose similarities are looked at; none when they are not wanted.
 
     Where a sample has to be drawn, up to half of it are stimuli of the test set, which is what

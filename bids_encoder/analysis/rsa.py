@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder.analysis.compared_regions import ComparedRegion, atlas_regions, best_predicted
-from bids_encoder.analysis.measured_data import Data
+from bids_encoder.analysis.measured_data import MeasuredData
 from bids_encoder.analysis.predicted_region import (
     SHARE,
     sampled_stimuli,
 )
 from bids_encoder.analysis.summary_tables import LayerScores
-from bids_encoder.config.settings import NeuralCode
+from bids_encoder.config.settings import NeuralCodeSettings
 from bids_encoder.derivatives.rsa_columns import (
     ATLAS,
     FAR,
@@ -38,7 +38,7 @@ from bids_encoder.grids.neighbourhood import among
 from bids_encoder.networks.preprocess import fit_to_square
 from bids_encoder.regions.volume_labels import Regions, region_stamp
 from bids_encoder.responses.measure import Measured
-from bids_encoder.rsa.compare import Comparison, Halves, compare, compare_halves
+from bids_encoder.rsa.compare import ComparedHalves, Comparison, compare, compare_halves
 from bids_encoder.rsa.neighbouring_voxels import neighbour_similarity
 from bids_encoder.rsa.similarity import (
     bootstrap_interval,
@@ -77,7 +77,7 @@ class _Pictures:
 
 
 def tables_are_done(
-    chosen: NeuralCode, analysis: Analysis, atlases: Sequence[Regions] = ()
+    chosen: NeuralCodeSettings, analysis: Analysis, atlases: Sequence[Regions] = ()
 ) -> bool:
     """Whether there is nothing left for :func:`write_neural_code` to do."""
     if chosen.no_neural_code:
@@ -93,7 +93,7 @@ def tables_are_done(
 
 
 def table_parts(
-    chosen: NeuralCode, analysis: Analysis, atlases: Sequence[Regions] = ()
+    chosen: NeuralCodeSettings, analysis: Analysis, atlases: Sequence[Regions] = ()
 ) -> list[Analysis]:
     """What the tables that are asked for belong to."""
     some = () if chosen.no_neural_code else (None, *atlases)
@@ -101,9 +101,9 @@ def table_parts(
 
 
 def write_neural_code(
-    chosen: NeuralCode,
+    chosen: NeuralCodeSettings,
     analysis: Analysis,
-    data: Data,
+    data: MeasuredData,
     store: FeatureStore,
     scores: Sequence[LayerScores],
     atlases: Sequence[Regions] = (),
@@ -112,9 +112,9 @@ def write_neural_code(
 
     Parameters
     ----------
-    chosen : NeuralCode
+    chosen : NeuralCodeSettings
     analysis : Analysis
-    data : Data
+    data : MeasuredData
         Responses and samples of the plan.
     store : FeatureStore
     scores : sequence of LayerScores
@@ -167,7 +167,7 @@ def _label(atlas: Regions | None) -> str | None:
     return None if atlas is None else atlas.atlas
 
 
-def _own(chosen: NeuralCode, analysis: Analysis, atlas: Regions | None) -> Analysis:
+def _own(chosen: NeuralCodeSettings, analysis: Analysis, atlas: Regions | None) -> Analysis:
     """The analysis with the settings that only these tables depend on."""
     return analysis.with_settings(
         similarity_items=chosen.similarity_items,
@@ -217,7 +217,7 @@ def _write_smoothness(
 
 def _write_similarity(
     own: Analysis,
-    chosen: NeuralCode,
+    chosen: NeuralCodeSettings,
     pictures: _Pictures,
     measured: Measured,
     stimuli: Sequence[str],
@@ -278,11 +278,11 @@ def _untested(one: Comparison) -> Comparison:
     return replace(one, interval=np.full_like(one.interval, np.nan), p=np.full_like(one.p, np.nan))
 
 
-def _untested_halves(half: Halves) -> Halves:
+def _untested_halves(half: ComparedHalves) -> ComparedHalves:
     return replace(half, ceiling=np.full(2, np.nan))
 
 
-def _halves(pictures: _Pictures, measured: Measured, voxels: np.ndarray) -> Halves:
+def _halves(pictures: _Pictures, measured: Measured, voxels: np.ndarray) -> ComparedHalves:
     """What two measurements of the same pictures allow; NaN without repeats."""
     place = {name: i for i, name in enumerate(pictures.items)}
     halves = measured.halves
@@ -290,7 +290,7 @@ def _halves(pictures: _Pictures, measured: Measured, voxels: np.ndarray) -> Halv
     rows = [row for row, name in enumerate(twice) if name in place]
     if halves is None or not rows:
         none = np.full(len(pictures.layers), np.nan)
-        return Halves(none, none[:2], none)
+        return ComparedHalves(none, none[:2], none)
     kept = [place[twice[row]] for row in rows]
     first, second = (half[rows][:, voxels] for half in (halves.first, halves.second))
     return compare_halves(pictures.matrices[:, kept][:, :, kept], first, second)

@@ -13,7 +13,7 @@ from bids_encoder.analysis.banded_ridge import joint_is_done, joint_parts, write
 from bids_encoder.analysis.chance import chance_is_done, chance_parts, write_chance
 from bids_encoder.analysis.identity import begin_analysis
 from bids_encoder.analysis.matched_dimensions import matched_is_done, matched_parts, write_matched
-from bids_encoder.analysis.measured_data import Data
+from bids_encoder.analysis.measured_data import MeasuredData
 from bids_encoder.analysis.plan import Plan
 from bids_encoder.analysis.rsa import table_parts, tables_are_done, write_neural_code
 from bids_encoder.analysis.significance import (
@@ -30,7 +30,7 @@ from bids_encoder.analysis.summary_tables import (
     write_region_fingerprints,
     write_summary,
 )
-from bids_encoder.compute.fit_job import Executor, Problem, kernel_of, training_kernel
+from bids_encoder.compute.fit_job import Executor, FitJob, kernel_of, training_kernel
 from bids_encoder.config.settings import Settings
 from bids_encoder.derivatives.counted import Counted
 from bids_encoder.derivatives.leftovers import remove_leftovers
@@ -55,7 +55,7 @@ from bids_encoder.encoding.penalties import (
 )
 from bids_encoder.encoding.ridge import Fit
 from bids_encoder.encoding.scores import correlation, r2_score
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.grid import Grid
@@ -73,8 +73,8 @@ _MAPS = ("mask", "boldref", "bestlayer", "slope")  # of all layers together
 def analyse(
     settings: Settings,
     datasets: Mapping[str, Path],
-    data: Data,
-    source: Source,
+    data: MeasuredData,
+    source: FeatureSource,
     executor: Executor,
     warnings: Sequence[str],
 ) -> str:
@@ -85,9 +85,9 @@ def analyse(
     settings : Settings
     datasets : mapping of str to Path
         As :func:`bids_encoder.derivatives.dataset_description.init_dataset` returns them.
-    data : Data
+    data : MeasuredData
         Of the plan; nothing is measured where all is done.
-    source : Source
+    source : FeatureSource
     executor : Executor
         Who computes features and fits.
     warnings : sequence of str
@@ -233,7 +233,9 @@ def _models_are_done(settings: Settings, analysis: Analysis, layers: Sequence[st
     return not wanted or all(is_done(analysis, "weights", layer=layer) for layer in layers)
 
 
-def _features(settings: Settings, executor: Executor, plan: Plan, source: Source) -> FeatureStore:
+def _features(
+    settings: Settings, executor: Executor, plan: Plan, source: FeatureSource
+) -> FeatureStore:
     with console.stage("features") as words, console.progress("features", "stimuli") as bar:
         if source.is_network:
             executor.extract(settings, plan.stimuli, bar)
@@ -270,7 +272,7 @@ def _fit_layers(
     executor: Executor,
     analysis: Analysis,
     store: FeatureStore,
-    data: Data,
+    data: MeasuredData,
     folds: tuple[Fold, ...],
 ) -> tuple[list[LayerScores], np.ndarray]:
     """Fit layer after layer; a layer whose files are there already is read back.
@@ -360,7 +362,7 @@ def _fit_with(
     executor: Executor,
     analysis: Analysis,
     store: FeatureStore,
-    data: Data,
+    data: MeasuredData,
     folds: tuple[Fold, ...],
     kernel: Callable[[str], np.ndarray],
 ) -> list[LayerScores]:
@@ -368,7 +370,7 @@ def _fit_with(
     samples, responses, held = data.samples, data.responses, data.held
     n_voxels = responses.values.shape[1]
     chosen = settings.encoding
-    problem = Problem(
+    problem = FitJob(
         analysis.hash, store, samples, ~held, data.training[0].values, folds, grid,
         nested=chosen.nested, keep_weights=chosen.save_weights != "none" or bool(held.any()),
     )  # fmt: skip
@@ -403,7 +405,9 @@ def _read_back(settings, analysis, layer, places, grid, *, tested) -> LayerScore
     return LayerScores(layer, **maps)
 
 
-def _write_layer(encoding, analysis, store, data: Data, layer, found: Fit, kernel) -> LayerScores:
+def _write_layer(
+    encoding, analysis, store, data: MeasuredData, layer, found: Fit, kernel
+) -> LayerScores:
     samples, responses, held = data.samples, data.responses, data.held
     maps = {
         "r2": found.r2,

@@ -9,7 +9,7 @@ import numpy as np
 
 from bids_encoder.analysis.plan import Plan
 from bids_encoder.analysis.summary_tables import LayerScores
-from bids_encoder.config.settings import Inference
+from bids_encoder.config.settings import InferenceSettings
 from bids_encoder.derivatives.counted import Counted
 from bids_encoder.derivatives.read import places_in_words
 from bids_encoder.derivatives.seals import sidecar_of
@@ -61,19 +61,19 @@ LEAST_VOLUMES = 30  # that recur; neighbouring ones are alike, and count for les
 _MAPS = ("p", "q", "predicted")
 
 
-def inference_is_done(chosen: Inference, analysis: Analysis) -> bool:
+def inference_is_done(chosen: InferenceSettings, analysis: Analysis) -> bool:
     """Whether the p-values that are asked for are there."""
     ours = _with_settings(chosen, analysis)
     return chosen.n_permutations == 0 or all(is_done(ours, kind) for kind in _MAPS)
 
 
-def inference_parts(chosen: Inference, analysis: Analysis) -> list[Analysis]:
+def inference_parts(chosen: InferenceSettings, analysis: Analysis) -> list[Analysis]:
     """What the maps of p-values that are asked for belong to."""
     return [_with_settings(chosen, analysis)] if chosen.n_permutations else []
 
 
 def write_inference(
-    chosen: Inference,
+    chosen: InferenceSettings,
     analysis: Analysis,
     plan: Plan,
     store: FeatureStore,
@@ -91,7 +91,7 @@ def write_inference(
 
     Parameters
     ----------
-    chosen : settings.Inference
+    chosen : settings.InferenceSettings
     analysis, plan, store, samples, responses, folds, scores
         Of the analysis; the null is made as the scores were.
     penalties, nested, mem_bytes, device
@@ -186,7 +186,7 @@ def is_predicted(q: np.ndarray, highest: np.ndarray, rate: float) -> np.ndarray:
     return (q <= rate) & (highest > 0)
 
 
-def _warn_again(chosen: Inference, analysis: Analysis) -> None:
+def _warn_again(chosen: InferenceSettings, analysis: Analysis) -> None:
     """Give the warnings of maps that an earlier run made: they hold for the results of this one."""
     for ours in inference_parts(chosen, analysis):
         for warning in sidecar_of(ours.sidecars("predicted")[-1]).get("Warnings", ()):
@@ -194,7 +194,7 @@ def _warn_again(chosen: Inference, analysis: Analysis) -> None:
 
 
 def _warnings(
-    strata: Sequence[Stratum], fewest: int, n_voxels: int, chosen: Inference, places: str
+    strata: Sequence[Stratum], fewest: int, n_voxels: int, chosen: InferenceSettings, places: str
 ) -> list[str]:
     """Where p-values cannot get small enough, or where one null does not suit all voxels."""
     found = []
@@ -245,7 +245,7 @@ def _described(
     }
 
 
-def passed_voxels(chosen: Inference, analysis: Analysis, grid: Grid) -> np.ndarray | None:
+def passed_voxels(chosen: InferenceSettings, analysis: Analysis, grid: Grid) -> np.ndarray | None:
     """Voxels that are predicted better than chance, (V,); None where no p-values are wanted."""
     if chosen.n_permutations == 0 or not inference_is_done(chosen, analysis):
         return None
@@ -253,7 +253,7 @@ def passed_voxels(chosen: Inference, analysis: Analysis, grid: Grid) -> np.ndarr
 
 
 def counted_voxels(
-    chosen: Inference, analysis: Analysis, grid: Grid, scored: np.ndarray
+    chosen: InferenceSettings, analysis: Analysis, grid: Grid, scored: np.ndarray
 ) -> Counted:
     """The voxels that counts and means are about: those that passed, or all that are scored.
 
@@ -369,7 +369,7 @@ def _seconds_per_row(plan: Plan) -> float:
     return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else BLOCK_SECONDS
 
 
-def planned_p_values(chosen: Inference, n_voxels: int, places: str) -> str:
+def planned_p_values(chosen: InferenceSettings, n_voxels: int, places: str) -> str:
     """What p-values can reach, in words, before anything is computed."""
     count = chosen.n_permutations
     if count == 0:
@@ -390,7 +390,7 @@ def planned_p_values(chosen: Inference, n_voxels: int, places: str) -> str:
     )
 
 
-def _with_settings(chosen: Inference, analysis: Analysis) -> Analysis:
+def _with_settings(chosen: InferenceSettings, analysis: Analysis) -> Analysis:
     return analysis.with_settings(
         null=NULL,
         n_permutations=chosen.n_permutations,

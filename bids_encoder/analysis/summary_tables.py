@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder.analysis.plan import Plan
-from bids_encoder.config.settings import Inference
+from bids_encoder.config.settings import InferenceSettings
 from bids_encoder.derivatives.counted import Counted
 from bids_encoder.derivatives.meanings import uncertain
 from bids_encoder.derivatives.provenance import content_stamp, plain
@@ -28,7 +28,7 @@ from bids_encoder.derivatives.write import (
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.penalties import at_end, piled_up
 from bids_encoder.encoding.scores import steady_score
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.fingerprints.components import Component, first_component, well_predicted
 from bids_encoder.fingerprints.profile import best_layer, normalized, slope
 from bids_encoder.fingerprints.regions import (
@@ -175,7 +175,7 @@ def warn_of_edges(
                 )
 
 
-def summary_is_done(chosen: Inference, analysis: Analysis) -> bool:
+def summary_is_done(chosen: InferenceSettings, analysis: Analysis) -> bool:
     """Whether the table of scores is there, and the maps beside it that some data have."""
     if not is_done(analysis, "scores"):
         return False
@@ -197,10 +197,10 @@ def _further_maps(analysis: Analysis, layers: Sequence[str]) -> dict[str, list[s
 
 
 def write_summary(
-    chosen: Inference,
+    chosen: InferenceSettings,
     analysis: Analysis,
     plan: Plan,
-    source: Source,
+    source: FeatureSource,
     responses: Responses,
     grouping: Grouping,
     scores: Sequence[LayerScores],

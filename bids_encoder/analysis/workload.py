@@ -12,7 +12,7 @@ from bids_encoder.compute import memory_budget
 from bids_encoder.config.settings import Settings
 from bids_encoder.encoding.penalties import longest_grid
 from bids_encoder.features.external import ExternalFeatures
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.responses.means import repeated_among, units_of_standardization
 
 LARGEST_LAYER = 25_000  # features; layers of networks are reduced to at most so many
@@ -20,7 +20,7 @@ _GZIPPED = 3  # of the size of a GIFTI file: its text, what it unpacks to, and t
 
 
 def work_of(
-    settings: Settings, plan: Plan, source: Source | None = None, n_voxels: int | None = None
+    settings: Settings, plan: Plan, source: FeatureSource | None = None, n_voxels: int | None = None
 ) -> memory_budget.Work:
     """The size of the analysis of a plan.
 
@@ -28,7 +28,7 @@ def work_of(
     ----------
     settings : Settings
     plan : Plan
-    source : Source, optional
+    source : FeatureSource, optional
         Where features come from, once it is open.
     n_voxels : int, optional
         Once they are counted; by default what the plan knows of them.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from bids_encoder.analysis.make_plans import betas_options, make_plans
-from bids_encoder.analysis.measured_data import Data
+from bids_encoder.analysis.measured_data import MeasuredData
 from bids_encoder.analysis.plan import Plan
 from bids_encoder.analysis.run import analyse
 from bids_encoder.analysis.significance import planned_p_values
@@ -37,7 +37,7 @@ from bids_encoder.derivatives.dataset_description import (
 )
 from bids_encoder.derivatives.read import find_analyses, places_in_words
 from bids_encoder.errors import UsageError
-from bids_encoder.experiments.context import Lab
+from bids_encoder.experiments.context import ExperimentContext
 from bids_encoder.experiments.registry import (
     check_experiments,
     check_layers,
@@ -46,7 +46,7 @@ from bids_encoder.experiments.registry import (
 )
 from bids_encoder.experiments.saved_models import list_modelled, models_of, open_models
 from bids_encoder.features.external import require_file
-from bids_encoder.features.feature_source import Source, open_source
+from bids_encoder.features.feature_source import FeatureSource, open_source
 from bids_encoder.networks.devices import resolve_device
 from bids_encoder.report.participant import write_report
 from bids_encoder.report.stimuli import write_stimuli_figure
@@ -150,19 +150,19 @@ def run_participant(settings: Settings, participant: str) -> str:
             for plan in plans:
                 del warnings[known:]  # those of the plan before
                 named = {**plan.names, "network": source.name}
-                data = Data(settings, plan, device, source)
+                data = MeasuredData(settings, plan, device, source)
                 summaries.append(analyse(settings, datasets, data, source, executor, warnings))
                 write_stimuli_figure(settings.output_dir, named, plan.stimuli)
                 if settings.synthesis.synthesize:
                     saved = models_of(settings, named, source)
-                    lab = Lab(settings, datasets, source, device, saved, data)
+                    lab = ExperimentContext(settings, datasets, source, device, saved, data)
                     summaries += run_experiments(lab)
         remove_old_descriptions(settings.output_dir, source.name, source.layers)
     _report(settings, participant)
     return "; ".join(summaries)
 
 
-def _check_memory(settings: Settings, plan: Plan, source: Source) -> None:
+def _check_memory(settings: Settings, plan: Plan, source: FeatureSource) -> None:
     """Say what is planned, and refuse what does not fit into ``--mem``.
 
     Where the mask is still to be computed, only an upper bound of the voxels is known: then that
@@ -195,12 +195,12 @@ def _reuse_models(settings: Settings, participant: str) -> str:
     _keep_settings(settings, participant, device)
     summaries = []
     for saved in found:
-        summaries += run_experiments(Lab(settings, datasets, source, device, saved))
+        summaries += run_experiments(ExperimentContext(settings, datasets, source, device, saved))
     _report(settings, participant)
     return "; ".join(summaries)
 
 
-def _open_source(settings: Settings, stimuli: Iterable[str]) -> tuple[Source, str]:
+def _open_source(settings: Settings, stimuli: Iterable[str]) -> tuple[FeatureSource, str]:
     with console.stage("network") as words:
         device = resolve_device(settings.resources.device)
         source = open_source(settings, stimuli, device)

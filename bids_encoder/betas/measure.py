@@ -17,7 +17,7 @@ from bids_encoder.betas.surface_files import (
     stream_surface_maps,
     usable_places,
 )
-from bids_encoder.betas.volume_files import Layout, describe_maps, stream_maps, usable_voxels
+from bids_encoder.betas.volume_files import FileLayout, describe_maps, stream_maps, usable_voxels
 from bids_encoder.derivatives.read import places_in_words
 from bids_encoder.errors import BidsEncoderError, DataError
 from bids_encoder.grids.grid import Grid
@@ -63,7 +63,7 @@ def describe_betas(runs: Sequence[BetasRun], like: Sequence[Path] = ()) -> list[
         A file is not there or not what it should be; maps and rows differ in number; or
         nothing says where the voxels of an HDF5 file lie.
     """
-    layouts: dict[tuple[Path, ...], Layout] = {}
+    layouts: dict[tuple[Path, ...], FileLayout] = {}
     infos = []
     for run in runs:
         images = run.betas.images
@@ -79,7 +79,7 @@ def describe_betas(runs: Sequence[BetasRun], like: Sequence[Path] = ()) -> list[
     return infos
 
 
-def _describe(betas: Betas) -> Layout:
+def _describe(betas: Betas) -> FileLayout:
     if betas.on_surfaces:
         return describe_surface_maps(betas)
     return describe_maps(betas.images, betas.key)
@@ -249,7 +249,7 @@ def _rows_in(
         yield run, rows, places
 
 
-def _check_rows(run: BetasRun, layout: Layout) -> None:
+def _check_rows(run: BetasRun, layout: FileLayout) -> None:
     if layout.n_maps != run.betas.n_rows:
         raise DataError(
             "The table does not fit the betas.",
@@ -263,7 +263,7 @@ def _check_rows(run: BetasRun, layout: Layout) -> None:
         )
 
 
-def _grid(run: BetasRun, layout: Layout, like: Sequence[Path]) -> tuple[tuple, np.ndarray]:
+def _grid(run: BetasRun, layout: FileLayout, like: Sequence[Path]) -> tuple[tuple, np.ndarray]:
     """Shape and affine of the volume that the maps are of."""
     if layout.affine is not None:
         return layout.shape, layout.affine

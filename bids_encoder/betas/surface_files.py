@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from nibabel.cifti2 import BrainModelAxis, ScalarAxis, SeriesAxis
 
-from bids_encoder.betas.volume_files import Layout
+from bids_encoder.betas.volume_files import FileLayout
 from bids_encoder.errors import DataError
 from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.structures import PartsGrid
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bids_encoder.bids.records import Betas
 
 
-def describe_surface_maps(betas: Betas) -> Layout:
+def describe_surface_maps(betas: Betas) -> FileLayout:
     """What the headers of the files say; no array is decoded.
 
     Raises
@@ -42,7 +42,7 @@ def describe_surface_maps(betas: Betas) -> Layout:
     first = _frame(layouts[0])
     for path, layout in zip(betas.images, layouts, strict=True):
         _check_frame(path, _frame(layout), first, betas.images[0])
-    return Layout(layouts[0].shape, sum(one.n_maps for one in layouts), None, frame=first)
+    return FileLayout(layouts[0].shape, sum(one.n_maps for one in layouts), None, frame=first)
 
 
 def stream_surface_maps(betas: Betas, grid: PartsGrid) -> Iterator[tuple[range, int, np.ndarray]]:
@@ -97,7 +97,7 @@ def usable_places(betas: Betas, frame: PartsGrid, used: Collection[int]) -> np.n
         return np.isfinite(low) & np.isfinite(high) & (high > low)
 
 
-def _describe_gifti(hemispheres: Mapping[str, Sequence[Path]]) -> Layout:
+def _describe_gifti(hemispheres: Mapping[str, Sequence[Path]]) -> FileLayout:
     inside, n_maps = {}, {}
     for side, paths in hemispheres.items():
         found = [summarize(path) for path in paths]
@@ -123,10 +123,10 @@ def _describe_gifti(hemispheres: Mapping[str, Sequence[Path]]) -> Layout:
                 remedy="write both hemispheres again from the same model",
             )
     frame = SurfaceGrid.of(inside)
-    return Layout((frame.n_values,), n_maps[first], None, frame=frame)
+    return FileLayout((frame.n_values,), n_maps[first], None, frame=frame)
 
 
-def _describe_cifti(path: Path, *, single: bool) -> Layout:
+def _describe_cifti(path: Path, *, single: bool) -> FileLayout:
     axes = cifti_axes(open_cifti(path), path)
     kinds = tuple(type(axis) for axis in axes)
     if kinds not in ((ScalarAxis, BrainModelAxis), (SeriesAxis, BrainModelAxis)) or (
@@ -134,10 +134,10 @@ def _describe_cifti(path: Path, *, single: bool) -> Layout:
     ):
         raise _no_maps(path, "axes", axes_in_words(axes), single=single)
     frame = CiftiGrid.of(axes[1])
-    return Layout((frame.n_values,), len(axes[0]), None, frame=frame)
+    return FileLayout((frame.n_values,), len(axes[0]), None, frame=frame)
 
 
-def _frame(layout: Layout) -> PartsGrid:
+def _frame(layout: FileLayout) -> PartsGrid:
     assert layout.frame is not None  # `_describe_cifti` gives one
     return layout.frame
 

@@ -14,7 +14,7 @@ from bids_encoder.bids.names import BidsFile, join_entities, natural, same_numbe
 from bids_encoder.bids.records import Betas, BetasRun, Dataset
 from bids_encoder.bids.selection import Selection, files_of
 from bids_encoder.bids.tables import is_absent, read_table
-from bids_encoder.bids.tolerated import Tolerated
+from bids_encoder.bids.tolerated import InputWarnings
 from bids_encoder.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 
 _NUMBERED = re.compile(r"(?:trial|event|beta|stim)?0*(\d+)")
@@ -150,7 +150,7 @@ def _from_table(
     file: BetaFile, path: Path, shown: Sequence[Presentation]
 ) -> tuple[list[_Trial], int]:
     """Maps in the order of the onsets in their own table, the file at `path`."""
-    table = read_table(path, Tolerated())
+    table = read_table(path, InputWarnings())
     place_of = {line: place for place, line in enumerate(table.index)}
     if file.contrasts:
         place_of = _rows_of_contrasts(file, table)

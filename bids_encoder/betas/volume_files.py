@@ -27,7 +27,7 @@ _BYTES = 64_000_000  # read at a time
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """How maps lie in their file.
 
     Attributes
@@ -57,7 +57,7 @@ def is_hdf5(path: Path) -> bool:
     return path.name.lower().endswith(HDF5)
 
 
-def describe_maps(images: Sequence[Path], key: str | None = None) -> Layout:
+def describe_maps(images: Sequence[Path], key: str | None = None) -> FileLayout:
     """What the headers of the files say; no voxel is read.
 
     Parameters
@@ -88,18 +88,18 @@ def describe_maps(images: Sequence[Path], key: str | None = None) -> Layout:
                 expected=f"{' × '.join(map(str, first.shape))} and the affine of {images[0]}",
                 remedy="estimate all of them in one space",
             )
-    return Layout(first.shape, sum(layout.n_maps for layout in layouts), first.affine)
+    return FileLayout(first.shape, sum(layout.n_maps for layout in layouts), first.affine)
 
 
 def stream_maps(
-    images: Sequence[Path], layout: Layout, inside: np.ndarray
+    images: Sequence[Path], layout: FileLayout, inside: np.ndarray
 ) -> Iterator[tuple[range, int, np.ndarray]]:
     """Read the voxels of a mask piece by piece, in the order in which they lie in the file.
 
     Parameters
     ----------
     images : sequence of Path
-    layout : Layout
+    layout : FileLayout
         As :func:`describe_maps` returns it.
     inside : (x, y, z) bool
         Voxels to read; all that the file has, where it has no others.
@@ -130,7 +130,7 @@ def stream_maps(
         yield range(layout.n_maps)[numbers], int(before[voxels.start]), block
 
 
-def usable_voxels(images: Sequence[Path], layout: Layout, maps: Collection[int]) -> np.ndarray:
+def usable_voxels(images: Sequence[Path], layout: FileLayout, maps: Collection[int]) -> np.ndarray:
     """Voxels that are finite in all of these maps and differ between some: (x, y, z) bool."""
     used = np.isin(np.arange(layout.n_maps), list(maps))
     low = np.full(np.prod(layout.shape), np.inf, dtype=np.float32)
@@ -145,7 +145,9 @@ def usable_voxels(images: Sequence[Path], layout: Layout, maps: Collection[int])
         return (np.isfinite(low) & np.isfinite(high) & (high > low)).reshape(layout.shape)
 
 
-def _blocks(images: Sequence[Path], layout: Layout) -> Iterator[tuple[slice, slice, np.ndarray]]:
+def _blocks(
+    images: Sequence[Path], layout: FileLayout
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Give voxels (in C order), maps, and their numbers (maps × voxels), in turn."""
     everywhere = slice(0, int(np.prod(layout.shape)))
     if is_hdf5(images[0]) and not layout.matlab:
@@ -168,7 +170,7 @@ def _image_maps(images: Sequence[Path]) -> Iterator[np.ndarray]:
             raise _damaged(path, "voxels", trouble) from None
 
 
-def _matlab_maps(path: Path, layout: Layout) -> Iterator[np.ndarray]:
+def _matlab_maps(path: Path, layout: FileLayout) -> Iterator[np.ndarray]:
     with _opened(path) as file:
         dataset = file[layout.key]
         for number in range(layout.n_maps):
@@ -178,7 +180,7 @@ def _matlab_maps(path: Path, layout: Layout) -> Iterator[np.ndarray]:
                 raise _damaged(path, f"map {number + 1}", error) from None
 
 
-def _slabs(path: Path, layout: Layout) -> Iterator[tuple[slice, slice, np.ndarray]]:
+def _slabs(path: Path, layout: FileLayout) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Neighbouring voxels of all maps, which lie together in the file."""
     with _opened(path) as file:
         dataset = file[layout.key]
@@ -212,7 +214,7 @@ def _damaged(path: Path, place: str, trouble: BaseException) -> DataError:
     )
 
 
-def _describe_image(path: Path, *, single: bool) -> Layout:
+def _describe_image(path: Path, *, single: bool) -> FileLayout:
     image = open_image(path)
     shape = tuple(int(n) for n in image.shape)
     n_maps = shape[3] if len(shape) == 4 else 1
@@ -227,7 +229,7 @@ def _describe_image(path: Path, *, single: bool) -> Layout:
         )
     check_numbers(image, path)
     check_length(image, path)
-    return Layout(shape[:3], n_maps, np.asarray(image.affine, dtype=np.float64))
+    return FileLayout(shape[:3], n_maps, np.asarray(image.affine, dtype=np.float64))
 
 
 def _opened(path: Path) -> h5py.File:
@@ -246,7 +248,7 @@ def _opened(path: Path) -> h5py.File:
         ) from None
 
 
-def _describe_hdf5(path: Path, key: str | None) -> Layout:
+def _describe_hdf5(path: Path, key: str | None) -> FileLayout:
     with _opened(path) as file:
         name = _choose(file, path, key)
         dataset = file[name]
@@ -254,7 +256,7 @@ def _describe_hdf5(path: Path, key: str | None) -> Layout:
         shape = tuple(int(n) for n in (dataset.shape[::-1] if matlab else dataset.shape))
     if len(shape) == 4 and shape[1:3] == (1, 1):  # voxels of a mask, padded
         shape = (shape[0], shape[3])
-    return Layout(shape[:-1], shape[-1], None, matlab, name)
+    return FileLayout(shape[:-1], shape[-1], None, matlab, name)
 
 
 def _choose(file: h5py.File, path: Path, key: str | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bids_encoder.bids.tables import is_absent, read_table
-from bids_encoder.bids.tolerated import Tolerated
+from bids_encoder.bids.tolerated import InputWarnings
 from bids_encoder.errors import DataError
 
 # The proposal says stimulus_id here, stim_id in tables of events, and filename;
@@ -21,14 +21,14 @@ def find_catalogue(folders: Iterable[Path]) -> Path | None:
     return next((p for f in folders if os.path.lexists(p := f / "stimuli.tsv")), None)
 
 
-def read_catalogue(path: Path | None, tolerated: Tolerated) -> dict[str, str]:
+def read_catalogue(path: Path | None, tolerated: InputWarnings) -> dict[str, str]:
     """File name of each stimulus id.
 
     Parameters
     ----------
     path : Path or None
         As :func:`find_catalogue` returns it.
-    tolerated : Tolerated
+    tolerated : InputWarnings
 
     Returns
     -------

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from bids_encoder.bids.sidecars import read_json
-from bids_encoder.errors import DataError, InvalidDatasetError, MissingInputError, Parts
+from bids_encoder.errors import DataError, InvalidDatasetError, MessageParts, MissingInputError
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def _read(root: Path) -> dict:
     try:
         return read_json(path)
     except DataError as error:
-        parts: Parts = {**error.parts, "found": error.parts["found"] or error.problem}
+        parts: MessageParts = {**error.parts, "found": error.parts["found"] or error.problem}
         raise InvalidDatasetError(f"{DESCRIPTION} cannot be read.", **parts) from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from bids_encoder.bids.events import Presentation
 from bids_encoder.bids.records import BetasRun, Run
 from bids_encoder.bids.tables import is_absent, read_table
-from bids_encoder.bids.tolerated import Tolerated
+from bids_encoder.bids.tolerated import InputWarnings
 
 _TIMES = ("onset", "duration")
 
@@ -42,7 +42,7 @@ def stimulus_columns(
     for run, shown in zip(runs, presentations, strict=True):
         for one, path in zip(shown, tables_of(run, shown), strict=True):
             if path not in tables:
-                table = read_table(path, Tolerated())
+                table = read_table(path, InputWarnings())
                 tables[path] = table.to_dict("index")
                 for name in table.columns:
                     found.setdefault(name, {})

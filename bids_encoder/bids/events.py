@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bids_encoder.bids.stimulus_files import Mention, locate_stimuli
 from bids_encoder.bids.tables import is_absent, read_table
-from bids_encoder.bids.tolerated import Tolerated
+from bids_encoder.bids.tolerated import InputWarnings
 from bids_encoder.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ class NoStimulusColumn(DataError):  # noqa: N818
     """No table of a participant says which stimuli were shown."""
 
 
-def read_events(path: str | Path, tolerated: Tolerated | None = None):
+def read_events(path: str | Path, tolerated: InputWarnings | None = None):
     """Read a table of events.
 
     Parameters
     ----------
     path : path
         ``events.tsv``.
-    tolerated : Tolerated, optional
+    tolerated : InputWarnings, optional
         Where small faults are noted (byte-order mark, Windows line ends, durations
         ``n/a``, which count as 0); without it they are warned of at once.
 
@@ -68,7 +68,7 @@ def read_events(path: str | Path, tolerated: Tolerated | None = None):
         in them that is not a number, or a negative duration.
     """
     path = Path(path)
-    noted = Tolerated() if tolerated is None else tolerated
+    noted = InputWarnings() if tolerated is None else tolerated
     table = read_table(path, noted)
     for column in ("onset", "duration"):
         if column not in table:
@@ -96,7 +96,7 @@ def read_events(path: str | Path, tolerated: Tolerated | None = None):
     return table
 
 
-def read_rows(path: str | Path, tolerated: Tolerated):
+def read_rows(path: str | Path, tolerated: InputWarnings):
     """Read a table with one row a map, in its own order; onsets and durations may be absent.
 
     Without onsets, rows are taken to follow each other every 4 s.
@@ -176,7 +176,7 @@ def read_presentations(
     DataError
         A broken table, a stimulus outside of its folder, an empty file.
     """
-    tolerated = Tolerated()
+    tolerated = InputWarnings()
     mentions: dict[Path, list[tuple[float, float, Mention]]] = {}
     silent: dict[Path, object] = {}
     for path in dict.fromkeys(map(Path, events_paths)):
@@ -299,7 +299,7 @@ def _names_pictures(table, column: str) -> bool:
 
 
 def _number(
-    text: str, column: str, line: int, path: Path, tolerated: Tolerated, most: float = math.inf
+    text: str, column: str, line: int, path: Path, tolerated: InputWarnings, most: float = math.inf
 ) -> float:
     if column == "duration" and is_absent(text):
         tolerated.add("durations n/a, taken as 0 s", f"{path}, line {line}")

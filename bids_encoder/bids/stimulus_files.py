@@ -20,7 +20,7 @@ from pathlib import Path
 from bids_encoder.bids.annex import get_command, lacks_content
 from bids_encoder.bids.catalogue import ID_COLUMNS, find_catalogue, read_catalogue
 from bids_encoder.bids.links import leads_out
-from bids_encoder.bids.tolerated import Tolerated
+from bids_encoder.bids.tolerated import InputWarnings
 from bids_encoder.errors import DataError, MissingInputError
 
 _SHOWN = 10
@@ -51,7 +51,7 @@ def locate_stimuli(
     *,
     dataset_root: str | Path,
     stim_dir: str | Path | None = None,
-    tolerated: Tolerated | None = None,
+    tolerated: InputWarnings | None = None,
 ) -> tuple[dict[tuple[str, str], str], dict[str, Path]]:
     """Find the file of every stimulus that is mentioned.
 
@@ -63,7 +63,7 @@ def locate_stimuli(
         Raw dataset; its folder ``stimuli`` holds the files.
     stim_dir : path, optional
         Folder that is looked in instead.
-    tolerated : Tolerated, optional
+    tolerated : InputWarnings, optional
         Where small faults are noted; without it they are warned of at once.
 
     Returns
@@ -81,7 +81,7 @@ def locate_stimuli(
     DataError
         A name leads out of the folder, fits two files, or its file is empty.
     """
-    noted = Tolerated() if tolerated is None else tolerated
+    noted = InputWarnings() if tolerated is None else tolerated
     mentions = list(mentions)
     folder = StimulusFolder(Path(dataset_root), Path(stim_dir) if stim_dir else None, noted)
     found: dict[tuple[str, str], str | None] = {}
@@ -109,11 +109,11 @@ class StimulusFolder:
         Raw dataset.
     stim_dir : path or None
         Folder given by the user; None takes ``stimuli`` in the dataset.
-    tolerated : Tolerated
+    tolerated : InputWarnings
         Where small faults are noted.
     """
 
-    def __init__(self, dataset_root: Path, stim_dir: Path | None, tolerated: Tolerated):
+    def __init__(self, dataset_root: Path, stim_dir: Path | None, tolerated: InputWarnings):
         self.root = Path(os.path.abspath(dataset_root))
         self.path = Path(os.path.abspath(stim_dir or self.root / "stimuli"))
         self.given = stim_dir is not None

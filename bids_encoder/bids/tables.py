@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from bids_encoder.bids.annex import require_content
-from bids_encoder.bids.tolerated import Tolerated
+from bids_encoder.bids.tolerated import InputWarnings
 from bids_encoder.errors import DataError, MissingInputError
 
 # A quoted value runs to the first quote that stands alone, behind which the next value begins.
@@ -30,14 +30,14 @@ def is_absent(value: str) -> bool:
     return value.strip() in _ABSENT
 
 
-def read_table(path: str | Path, tolerated: Tolerated | None = None):
+def read_table(path: str | Path, tolerated: InputWarnings | None = None):
     """Read a TSV file as text.
 
     Parameters
     ----------
     path : path
         The file.
-    tolerated : Tolerated, optional
+    tolerated : InputWarnings, optional
         Where small faults are noted: a byte-order mark, Windows line ends. Without it
         they are warned of at once.
 
@@ -58,7 +58,7 @@ def read_table(path: str | Path, tolerated: Tolerated | None = None):
     import pandas as pd
 
     path = Path(path)
-    noted = Tolerated() if tolerated is None else tolerated
+    noted = InputWarnings() if tolerated is None else tolerated
     lines = _lines(path, noted)
     if tolerated is None:
         noted.warn()
@@ -88,7 +88,7 @@ def read_table(path: str | Path, tolerated: Tolerated | None = None):
     return pd.DataFrame(rows, columns=header, index=index, dtype=object)
 
 
-def _lines(path: Path, tolerated: Tolerated) -> list[str]:
+def _lines(path: Path, tolerated: InputWarnings) -> list[str]:
     require_content([path], "table")
     try:
         if path.stat().st_size > LARGEST_TABLE:

@@ -7,7 +7,7 @@ import logging
 logger = logging.getLogger(__name__)
 
 
-class Tolerated:
+class InputWarnings:
     """Counts faults by kind while a participant is read; `warn` says each kind once."""
 
     def __init__(self):

@@ -14,7 +14,7 @@ import numpy as np
 
 from bids_encoder import __version__
 from bids_encoder.compute import dask_tasks
-from bids_encoder.compute.fit_job import Problem
+from bids_encoder.compute.fit_job import FitJob
 from bids_encoder.compute.work_files import (
     Block,
     Pieces,
@@ -86,7 +86,7 @@ class Remote:
 
     def fit(
         self,
-        problem: Problem,
+        problem: FitJob,
         layers: Sequence[str],
         kernel: Callable[[str], np.ndarray],
         *,
@@ -116,7 +116,7 @@ class Remote:
         pieces.remove()
 
     def _hand_out(
-        self, pieces: Pieces, number: int, problem: Problem, blocks: Sequence[Block]
+        self, pieces: Pieces, number: int, problem: FitJob, blocks: Sequence[Block]
     ) -> tuple[Future, dict[Future, Block]]:
         kernel = self._submit(
             dask_tasks.write_kernel,
@@ -129,7 +129,7 @@ class Remote:
         return kernel, {self._block(pieces, number, b, problem, kernel): b for b in blocks}
 
     def _block(
-        self, pieces: Pieces, number: int, block: Block, problem: Problem, kernel: Future
+        self, pieces: Pieces, number: int, block: Block, problem: FitJob, kernel: Future
     ) -> Future:
         return self.client.submit(
             dask_tasks.fit_block,
@@ -154,7 +154,7 @@ class Remote:
         self,
         pieces: Pieces,
         number: int,
-        problem: Problem,
+        problem: FitJob,
         job: tuple[Future, dict[Future, Block]],
         on_progress: Callable[[float], None],
     ) -> list[Block]:

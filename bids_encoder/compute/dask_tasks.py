@@ -28,7 +28,7 @@ from bids_encoder.config.settings import Settings
 from bids_encoder.encoding.ridge import fit
 from bids_encoder.errors import MissingInputError, UsageError
 from bids_encoder.features.cache import write_array
-from bids_encoder.features.feature_source import Source, open_source
+from bids_encoder.features.feature_source import FeatureSource, open_source
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.networks.devices import resolve_device
@@ -106,7 +106,7 @@ def extract_shard(
 
 
 @lru_cache(maxsize=1)
-def _network(settings: Settings, device: str) -> Source:
+def _network(settings: Settings, device: str) -> FeatureSource:
     """The network that some settings name; a worker keeps the last one."""
     return open_source(settings, (), device)
 

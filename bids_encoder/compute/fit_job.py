@@ -20,7 +20,7 @@ from bids_encoder.stimuli.segments import Segment
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class FitJob:
     """One analysis to be fitted, layer by layer.
 
     Attributes
@@ -76,7 +76,7 @@ class Executor(Protocol):
 
     def fit(
         self,
-        problem: Problem,
+        problem: FitJob,
         layers: Sequence[str],
         kernel: Callable[[str], np.ndarray],
         *,
@@ -87,7 +87,7 @@ class Executor(Protocol):
 
         Parameters
         ----------
-        problem : Problem
+        problem : FitJob
         layers : sequence of str
         kernel : callable
             Gives the (n, n) kernel of a layer, see :func:`kernel_of`.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_encoder.compute.fit_job import Problem, training_kernel
+from bids_encoder.compute.fit_job import FitJob, training_kernel
 from bids_encoder.config.settings import Settings
 from bids_encoder.encoding.ridge import Fit, fit
 from bids_encoder.errors import naming
@@ -38,7 +38,7 @@ class Local:
 
     def fit(
         self,
-        problem: Problem,
+        problem: FitJob,
         layers: Sequence[str],
         kernel: Callable[[str], np.ndarray],
         *,

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder import __version__
-from bids_encoder.compute.fit_job import Problem
+from bids_encoder.compute.fit_job import FitJob
 from bids_encoder.encoding.blocks import TILE
 from bids_encoder.encoding.folds import Fold
 from bids_encoder.encoding.ridge import Fit
@@ -96,7 +96,7 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def write_problem(work_dir: Path, problem: Problem) -> Pieces:
+def write_problem(work_dir: Path, problem: FitJob) -> Pieces:
     """Write what the workers need to know of a problem, unless it is there."""
     digest = hashlib.sha256(np.ascontiguousarray(problem.responses).data)
     digest.update(f"{__version__} {problem.key} {problem.store.identity}".encode())

@@ -36,7 +36,7 @@ from bids_encoder.config.option_types import (
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectionSettings:
     """What to read."""
 
     participant_label: tuple[str, ...] = option(
@@ -80,7 +80,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Stimuli:
+class StimuliSettings:
     """What the participants saw."""
 
     stim_column: str | None = option(
@@ -99,7 +99,7 @@ class Stimuli:
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkSettings:
     """The network and its layers."""
 
     network: str = option(
@@ -130,7 +130,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Responses:
+class ResponsesSettings:
     """From BOLD to responses."""
 
     design: str = option(
@@ -176,7 +176,7 @@ class Responses:
 
 
 @dataclass(frozen=True)
-class Betas:
+class BetasSettings:
     """Responses estimated elsewhere, in place of BOLD."""
 
     betas: str | None = option(
@@ -200,7 +200,7 @@ class Betas:
 
 
 @dataclass(frozen=True)
-class Encoding:
+class EncodingSettings:
     """The encoding models."""
 
     folds: str | None = option(
@@ -239,7 +239,7 @@ PERMUTATIONS_IF_NESTED = 10_000
 
 
 @dataclass(frozen=True)
-class Inference:
+class InferenceSettings:
     """Which voxels count."""
 
     n_permutations: int = option(
@@ -258,7 +258,7 @@ class Inference:
 
 
 @dataclass(frozen=True)
-class Joint:
+class JointSettings:
     """All layers together."""
 
     joint: bool = option(
@@ -299,7 +299,7 @@ class Dimensions:
 
 
 @dataclass(frozen=True)
-class Regions:
+class RegionsSettings:
     """Regions of interest, besides those among the derivatives."""
 
     atlas: tuple[str, ...] = option(
@@ -314,7 +314,7 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class NeuralCode:
+class NeuralCodeSettings:
     """Similarity of pictures in layers and regions."""
 
     no_neural_code: bool = option(
@@ -335,7 +335,7 @@ class NeuralCode:
 
 
 @dataclass(frozen=True)
-class Synthesis:
+class SynthesisSettings:
     """Experiments that nobody ran."""
 
     synthesize: tuple[str, ...] = option(
@@ -372,7 +372,7 @@ class Synthesis:
 
 
 @dataclass(frozen=True)
-class Resources:
+class ResourcesSettings:
     """Where and with how much."""
 
     work_dir: Path = option(
@@ -399,7 +399,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterSettings:
     """Beyond this machine."""
 
     executor: str = option(
@@ -425,7 +425,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Flow:
+class FlowSettings:
     """How to go about it."""
 
     dry_run: bool = option(
@@ -461,39 +461,39 @@ class Settings:
     bids_dir: Path
     output_dir: Path
     analysis_level: str
-    selection: Selection = Selection()
-    stimuli: Stimuli = Stimuli()
-    network: Network = Network()
-    responses: Responses = Responses()
-    betas: Betas = Betas()
-    encoding: Encoding = Encoding()
-    inference: Inference = Inference()
-    joint: Joint = Joint()
+    selection: SelectionSettings = SelectionSettings()
+    stimuli: StimuliSettings = StimuliSettings()
+    network: NetworkSettings = NetworkSettings()
+    responses: ResponsesSettings = ResponsesSettings()
+    betas: BetasSettings = BetasSettings()
+    encoding: EncodingSettings = EncodingSettings()
+    inference: InferenceSettings = InferenceSettings()
+    joint: JointSettings = JointSettings()
     dimensions: Dimensions = Dimensions()
-    regions: Regions = Regions()
-    neural_code: NeuralCode = NeuralCode()
-    synthesis: Synthesis = Synthesis()
-    resources: Resources = Resources()
-    cluster: Cluster = Cluster()
-    flow: Flow = Flow()
+    regions: RegionsSettings = RegionsSettings()
+    neural_code: NeuralCodeSettings = NeuralCodeSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
+    resources: ResourcesSettings = ResourcesSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    flow: FlowSettings = FlowSettings()
 
 
 SECTIONS: dict[str, type] = {
-    "selection": Selection,
-    "stimuli": Stimuli,
-    "network": Network,
-    "responses": Responses,
-    "betas": Betas,
-    "encoding": Encoding,
-    "inference": Inference,
-    "joint": Joint,
+    "selection": SelectionSettings,
+    "stimuli": StimuliSettings,
+    "network": NetworkSettings,
+    "responses": ResponsesSettings,
+    "betas": BetasSettings,
+    "encoding": EncodingSettings,
+    "inference": InferenceSettings,
+    "joint": JointSettings,
     "dimensions": Dimensions,
-    "regions": Regions,
-    "neural_code": NeuralCode,
-    "synthesis": Synthesis,
-    "resources": Resources,
-    "cluster": Cluster,
-    "flow": Flow,
+    "regions": RegionsSettings,
+    "neural_code": NeuralCodeSettings,
+    "synthesis": SynthesisSettings,
+    "resources": ResourcesSettings,
+    "cluster": ClusterSettings,
+    "flow": FlowSettings,
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.read import SavedAnalysis
 from bids_encoder.grids.grid import Grid
 
 NOT_TESTED = "Not tested for significance (no p-values were asked for)"
@@ -74,12 +74,12 @@ class Counted:
         return ""
 
 
-def counted_in(written: Written, grid: Grid) -> Counted:
+def counted_in(written: SavedAnalysis, grid: Grid) -> Counted:
     """The places that count in an analysis, from its files.
 
     Parameters
     ----------
-    written : Written
+    written : SavedAnalysis
     grid : Grid
         Of the analysis.
     """

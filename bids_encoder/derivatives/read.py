@@ -26,7 +26,7 @@ ENTITIES = ("sub", "task", "hemi", "space", "res", "den")
 
 
 @dataclass(frozen=True)
-class Written:
+class SavedAnalysis:
     """One finished analysis as it lies in the output folder.
 
     Attributes
@@ -246,7 +246,7 @@ def verified(path: Path) -> Path:
     return path
 
 
-def find_analyses(root: Path, participants: Sequence[str] | None = None) -> list[Written]:
+def find_analyses(root: Path, participants: Sequence[str] | None = None) -> list[SavedAnalysis]:
     """Find the finished analyses, in the order of their names.
 
     Parameters
@@ -285,5 +285,5 @@ def find_analyses(root: Path, participants: Sequence[str] | None = None) -> list
             entities = parse_name(path).entities
             names = {key: entities.get(key) for key in ENTITIES}
             names |= {"network": sidecar["Network"], "form": sidecar.get("MapFormat")}
-            found.append(Written(root, names, sidecar))
+            found.append(SavedAnalysis(root, names, sidecar))
     return found

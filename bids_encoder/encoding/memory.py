@@ -9,7 +9,7 @@ from bids_encoder.encoding.blocks import CHUNK, TILE
 DEFAULT_MEMORY = 4 * 2**30
 
 
-class Plan(NamedTuple):
+class MemoryPlan(NamedTuple):
     """How a fit is cut.
 
     Attributes
@@ -39,7 +39,7 @@ def make_plan(
     n_penalties: int,
     nested: bool = False,
     mem_bytes: int | None = None,
-) -> Plan:
+) -> MemoryPlan:
     """Cut a fit so that it works in about `mem_bytes`.
 
     Parameters
@@ -72,4 +72,4 @@ def make_plan(
     block = (spare - solvers * per_penalty) // per_voxel
     block = max(min(max(block // TILE, 1) * TILE, n_voxels), 1)
     total = fixed + chunk + solvers * per_penalty + block * per_voxel
-    return Plan(by_features, int(block), int(solvers), int(total))
+    return MemoryPlan(by_features, int(block), int(solvers), int(total))

@@ -37,7 +37,7 @@ from bids_encoder.encoding.inputs import (
     usable,
     voxels_first,
 )
-from bids_encoder.encoding.memory import DEFAULT_MEMORY, Plan, make_plan
+from bids_encoder.encoding.memory import DEFAULT_MEMORY, MemoryPlan, make_plan
 from bids_encoder.encoding.penalties import PENALTIES
 from bids_encoder.encoding.steps import Steps
 from bids_encoder.encoding.systems import Solver
@@ -332,7 +332,14 @@ def _fit(
 
 
 def _nested_scores(
-    system: System, solvers: Solvers, responses, columns, order, grid, plan: Plan, steps: Steps
+    system: System,
+    solvers: Solvers,
+    responses,
+    columns,
+    order,
+    grid,
+    plan: MemoryPlan,
+    steps: Steps,
 ) -> dict[str, np.ndarray]:
     """r2, r and pooled_r2 where the penalty of a fold was chosen inside its training rows."""
     k, n_voxels = len(system.folds), responses.shape[1]

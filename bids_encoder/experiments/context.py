@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder.analysis.identity import begin_analysis
-from bids_encoder.analysis.measured_data import Data
+from bids_encoder.analysis.measured_data import MeasuredData
 from bids_encoder.analysis.plan import Plan
 from bids_encoder.config.settings import Settings
 from bids_encoder.derivatives import file_names
 from bids_encoder.derivatives.counted import Counted, counted_in
 from bids_encoder.derivatives.provenance import content_stamp
-from bids_encoder.derivatives.read import Written, places_in_words
+from bids_encoder.derivatives.read import SavedAnalysis, places_in_words
 from bids_encoder.derivatives.seals import sidecar_of
 from bids_encoder.derivatives.write import Analysis, start_analysis
 from bids_encoder.encoding.penalties import make_grid
@@ -24,7 +24,7 @@ from bids_encoder.errors import UsageError
 from bids_encoder.experiments.saved_models import SavedModels
 from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.features.extract import extract
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.structures import PartsGrid
@@ -35,7 +35,7 @@ from bids_encoder.surfaces.read_meshes import count_vertices, load_meshes
 
 
 @dataclass(frozen=True, eq=False)
-class Lab:
+class ExperimentContext:
     """What an experiment may use.
 
     Attributes
@@ -43,20 +43,20 @@ class Lab:
     settings : Settings
     datasets : mapping of str to Path
         As :func:`bids_encoder.derivatives.dataset_description.init_dataset` returns them.
-    source : Source
+    source : FeatureSource
     device : str
         "cpu" or "cuda".
     saved : SavedModels
-    data : Data or None
+    data : MeasuredData or None
         Of the analysis whose models these are; None with ``--reuse-models``.
     """
 
     settings: Settings
     datasets: Mapping[str, Path]
-    source: Source
+    source: FeatureSource
     device: str
     saved: SavedModels
-    data: Data | None = None
+    data: MeasuredData | None = None
 
     @property
     def plan(self) -> Plan | None:
@@ -106,7 +106,7 @@ class Lab:
         sidecar = sidecar_of(file_names.sidecars(root, "scores", names)[-1])
         if [sidecar.get("SettingsHash")] != self.saved.hashes or "Layers" not in sidecar:
             return None
-        written = Written(root, {**names, "form": sidecar.get("MapFormat")}, sidecar)
+        written = SavedAnalysis(root, {**names, "form": sidecar.get("MapFormat")}, sidecar)
         return counted_in(written, self.saved.grid)
 
     @property

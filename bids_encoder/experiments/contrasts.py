@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_encoder.analysis.measured_data import Data, samples_of
+from bids_encoder.analysis.measured_data import MeasuredData, samples_of
 from bids_encoder.analysis.plan import Plan
 from bids_encoder.bids.records import BetasRun
 from bids_encoder.config.settings import Settings
@@ -20,7 +20,7 @@ from bids_encoder.derivatives.leftovers import remove_old_experiment
 from bids_encoder.derivatives.seals import sidecar_of
 from bids_encoder.derivatives.write import Analysis, is_done
 from bids_encoder.errors import UsageError
-from bids_encoder.experiments.context import Lab
+from bids_encoder.experiments.context import ExperimentContext
 from bids_encoder.experiments.contrast_outputs import (
     ALL,
     COMPARISON,
@@ -31,7 +31,7 @@ from bids_encoder.experiments.contrast_outputs import (
     write_contrast,
     write_measured,
 )
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.responses.contrast_glm import Design, RunContrast, measure_contrasts
@@ -71,7 +71,7 @@ class Contrasts:
             elif settings.synthesis.reuse_models:
                 raise _trained(self.path, place, "pictures of the dataset")
 
-    def check_plan(self, settings: Settings, plan: Plan | None, source: Source) -> None:
+    def check_plan(self, settings: Settings, plan: Plan | None, source: FeatureSource) -> None:
         """Raise what is wrong with the pictures of one analysis."""
         contrasts, files = find_pictures(read_contrast_file(self.path), _shown(settings, plan))
         if files:
@@ -85,7 +85,7 @@ class Contrasts:
             if not set(samples.shown).isdisjoint(one.ids):
                 make_parts(one.pictures, samples, groups, one.contrast.name)
 
-    def run(self, lab: Lab) -> str:
+    def run(self, lab: ExperimentContext) -> str:
         """Write maps, precision and recall of every contrast that is not done yet."""
         file = read_contrast_file(self.path)
         contrasts, files = find_pictures(file, _shown(lab.settings, lab.plan))
@@ -118,7 +118,7 @@ class Contrasts:
 class _Work:
     """What the contrasts of one analysis share, computed when it is needed first."""
 
-    def __init__(self, lab: Lab, file: ContrastFile, files: Mapping[str, Path]):
+    def __init__(self, lab: ExperimentContext, file: ContrastFile, files: Mapping[str, Path]):
         self.lab = lab
         self.file = file
         self.files = files
@@ -152,7 +152,7 @@ class _Work:
             raise _trained(self.file.path, "Conditions", ", ".join(copies[:5]))
 
     @property
-    def _data(self) -> Data:
+    def _data(self) -> MeasuredData:
         """Of the models; only where pictures trained them, which are refused without data."""
         assert self.lab.data is not None
         return self.lab.data
@@ -296,7 +296,7 @@ def _samples(settings: Settings, plan: Plan) -> tuple[Samples, np.ndarray]:
     return samples_of(settings, plan, names).take(~plan.shown_test_set), plan.grouping.groups
 
 
-def _begin(lab: Lab, one: ContrastPictures, files: Mapping[str, Path]) -> Analysis:
+def _begin(lab: ExperimentContext, one: ContrastPictures, files: Mapping[str, Path]) -> Analysis:
     """All that the files of a contrast depend on, beside the models."""
     own = {} if lab.plan is None else lab.plan.stimuli
     digests = {id_: digest_of(files.get(id_) or own[id_]) for id_ in one.ids}
@@ -312,7 +312,7 @@ def _begin(lab: Lab, one: ContrastPictures, files: Mapping[str, Path]) -> Analys
     )
 
 
-def _is_done(lab: Lab, analysis: Analysis, one: ContrastPictures) -> bool:
+def _is_done(lab: ExperimentContext, analysis: Analysis, one: ContrastPictures) -> bool:
     """Whether all files of a contrast are there."""
     label = one.contrast.label
     for layer in (*lab.layers, None):
@@ -328,7 +328,7 @@ def _is_done(lab: Lab, analysis: Analysis, one: ContrastPictures) -> bool:
     )
 
 
-def _begin_measured(lab: Lab, one: ContrastPictures) -> Analysis:
+def _begin_measured(lab: ExperimentContext, one: ContrastPictures) -> Analysis:
     data = lab.analysis.data
     settings = {
         "contrast": one.contrast.name,

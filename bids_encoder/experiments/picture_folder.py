@@ -16,8 +16,8 @@ from bids_encoder.derivatives import file_names
 from bids_encoder.derivatives.leftovers import remove_old_experiment
 from bids_encoder.derivatives.seals import sidecar_of
 from bids_encoder.derivatives.write import Analysis, is_done, write_series
-from bids_encoder.experiments.context import Lab
-from bids_encoder.features.feature_source import Source
+from bids_encoder.experiments.context import ExperimentContext
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.runtime import console
 from bids_encoder.synthesis.conditions import digest_of
 from bids_encoder.synthesis.folder import PictureFolder, read_folder
@@ -54,11 +54,11 @@ class ShownPictures:
         read_folder(self.path)
         file_names.label(self.path.resolve().name)
 
-    def check_plan(self, settings: Settings, plan: Plan | None, source: Source) -> None:
+    def check_plan(self, settings: Settings, plan: Plan | None, source: FeatureSource) -> None:
         """Raise if the pictures cannot be shown to what the models were fitted with."""
         source.check_new(read_folder(self.path).files)
 
-    def run(self, lab: Lab) -> str:
+    def run(self, lab: ExperimentContext) -> str:
         """Write one map a picture, and the means over pictures with the same value."""
         folder = read_folder(self.path)
         digests = [digest_of(file) for file in folder.files.values()]

@@ -10,10 +10,10 @@ from bids_encoder.analysis.plan import Plan
 from bids_encoder.config.settings import Settings
 from bids_encoder.errors import UsageError
 from bids_encoder.experiments import retinotopy
-from bids_encoder.experiments.context import Lab
+from bids_encoder.experiments.context import ExperimentContext
 from bids_encoder.experiments.contrasts import Contrasts
 from bids_encoder.experiments.picture_folder import ShownPictures
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 
 
 class Experiment(Protocol):
@@ -23,14 +23,14 @@ class Experiment(Protocol):
         """Raise what can be found wrong before anything is computed."""
         ...
 
-    def check_plan(self, settings: Settings, plan: Plan | None, source: Source) -> None:
+    def check_plan(self, settings: Settings, plan: Plan | None, source: FeatureSource) -> None:
         """Raise what is found wrong with one analysis before anything is computed.
 
         With ``--reuse-models`` there is no plan.
         """
         ...
 
-    def run(self, lab: Lab) -> str:
+    def run(self, lab: ExperimentContext) -> str:
         """Write what the models predict; say in a few words what came out."""
         ...
 
@@ -83,7 +83,7 @@ def check_experiments(settings: Settings) -> None:
         experiment(name).check(settings)
 
 
-def check_plan(settings: Settings, plan: Plan | None, source: Source) -> None:
+def check_plan(settings: Settings, plan: Plan | None, source: FeatureSource) -> None:
     """Check what the experiments that are asked for need of one analysis.
 
     Raises
@@ -113,6 +113,6 @@ def check_layers(settings: Settings, layers: Sequence[str]) -> None:
         )
 
 
-def run_experiments(lab: Lab) -> list[str]:
+def run_experiments(lab: ExperimentContext) -> list[str]:
     """Run the experiments that are asked for; what came out of each, in a few words."""
     return [experiment(name).run(lab) for name in lab.settings.synthesis.synthesize]

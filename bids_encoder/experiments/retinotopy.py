@@ -14,8 +14,8 @@ from bids_encoder.bids.annex import lacks_content
 from bids_encoder.config.settings import Settings
 from bids_encoder.derivatives.write import Analysis, is_done, write_statmap
 from bids_encoder.errors import MissingInputError, UsageError
-from bids_encoder.experiments.context import Lab
-from bids_encoder.features.feature_source import Source
+from bids_encoder.experiments.context import ExperimentContext
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.structures import PartsGrid, with_meshes
 from bids_encoder.report.retinotopy import write_examples
@@ -66,7 +66,7 @@ def check(settings: Settings) -> None:
         pictures_in(settings.synthesis.carrier_images, "--carrier-images")
 
 
-def check_plan(settings: Settings, plan: Plan | None, source: Source) -> None:
+def check_plan(settings: Settings, plan: Plan | None, source: FeatureSource) -> None:
     """Find out whether there are pictures to be seen through the apertures.
 
     Raises
@@ -81,7 +81,7 @@ def check_plan(settings: Settings, plan: Plan | None, source: Source) -> None:
         _pictures_among(settings, plan.stimuli)
 
 
-def run(lab: Lab) -> str:
+def run(lab: ExperimentContext) -> str:
     """Write the maps of angle, eccentricity and F, or skip what is done already.
 
     Returns
@@ -129,7 +129,7 @@ def run(lab: Lab) -> str:
     return f"{title}: {clear}"
 
 
-def _clear(lab: Lab, f: np.ndarray) -> str:
+def _clear(lab: ExperimentContext, f: np.ndarray) -> str:
     """In how many of the voxels that count the predicted responses depend on the angle."""
     counted = lab.counted
     if counted is None:
@@ -140,7 +140,7 @@ def _clear(lab: Lab, f: np.ndarray) -> str:
     return f"F > {SHOWN_F:g} in {shown} of {np.count_nonzero(where)} {rule}"
 
 
-def _carriers(lab: Lab) -> list[Path]:
+def _carriers(lab: ExperimentContext) -> list[Path]:
     """The pictures that are seen through the apertures."""
     chosen = lab.settings.synthesis
     if chosen.carrier_images is not None:
@@ -190,7 +190,7 @@ def _warn_of_uniform(screens: Sequence[np.ndarray]) -> None:
 
 
 def _responses(
-    lab: Lab, grid: Grid, apertures: Sequence[Aperture], screens: Sequence
+    lab: ExperimentContext, grid: Grid, apertures: Sequence[Aperture], screens: Sequence
 ) -> np.ndarray:
     """Predicted maps, smoothed: (apertures × pictures, V) float32, aperture by aperture."""
     surround = lab.settings.synthesis.surround
@@ -223,7 +223,7 @@ def _places(apertures: Sequence[Aperture], n_pictures: int) -> np.ndarray:
     return np.repeat(np.array(places, dtype=float), n_pictures)
 
 
-def _smoothing(lab: Lab) -> str:
+def _smoothing(lab: ExperimentContext) -> str:
     gaussian = f"Gaussian, standard deviation {SMOOTHING:g}"
     if lab.saved.grid.form is None:
         return f"{gaussian} voxel, inside the mask"
@@ -232,7 +232,9 @@ def _smoothing(lab: Lab) -> str:
     return "none on the cortex, whose mesh is not known"
 
 
-def _write(lab: Lab, analysis: Analysis, angle, eccentricity, f, carriers: list[str]) -> None:
+def _write(
+    lab: ExperimentContext, analysis: Analysis, angle, eccentricity, f, carriers: list[str]
+) -> None:
     degrees = lab.settings.synthesis.stimulus_degrees
     scale = 1.0 if degrees is None else degrees / 2
     extra = {

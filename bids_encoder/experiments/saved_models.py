@@ -21,7 +21,7 @@ from bids_encoder.derivatives import file_names
 from bids_encoder.derivatives.read import ENTITIES
 from bids_encoder.derivatives.seals import require_whole, sidecar_of, sidecar_path
 from bids_encoder.errors import DataError, MissingInputError
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.grids.grid import Grid
 from bids_encoder.synthesis.model import Model, mean_prediction
@@ -125,7 +125,7 @@ def list_modelled(output_dir: Path, participants: Sequence[str]) -> list[str]:
     return sorted(labels)
 
 
-def open_models(settings: Settings, participant: str, source: Source) -> list[SavedModels]:
+def open_models(settings: Settings, participant: str, source: FeatureSource) -> list[SavedModels]:
     """Open the saved models of a participant, one set for each task and space.
 
     Parameters
@@ -135,7 +135,7 @@ def open_models(settings: Settings, participant: str, source: Source) -> list[Sa
         are wanted.
     participant : str
         Label without ``sub-``.
-    source : Source
+    source : FeatureSource
         The network, or file of features, that the models must have been fitted with.
 
     Raises
@@ -148,12 +148,16 @@ def open_models(settings: Settings, participant: str, source: Source) -> list[Sa
     return [_open(settings, names, source) for names in _analyses(settings, participant, source)]
 
 
-def models_of(settings: Settings, names: Mapping[str, str | None], source: Source) -> SavedModels:
+def models_of(
+    settings: Settings, names: Mapping[str, str | None], source: FeatureSource
+) -> SavedModels:
     """Open the models of one analysis; raises as :func:`open_models`."""
     return _open(settings, dict(names), source)
 
 
-def _analyses(settings: Settings, participant: str, source: Source) -> list[dict[str, str | None]]:
+def _analyses(
+    settings: Settings, participant: str, source: FeatureSource
+) -> list[dict[str, str | None]]:
     """Names of the analyses that have models of the network."""
     folder = settings.output_dir / f"sub-{participant}" / "func"
     network = file_names.label(source.name)
@@ -182,7 +186,7 @@ def _is_wanted(settings: Settings, names: Mapping[str, str | None]) -> bool:
     return (not tasks or names["task"] in tasks) and (not spaces or names["space"] in spaces)
 
 
-def _open(settings: Settings, names: dict[str, str | None], source: Source) -> SavedModels:
+def _open(settings: Settings, names: dict[str, str | None], source: FeatureSource) -> SavedModels:
     models = {}
     for layer in source.layers:
         path = file_names.output_path(settings.output_dir, "weights", {**names, "layer": layer})

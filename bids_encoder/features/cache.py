@@ -37,7 +37,7 @@ _DIGEST = 32  # bytes of a SHA-256
 
 
 @dataclass(frozen=True)
-class Layout:
+class FeatureLayout:
     """What stands where in a file of features.
 
     Attributes
@@ -81,7 +81,7 @@ class Layout:
         return slice(start, start + self.reductions[position].size)
 
 
-def layout_of(network: Network) -> Layout:
+def layout_of(network: Network) -> FeatureLayout:
     """Plan the reduction of all layers of a network."""
     reductions = tuple(plan_reduction(tap.shape, layer=tap.name) for tap in network.taps)
     description = {
@@ -104,7 +104,7 @@ def layout_of(network: Network) -> Layout:
         "reduction": f"Gaussian of {SIGMA_PER_STEP} steps, every step-th pixel, "
         "sign(x) * log(1 + |x|)",
     }
-    return Layout(description, network.layers, reductions)
+    return FeatureLayout(description, network.layers, reductions)
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,14 @@ class CachedFeatures:
     ----------
     folder : Path
         ``CACHE/features/KEY``.
-    layout : Layout
+    layout : FeatureLayout
     digests : dict of stimulus id -> SHA-256 of its content
     remake : function of stimulus ids, optional
         Computes their features again and writes them, where that can be done.
     """
 
     folder: Path
-    layout: Layout
+    layout: FeatureLayout
     digests: dict[str, str]
     remake: Callable[[Sequence[str]], object] | None = field(default=None, compare=False)
 
@@ -221,7 +221,7 @@ def entry_path(folder: Path, digest: str) -> Path:
     return folder / digest[:2] / f"{digest}.npy"
 
 
-def has_entry(path: Path, layout: Layout) -> bool:
+def has_entry(path: Path, layout: FeatureLayout) -> bool:
     """Whether there is a file of features, by its size and its first bytes."""
     header = _header(layout.total)
     try:
@@ -232,13 +232,13 @@ def has_entry(path: Path, layout: Layout) -> bool:
         return False
 
 
-def read_entry(path: Path, layout: Layout, layer: str, values: np.ndarray) -> bool:
+def read_entry(path: Path, layout: FeatureLayout, layer: str, values: np.ndarray) -> bool:
     """Read one layer of a file of features.
 
     Parameters
     ----------
     path : Path
-    layout : Layout
+    layout : FeatureLayout
     layer : str
     values : (p,) float32 array
         What the numbers are read into.
@@ -262,7 +262,7 @@ def read_entry(path: Path, layout: Layout, layer: str, values: np.ndarray) -> bo
         return False
 
 
-def write_entry(path: Path, numbers: np.ndarray, layout: Layout) -> None:
+def write_entry(path: Path, numbers: np.ndarray, layout: FeatureLayout) -> None:
     """Write one stimulus's features: whole or not at all.
 
     Raises
@@ -290,7 +290,7 @@ def _header(total: int) -> bytes:
     return header.getvalue()
 
 
-def _size(layout: Layout) -> int:
+def _size(layout: FeatureLayout) -> int:
     return len(_header(layout.total)) + 4 * layout.total + _DIGEST * len(layout.layers)
 
 
@@ -340,7 +340,7 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray | None:
     return array if mapped else np.array(array)
 
 
-def write_layout(folder: Path, layout: Layout) -> None:
+def write_layout(folder: Path, layout: FeatureLayout) -> None:
     """Write ``layers.json``, unless it is there."""
     text = json.dumps(layout.description, indent=2).encode()
     path = folder / "layers.json"

@@ -19,7 +19,7 @@ from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.features.batches import Batches, batches_of
 from bids_encoder.features.cache import (
     CachedFeatures,
-    Layout,
+    FeatureLayout,
     entry_path,
     has_entry,
     write_entry,
@@ -259,7 +259,9 @@ def _read_ahead(
             future.cancel()
 
 
-def _refuse_what_is_not_finite(row: np.ndarray, layout: Layout, stimulus: Stimulus | None) -> None:
+def _refuse_what_is_not_finite(
+    row: np.ndarray, layout: FeatureLayout, stimulus: Stimulus | None
+) -> None:
     if np.isfinite(row).all():
         return
     bad = [layer for layer in layout.layers if not np.isfinite(row[layout.where(layer)]).all()]

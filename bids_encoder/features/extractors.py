@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from bids_encoder.features.cache import Layout, layout_of
+from bids_encoder.features.cache import FeatureLayout, layout_of
 from bids_encoder.features.reduction import reduce_activations
 from bids_encoder.networks.network import Network, activations
 
@@ -27,7 +27,7 @@ class Extractor(Protocol):
         0 where each frame stands for itself.
     batch : int or None
         Pictures at a time, where it has a wish.
-    layout : Layout
+    layout : FeatureLayout
     """
 
     @property
@@ -43,7 +43,7 @@ class Extractor(Protocol):
     def batch(self) -> int | None: ...
 
     @property
-    def layout(self) -> Layout: ...
+    def layout(self) -> FeatureLayout: ...
 
     def prepare(self, image: np.ndarray) -> torch.Tensor:
         """What is fed for a picture, uint8 (H, W, 3); called in threads."""
@@ -77,7 +77,7 @@ class NetworkExtractor:
         return self.network.device
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> FeatureLayout:
         """Which features are of which layer."""
         return layout_of(self.network)
 

@@ -21,7 +21,7 @@ from bids_encoder.stimuli.segments import Segment
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class FeatureSource:
     """A network or a file of features.
 
     Attributes
@@ -144,7 +144,7 @@ class Source:
         return recall(self.origin, stamps, folder, cache_dir=cache_dir)
 
 
-def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> Source:
+def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> FeatureSource:
     """Load the network, or open the file of features, that the settings name.
 
     Parameters
@@ -159,7 +159,9 @@ def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> Sour
     if chosen.features is not None:
         file = open_features(chosen.features, list(stimuli), chosen.layers or None)
         check_layer_labels(file.network, file.layers)
-        return Source(file.network, file.layers, file.identity, f"file {file.path.name}", file)
+        return FeatureSource(
+            file.network, file.layers, file.identity, f"file {file.path.name}", file
+        )
     if chosen.network in PYRAMIDS:
         return _open_pyramid(settings)
     try:
@@ -177,10 +179,12 @@ def open_source(settings: Settings, stimuli: Iterable[str], device: str) -> Sour
         raise
     check_layer_labels(network.name, network.layers)
     name = f"{network.name}_untrained" if chosen.untrained else network.name
-    return Source(name, network.layers, extractor_of(network).layout.key, network.citation, network)
+    return FeatureSource(
+        name, network.layers, extractor_of(network).layout.key, network.citation, network
+    )
 
 
-def _open_pyramid(settings: Settings) -> Source:
+def _open_pyramid(settings: Settings) -> FeatureSource:
     chosen = settings.network
     if chosen.untrained or chosen.weights_dir is not None:
         raise UsageError(
@@ -192,4 +196,4 @@ def _open_pyramid(settings: Settings) -> Source:
     pyramid = make_pyramid(chosen.network, chosen.layers, fps)
     check_layer_labels(pyramid.name, pyramid.layers)
     identity = pyramid.layout.key
-    return Source(pyramid.name, pyramid.layers, identity, pyramid.citation, pyramid)
+    return FeatureSource(pyramid.name, pyramid.layers, identity, pyramid.citation, pyramid)

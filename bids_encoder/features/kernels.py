@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_encoder.encoding.ridge import linear_kernel
-from bids_encoder.errors import Parts
+from bids_encoder.errors import MessageParts
 from bids_encoder.features.cache import CachedFeatures, read_array, write_array
 from bids_encoder.features.external import ExternalFeatures
 from bids_encoder.features.samples import Samples
@@ -58,7 +58,7 @@ def load_kernel(store: FeatureStore, layer: str, stimuli: Sequence[str]) -> np.n
     return kernel[np.ix_(rows, rows)]
 
 
-def where(store: FeatureStore, layer: str) -> Parts:
+def where(store: FeatureStore, layer: str) -> MessageParts:
     """The file and the layer that features are of, for messages."""
     return {
         "file": store.path if isinstance(store, ExternalFeatures) else None,

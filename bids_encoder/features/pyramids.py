@@ -28,7 +28,7 @@ import torch
 from scipy import linalg, sparse
 
 from bids_encoder.errors import UsageError
-from bids_encoder.features.cache import FORMAT_VERSION, Layout
+from bids_encoder.features.cache import FORMAT_VERSION, FeatureLayout
 from bids_encoder.features.reduction import Reduction
 from bids_encoder.networks.preprocess import fit_to_square
 from bids_encoder.stimuli.images import GREY
@@ -57,7 +57,7 @@ class Pyramid:
     Attributes
     ----------
     name : "gabor" or "motion_energy"
-    layout : Layout
+    layout : FeatureLayout
         Its layers are bands of filters.
     spatial : sparse (2 s, size²) array
         The sines of s spatial filters, then the cosines.
@@ -72,7 +72,7 @@ class Pyramid:
     """
 
     name: str
-    layout: Layout
+    layout: FeatureLayout
     spatial: sparse.csr_array
     places: np.ndarray
     frequencies: np.ndarray
@@ -275,7 +275,7 @@ def _choose(
     return {band: filters for band, filters in bands.items() if band in wanted}
 
 
-def _layout(name: str, bands: Mapping[str, np.ndarray], fps: float) -> Layout:
+def _layout(name: str, bands: Mapping[str, np.ndarray], fps: float) -> FeatureLayout:
     side = _SIZE[name]
     description = {
         "format": FORMAT_VERSION,
@@ -291,4 +291,4 @@ def _layout(name: str, bands: Mapping[str, np.ndarray], fps: float) -> Layout:
         "reduction": "sqrt(sin^2 + cos^2), log(1 + x)",
     }
     sizes = [len(filters) for filters in bands.values()]
-    return Layout(description, tuple(bands), tuple(Reduction((n,), 1, (n,)) for n in sizes))
+    return FeatureLayout(description, tuple(bands), tuple(Reduction((n,), 1, (n,)) for n in sizes))

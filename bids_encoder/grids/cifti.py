@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.cifti2 import BrainModelAxis, Cifti2Image, LabelAxis, ScalarAxis
 
 from bids_encoder.grids.grid import Grid, Meaning
-from bids_encoder.grids.structures import Block, Part, PartsGrid, Sheet
+from bids_encoder.grids.structures import CortexVertices, Part, PartsGrid, SubcorticalVoxels
 from bids_encoder.grids.surface import rgb_of
 
 _SCALARS, _LABELS = 3006, 3007  # NIfTI intents of dscalar and dlabel
@@ -109,5 +109,5 @@ def is_cifti(image) -> bool:
 def _part(name: str, model: BrainModelAxis) -> Part:
     short = name.removeprefix("CIFTI_STRUCTURE_")
     if model.volume_shape is not None and not model.surface_mask.any():
-        return Block(short, model.affine, np.asarray(model.voxel))
-    return Sheet(short, int(model.nvertices[name]), np.asarray(model.vertex))
+        return SubcorticalVoxels(short, model.affine, np.asarray(model.voxel))
+    return CortexVertices(short, int(model.nvertices[name]), np.asarray(model.vertex))

@@ -10,7 +10,7 @@ from nibabel.cifti2 import BrainModelAxis
 
 from bids_encoder.grids.cifti import CiftiGrid
 from bids_encoder.grids.grid import Grid
-from bids_encoder.grids.structures import HEMISPHERES, PartsGrid, Sheet
+from bids_encoder.grids.structures import HEMISPHERES, CortexVertices, PartsGrid
 from bids_encoder.grids.surface import SurfaceGrid
 from bids_encoder.grids.volume import VolumeGrid
 
@@ -112,7 +112,7 @@ def _surface(arrays: Mapping[str, np.ndarray], structures: Sequence[str]) -> Sur
         ours = vertices[structure == number]
         fits = size > 0 and (not len(ours) or _rising(ours, size))
         _check("vertices", fits, "other numbers", f"rising, below {size}, in {name}")
-        parts.append(Sheet(name, int(size), ours.astype(np.int64)))
+        parts.append(CortexVertices(name, int(size), ours.astype(np.int64)))
     return SurfaceGrid(tuple(parts))
 
 

@@ -22,7 +22,7 @@ _APART = 1e4  # parts never touch: they lie so many distances between neighbours
 
 
 @dataclass(frozen=True, eq=False)
-class Sheet:
+class CortexVertices:
     """Some vertices of one hemisphere.
 
     Attributes
@@ -74,12 +74,12 @@ class Sheet:
             smoothed[:, scored] = diffuse(self.mesh, keep, values[:, scored], sigma)
         return smoothed
 
-    def restricted(self, keep: np.ndarray) -> Sheet:
+    def restricted(self, keep: np.ndarray) -> CortexVertices:
         return replace(self, vertices=self.vertices[keep])
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class SubcorticalVoxels:
     """Some voxels of one subcortical structure.
 
     Attributes
@@ -119,11 +119,11 @@ class Block:
         smoothed[:, order] = smooth_in_mask(values[:, order], mask, sigma)
         return smoothed
 
-    def restricted(self, keep: np.ndarray) -> Block:
+    def restricted(self, keep: np.ndarray) -> SubcorticalVoxels:
         return replace(self, voxels=self.voxels[keep])
 
 
-Part = Sheet | Block
+Part = CortexVertices | SubcorticalVoxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,13 +147,13 @@ class PartsGrid(Grid):
         return np.concatenate(moved)
 
     @property
-    def sheets(self) -> dict[str, tuple[Sheet, slice]]:
+    def sheets(self) -> dict[str, tuple[CortexVertices, slice]]:
         """The hemispheres that it has ("L", "R"), and where their values are among all."""
         letters = {name: letter for letter, name in HEMISPHERES.items()}
         return {
             letters[part.name]: (part, where)
             for part, where in zip(self.parts, self.slices(), strict=True)
-            if isinstance(part, Sheet) and part.name in letters
+            if isinstance(part, CortexVertices) and part.name in letters
         }
 
     def neighbours(self) -> np.ndarray:
@@ -185,7 +185,7 @@ class PartsGrid(Grid):
     def described(self) -> dict[str, np.ndarray | list[str]]:
         sizes = [part.n_values for part in self.parts]
         vertices = [
-            part.vertices if isinstance(part, Sheet) else np.full(part.n_values, -1)
+            part.vertices if isinstance(part, CortexVertices) else np.full(part.n_values, -1)
             for part in self.parts
         ]
         described: dict[str, np.ndarray | list[str]] = {
@@ -193,13 +193,15 @@ class PartsGrid(Grid):
             "structure": np.repeat(np.arange(len(sizes)), sizes),
             "vertices": np.concatenate(vertices).astype(np.int64),
             "mesh_sizes": np.array(
-                [part.n_vertices if isinstance(part, Sheet) else 0 for part in self.parts]
+                [part.n_vertices if isinstance(part, CortexVertices) else 0 for part in self.parts]
             ),
         }
-        blocks = [part for part in self.parts if isinstance(part, Block)]
+        blocks = [part for part in self.parts if isinstance(part, SubcorticalVoxels)]
         if blocks:
             voxels = [
-                part.voxels if isinstance(part, Block) else np.full((part.n_values, 3), -1)
+                part.voxels
+                if isinstance(part, SubcorticalVoxels)
+                else np.full((part.n_values, 3), -1)
                 for part in self.parts
             ]
             described |= {"indices": np.concatenate(voxels), "affine": blocks[0].affine}
@@ -229,7 +231,7 @@ def with_meshes(grid: _AnyParts, meshes: Mapping[str, Mesh]) -> _AnyParts:
     named = {HEMISPHERES[letter]: mesh for letter, mesh in meshes.items()}
     parts: Sequence[Part] = [
         replace(part, mesh=named[part.name])
-        if isinstance(part, Sheet) and part.name in named
+        if isinstance(part, CortexVertices) and part.name in named
         else part
         for part in grid.parts
     ]

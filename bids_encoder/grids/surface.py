@@ -16,7 +16,7 @@ from nibabel.gifti import (
 )
 
 from bids_encoder.grids.grid import Grid, Meaning
-from bids_encoder.grids.structures import HEMISPHERES, PartsGrid, Sheet
+from bids_encoder.grids.structures import HEMISPHERES, CortexVertices, PartsGrid
 
 _SIDES = {"L": "CortexLeft", "R": "CortexRight"}
 
@@ -25,7 +25,7 @@ _SIDES = {"L": "CortexLeft", "R": "CortexRight"}
 class SurfaceGrid(PartsGrid):
     """Vertices of the left hemisphere, then of the right one."""
 
-    parts: tuple[Sheet, ...]
+    parts: tuple[CortexVertices, ...]
     form = "gifti"
 
     @classmethod
@@ -33,7 +33,7 @@ class SurfaceGrid(PartsGrid):
         """From which vertices are inside, (n_vertices,) bool by hemisphere: "L", "R"."""
         return cls(
             tuple(
-                Sheet(HEMISPHERES[side], len(inside[side]), np.flatnonzero(inside[side]))
+                CortexVertices(HEMISPHERES[side], len(inside[side]), np.flatnonzero(inside[side]))
                 for side in sorted(inside)
             )
         )

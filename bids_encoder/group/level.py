@@ -16,7 +16,7 @@ from bids_encoder.config.settings import Settings
 from bids_encoder.derivatives.dataset_description import init_dataset
 from bids_encoder.derivatives.leftovers import files_beside, parts_are_done, remove_old_group
 from bids_encoder.derivatives.meanings import uncertain
-from bids_encoder.derivatives.read import PLACE, Written, find_analyses, read_fingerprints
+from bids_encoder.derivatives.read import PLACE, SavedAnalysis, find_analyses, read_fingerprints
 from bids_encoder.derivatives.write import Analysis, is_done, start_analysis, write_table
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.fingerprints.agreement import ALPHA, N_RANDOM, PRIOR_WEIGHT
@@ -108,7 +108,7 @@ def run_group(settings: Settings) -> str:
     return f"{number} participant{'s' * (number != 1)}"
 
 
-def _finished(settings: Settings, wanted: Sequence[str]) -> list[Written]:
+def _finished(settings: Settings, wanted: Sequence[str]) -> list[SavedAnalysis]:
     """The analyses that were asked for and are all there; the others are named."""
     found = [one for one in find_analyses(settings.output_dir, wanted) if _asked(settings, one)]
     whole = []
@@ -137,7 +137,7 @@ def _finished(settings: Settings, wanted: Sequence[str]) -> list[Written]:
     return whole
 
 
-def _asked(settings: Settings, one: Written) -> bool:
+def _asked(settings: Settings, one: SavedAnalysis) -> bool:
     """Is it of a task and a space that the options name?"""
     chosen = settings.selection
     labels = [space.split(":")[0] for space in chosen.space]
@@ -147,16 +147,16 @@ def _asked(settings: Settings, one: Written) -> bool:
     )
 
 
-def _alike(found: Sequence[Written]) -> dict[tuple, list[Written]]:
+def _alike(found: Sequence[SavedAnalysis]) -> dict[tuple, list[SavedAnalysis]]:
     """Analyses that can be compared: the same task, space, resolution and network."""
-    groups: dict[tuple, list[Written]] = {}
+    groups: dict[tuple, list[SavedAnalysis]] = {}
     for one in found:
         key = tuple(one.names[name] for name in ("task", "network", *PLACE))
         groups.setdefault(key, []).append(one)
     return groups
 
 
-def _check_spaces(groups: Mapping[tuple, Sequence[Written]]) -> None:
+def _check_spaces(groups: Mapping[tuple, Sequence[SavedAnalysis]]) -> None:
     """Refuse participants who have no space in common; warn of spaces that some lack."""
     by_task: dict[tuple, dict[str, list[str]]] = {}
     for (task, network, *place), members in groups.items():
@@ -191,7 +191,7 @@ def _in_words(place: Mapping[str, str | None]) -> str:
     return (place["space"] or "as acquired") + (f" ({', '.join(more)})" if more else "")
 
 
-def _check_layers(members: Sequence[Written]) -> None:
+def _check_layers(members: Sequence[SavedAnalysis]) -> None:
     kinds: dict[tuple[str, ...], list[str]] = {}
     for one in members:
         kinds.setdefault(tuple(one.layers), []).append(f"sub-{one.names['sub']}")
@@ -208,7 +208,7 @@ def _check_layers(members: Sequence[Written]) -> None:
 
 
 def _summarise(
-    datasets: Mapping[str, Path], members: Sequence[Written], mixed: Sequence[str]
+    datasets: Mapping[str, Path], members: Sequence[SavedAnalysis], mixed: Sequence[str]
 ) -> list[str]:
     """Write the tables of all participants and, in a common space, maps."""
     first = members[0]
@@ -262,7 +262,7 @@ def _summarise(
     return said
 
 
-def _files(one: Written, kind: str) -> list[Path]:
+def _files(one: SavedAnalysis, kind: str) -> list[Path]:
     return list(one.files(kind).values())
 
 
@@ -316,13 +316,13 @@ def _write_fingerprints(
     return len(values)
 
 
-def _meaning(members: Sequence[Written], column: str) -> str:
+def _meaning(members: Sequence[SavedAnalysis], column: str) -> str:
     """What a column of the participants' tables is; some may be tested, and others not."""
     said = [(one.sidecar.get(column) or {}).get("Description", "") for one in members]
     return " Or: ".join(dict.fromkeys(filter(None, said))) or "Label of the participant."
 
 
-def _write_scores(analysis: Analysis, members: Sequence[Written]) -> None:
+def _write_scores(analysis: Analysis, members: Sequence[SavedAnalysis]) -> None:
     """The table of all scores comes last and means: done."""
     import pandas
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bids_encoder.derivatives.file_names import explain
-from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.read import SavedAnalysis
 from bids_encoder.derivatives.write import Analysis, write_dseg, write_statmap
 from bids_encoder.errors import DataError
 from bids_encoder.fingerprints.agreement import (
@@ -62,14 +62,14 @@ def source_maps(layers: Sequence[str]) -> list[tuple[str, str | None]]:
     return [*(("r", layer) for layer in layers), ("slope", None), ("bestlayer", None)]
 
 
-def write_maps(analysis: Analysis, members: Sequence[Written]) -> int | None:
+def write_maps(analysis: Analysis, members: Sequence[SavedAnalysis]) -> int | None:
     """Write the maps of all measures.
 
     Parameters
     ----------
     analysis : Analysis
         Of the group.
-    members : sequence of Written
+    members : sequence of SavedAnalysis
         Participants' analyses in one space with the same layers.
 
     Returns
@@ -100,7 +100,7 @@ def write_maps(analysis: Analysis, members: Sequence[Written]) -> int | None:
     return None if encoded is None else int(np.count_nonzero(encoded))
 
 
-def _write_encoding(analysis: Analysis, members: Sequence[Written]) -> np.ndarray:
+def _write_encoding(analysis: Analysis, members: Sequence[SavedAnalysis]) -> np.ndarray:
     """Where participants are predicted better than chance: (F,) bool, in the frame."""
     p, frame = _stacked(members, "p", None)
     values, grid = _where_all(p, frame)
@@ -214,7 +214,9 @@ def _where_all(values: np.ndarray, frame: Grid) -> tuple[np.ndarray, Grid]:
     return values[:, everywhere], frame.restricted(everywhere)
 
 
-def _stacked(members: Sequence[Written], kind: str, layer: str | None) -> tuple[np.ndarray, Grid]:
+def _stacked(
+    members: Sequence[SavedAnalysis], kind: str, layer: str | None
+) -> tuple[np.ndarray, Grid]:
     """Participants' maps in all places of the frame that they share."""
     images = [one.images(kind, layer) for one in members]
     frames = [frame_of(image) for image in images]

@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_encoder.derivatives.leftovers import remove_old_group
 from bids_encoder.derivatives.meanings import uncertain
-from bids_encoder.derivatives.read import PLACE, Written, read_table, verified
+from bids_encoder.derivatives.read import PLACE, SavedAnalysis, read_table, verified
 from bids_encoder.derivatives.rsa_columns import SAME, with_choice
 from bids_encoder.derivatives.write import is_done, start_analysis, write_table
 from bids_encoder.errors import DataError
@@ -73,7 +73,7 @@ COLUMNS = {
 
 
 def write_group_similarity(
-    datasets: Mapping[str, Path], members: Sequence[Written], mixed: Sequence[str] = ()
+    datasets: Mapping[str, Path], members: Sequence[SavedAnalysis], mixed: Sequence[str] = ()
 ) -> list[str]:
     """Write one table an atlas, and one of the best-predicted voxels.
 
@@ -81,7 +81,7 @@ def write_group_similarity(
     ----------
     datasets : mapping of str to Path
         As :func:`bids_encoder.derivatives.dataset_description.init_dataset` returns them.
-    members : sequence of Written
+    members : sequence of SavedAnalysis
         Participants who were analysed alike.
     mixed : sequence of str
         Settings that differ between them all the same.

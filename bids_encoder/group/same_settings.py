@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bids_encoder.config.settings import result_options
 from bids_encoder.derivatives.provenance import plain
-from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.read import SavedAnalysis
 from bids_encoder.derivatives.seals import sidecar_of
 from bids_encoder.errors import DataError
 
@@ -36,7 +36,7 @@ _ONLY_WHERE: Mapping[tuple[str, ...], Callable[[Mapping, Mapping], bool]] = {
 }
 
 
-def check_alike(members: Sequence[Written], *, allow_mixed: bool) -> list[str]:
+def check_alike(members: Sequence[SavedAnalysis], *, allow_mixed: bool) -> list[str]:
     """Compare all that changes results, from participant to participant.
 
     Compared are the options that change results and have an effect in such data, the design, what
@@ -48,7 +48,7 @@ def check_alike(members: Sequence[Written], *, allow_mixed: bool) -> list[str]:
 
     Parameters
     ----------
-    members : sequence of Written
+    members : sequence of SavedAnalysis
         Analyses that are to be summarised together.
     allow_mixed : bool
         Go on with a warning where something differs.
@@ -87,12 +87,12 @@ def check_alike(members: Sequence[Written], *, allow_mixed: bool) -> list[str]:
     )
 
 
-def how_made(one: Written) -> dict[str, object]:
+def how_made(one: SavedAnalysis) -> dict[str, object]:
     """All that changes the results of an analysis but does not belong to its participant.
 
     Parameters
     ----------
-    one : Written
+    one : SavedAnalysis
 
     Returns
     -------
@@ -137,7 +137,7 @@ def differences(made: Mapping[str, Mapping[str, object]]) -> list[str]:
     return lines
 
 
-def _features_that_differ(members: Sequence[Written]) -> list[str]:
+def _features_that_differ(members: Sequence[SavedAnalysis]) -> list[str]:
     """Features of the same stimuli that differ, as those of a file that was written anew.
 
     A network's are told apart by its weights; what a file holds for other stimuli says nothing.
@@ -174,7 +174,7 @@ def _version(side: Mapping) -> str:
     return str(side.get("SoftwareVersions", _UNKNOWN)).partition(",")[0]
 
 
-def _of_other_files(one: Written) -> dict[str, object]:
+def _of_other_files(one: SavedAnalysis) -> dict[str, object]:
     """The settings `_WHERE_THERE`."""
     made: dict[str, object] = {}
     q = one.matching_sidecar("q")
@@ -196,7 +196,7 @@ def _in_words(value: object) -> str:
     return str(value)
 
 
-def _warn_of_repetition_times(members: Sequence[Written]) -> None:
+def _warn_of_repetition_times(members: Sequence[SavedAnalysis]) -> None:
     times: dict[object, list[str]] = {}
     for one in members:
         if "RepetitionTime" in one.sidecar:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_encoder.derivatives.read import Written, read_table
+from bids_encoder.derivatives.read import SavedAnalysis, read_table
 from bids_encoder.fingerprints.agreement import ALPHA, MAX_EXACT, MIN_PARTICIPANTS, N_RANDOM
 
 MEASURES = ("slope", "bestlayer")
@@ -33,7 +33,7 @@ class GroupChance:
     variance: dict[str, float]
 
 
-def test_files(one: Written) -> dict[str, Path] | None:
+def test_files(one: SavedAnalysis) -> dict[str, Path] | None:
     """The p-map and the table of chance of a participant; None where they are not both there."""
     sides = {kind: one.matching_sidecar(kind) for kind in ("p", "chance")}
     if any(side is None for side in sides.values()):
@@ -41,7 +41,7 @@ def test_files(one: Written) -> dict[str, Path] | None:
     return {f"{kind}{name}": path for kind in sides for name, path in one.files(kind).items()}
 
 
-def why_untested(members: Sequence[Written]) -> str | None:
+def why_untested(members: Sequence[SavedAnalysis]) -> str | None:
     """Why these participants allow no test, in a sentence; None where they do."""
     n = len(members)
     if n < MIN_PARTICIPANTS:
@@ -60,7 +60,7 @@ def why_untested(members: Sequence[Written]) -> str | None:
     return None
 
 
-def how_tested(members: Sequence[Written]) -> str:
+def how_tested(members: Sequence[SavedAnalysis]) -> str:
     """Which test these participants allow, in words."""
     if reason := why_untested(members):
         return reason
@@ -73,7 +73,7 @@ def how_tested(members: Sequence[Written]) -> str:
     )
 
 
-def read_chance(members: Sequence[Written]) -> GroupChance:
+def read_chance(members: Sequence[SavedAnalysis]) -> GroupChance:
     """Read the tables of chance, which are all there (see `why_untested`)."""
     tables = [read_table(one.path("chance")) for one in members]
     r = [

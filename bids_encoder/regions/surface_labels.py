@@ -12,7 +12,7 @@ from nibabel.cifti2 import BrainModelAxis, LabelAxis
 from bids_encoder.derivatives.images import BROKEN
 from bids_encoder.errors import DataError
 from bids_encoder.grids.cifti import CiftiGrid
-from bids_encoder.grids.structures import Block, PartsGrid, Sheet
+from bids_encoder.grids.structures import CortexVertices, PartsGrid, SubcorticalVoxels
 from bids_encoder.surfaces.gifti import open_gifti
 
 # What tables call the places that are no region.
@@ -120,7 +120,7 @@ def _of_cifti(path: Path, grid: PartsGrid) -> tuple[np.ndarray, dict[int, str]]:
 
 def _matched(part, other, keys: np.ndarray, path: Path) -> np.ndarray:
     """Numbers of the places of a part, from those of the atlas' part of that name."""
-    if isinstance(part, Sheet) and isinstance(other, Sheet):
+    if isinstance(part, CortexVertices) and isinstance(other, CortexVertices):
         if part.n_vertices != other.n_vertices:
             raise DataError(
                 "An atlas is on another mesh than the BOLD.",
@@ -133,7 +133,7 @@ def _matched(part, other, keys: np.ndarray, path: Path) -> np.ndarray:
         whole = np.zeros(part.n_vertices, np.int32)
         whole[other.vertices] = keys
         return whole[part.vertices]
-    if isinstance(other, Block) and isinstance(part, Block) and np.allclose(
+    if isinstance(other, SubcorticalVoxels) and isinstance(part, SubcorticalVoxels) and np.allclose(
         part.affine, other.affine, atol=1e-3
     ):  # fmt: skip
         known = dict(zip(map(tuple, other.voxels.tolist()), keys.tolist(), strict=True))

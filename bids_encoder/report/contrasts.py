@@ -11,7 +11,7 @@ import pandas as pd
 from bids_encoder.bids.names import parse_name
 from bids_encoder.derivatives import file_names
 from bids_encoder.derivatives.counted import counted_in
-from bids_encoder.derivatives.read import ENTITIES, Written, verified
+from bids_encoder.derivatives.read import ENTITIES, SavedAnalysis, verified
 from bids_encoder.derivatives.seals import sidecar_of
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.structures import PartsGrid
@@ -26,12 +26,12 @@ _DRAWN = "effect"  # what of the synthesized contrast is thresholded in the figu
 _DRAWN_FROM = 0.3  # of the scale
 
 
-def sections(written: Written) -> list[Section]:
+def sections(written: SavedAnalysis) -> list[Section]:
     """A part of the page for each contrast that was synthesized with these models."""
     return [_section(written, label, side) for label, side in found_contrasts(written)]
 
 
-def found_contrasts(written: Written) -> list[tuple[str, dict]]:
+def found_contrasts(written: SavedAnalysis) -> list[tuple[str, dict]]:
     """Labels and sidecars of the contrasts of this analysis."""
     desc = f"{file_names.label(written.names['network'] or '')}+synthesized"
     ours = {key: value for key, value in written.names.items() if key in ENTITIES and value}
@@ -50,7 +50,7 @@ def found_contrasts(written: Written) -> list[tuple[str, dict]]:
     return found
 
 
-def _section(written: Written, label: str, side: dict) -> Section:
+def _section(written: SavedAnalysis, label: str, side: dict) -> Section:
     title = f"Contrast {side['Contrast']}, task {written.names['task']}"
     table = _read(_path(written, "precisionrecall", label))
     curves = _read(_path(written, "curves", label))
@@ -66,7 +66,7 @@ def _section(written: Written, label: str, side: dict) -> Section:
     )
 
 
-def _path(written: Written, kind: str, label: str) -> Path:
+def _path(written: SavedAnalysis, kind: str, label: str) -> Path:
     return file_names.output_path(written.root, kind, {**written.names, "contrast": label})
 
 
@@ -99,7 +99,7 @@ def _learned(side: dict) -> str:
     )
 
 
-def _maps(written: Written, label: str) -> list[Figure]:
+def _maps(written: SavedAnalysis, label: str) -> list[Figure]:
     """The maps, measured and synthesized; nothing where the surface is not known."""
     grid = written.grid()
     counted = counted_in(written, grid)
@@ -155,7 +155,7 @@ def scale_limit(values: np.ndarray) -> float:
 
 
 def _canvas(
-    written: Written, grid: VolumeGrid | PartsGrid, values: np.ndarray
+    written: SavedAnalysis, grid: VolumeGrid | PartsGrid, values: np.ndarray
 ) -> tuple[figures.View | SurfaceView | None, np.ndarray]:
     """What maps are drawn on: slices where most is to be seen, or inflated hemispheres."""
     if not isinstance(grid, VolumeGrid):
@@ -166,15 +166,17 @@ def _canvas(
     return figures.view_of(written.image("mask"), strong), background
 
 
-def _values(written: Written, grid: Grid, kind: str, label: str) -> np.ndarray:
+def _values(written: SavedAnalysis, grid: Grid, kind: str, label: str) -> np.ndarray:
     return grid.drawn(grid.values_of(written.images(kind, contrast=label)))
 
 
-def _images(written: Written, kind: str, label: str) -> dict[str | None, Path]:
+def _images(written: SavedAnalysis, kind: str, label: str) -> dict[str | None, Path]:
     return file_names.image_files(written.root, kind, {**written.names, "contrast": label})
 
 
-def _curves(written: Written, label: str, table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+def _curves(
+    written: SavedAnalysis, label: str, table: pd.DataFrame, curves: pd.DataFrame
+) -> Figure:
     """Precision over recall: all layers together, and each alone."""
     drawn = curves[curves.statistic == _DRAWN]
     areas = table[table.statistic == _DRAWN].set_index(["layer", "direction"])

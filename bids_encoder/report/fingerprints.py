@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bids_encoder.derivatives import file_names
-from bids_encoder.derivatives.read import Written, read_fingerprints
+from bids_encoder.derivatives.read import SavedAnalysis, read_fingerprints
 from bids_encoder.fingerprints.mean_interval import MIN_PARTICIPANTS
 from bids_encoder.fingerprints.regions import BEST_SHARE, CONFIDENCE
 from bids_encoder.report import figures, palettes
@@ -71,7 +71,7 @@ def component_sentence(side: Mapping) -> str | None:
     )
 
 
-def participant_figures(written: Written) -> list[Figure]:
+def participant_figures(written: SavedAnalysis) -> list[Figure]:
     """Draw the region fingerprints of a participant, one figure an atlas; write them as PNG."""
     made = []
     for atlas, path in written.fingerprints().items():
@@ -119,7 +119,7 @@ def _panel(region: str, rows: pandas.DataFrame) -> Panel:
     return Panel(f"{r} in {first['best_voxels']}; {passed} of {first['voxels']} pass", *found)
 
 
-def group_figures(root: Path, members: Sequence[Written]) -> list[Figure]:
+def group_figures(root: Path, members: Sequence[SavedAnalysis]) -> list[Figure]:
     """Draw the region fingerprints of the group, one figure an atlas; write them as PNG."""
     names = members[0].names
     people = [f"sub-{one.names['sub']}" for one in members]

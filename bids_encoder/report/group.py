@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bids_encoder import __version__
 from bids_encoder.derivatives import atomic, file_names
-from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.read import SavedAnalysis
 from bids_encoder.report import figures, neural_code
 from bids_encoder.report.fingerprints import group_figures
 from bids_encoder.report.group_maps import GroupMaps, map_figures
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-def write_group_report(root: Path, groups: Sequence[Sequence[Written]]) -> Path:
+def write_group_report(root: Path, groups: Sequence[Sequence[SavedAnalysis]]) -> Path:
     """Make the figures and the page of the group.
 
     Parameters
@@ -47,7 +47,7 @@ def write_group_report(root: Path, groups: Sequence[Sequence[Written]]) -> Path:
     return path
 
 
-def _section(root: Path, members: Sequence[Written]) -> Section:
+def _section(root: Path, members: Sequence[SavedAnalysis]) -> Section:
     names = members[0].names
     title = " · ".join(filter(None, (f"task {names['task']}", names["space"], names["network"])))
     tables = {one.names["sub"]: one.table() for one in members}
@@ -71,7 +71,7 @@ def _section(root: Path, members: Sequence[Written]) -> Section:
     )
 
 
-def _row(written: Written, table: pandas.DataFrame) -> tuple[str, ...]:
+def _row(written: SavedAnalysis, table: pandas.DataFrame) -> tuple[str, ...]:
     """What the page says of one participant: of the voxels that passed."""
     tested = table["voxels_predicted"].notna().all()
     number = str(int(table["voxels_predicted"].max())) if tested else "not tested"
@@ -99,14 +99,14 @@ def _mixed(sidecar: dict) -> str | None:
     )
 
 
-def _page(written: Written) -> str:
+def _page(written: SavedAnalysis) -> str:
     """The participant's page, as seen from the group's beside it."""
     path = file_names.output_path(written.root, "report", {"sub": written.names["sub"]})
     return path.name if path.exists() else ""
 
 
 def _figures(
-    root: Path, members: Sequence[Written], tables: dict, maps: GroupMaps
+    root: Path, members: Sequence[SavedAnalysis], tables: dict, maps: GroupMaps
 ) -> tuple[Figure, ...]:
     first = members[0]
     lines = {f"sub-{sub}": table["r_median"].to_numpy(float) for sub, table in tables.items()}
@@ -122,13 +122,13 @@ def _figures(
     return (profile, *group_figures(root, members), *map_figures(maps, members))
 
 
-def _rule(members: Sequence[Written]) -> str:
+def _rule(members: Sequence[SavedAnalysis]) -> str:
     """Which voxels counts and means of the participants are of."""
     rules = [(one.sidecar.get("VoxelsCounted") or {}).get("Which", "") for one in members]
     return " or ".join(dict.fromkeys(filter(None, rules))) or members[0].places
 
 
-def _components(members: Sequence[Written]) -> str | None:
+def _components(members: Sequence[SavedAnalysis]) -> str | None:
     """How alike the first components of the participants' fingerprints are to the trend."""
     found = [one for member in members if (one := member.sidecar.get("FirstComponent"))]
     if not found:

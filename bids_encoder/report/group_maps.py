@@ -13,7 +13,7 @@ import numpy as np
 from bids_encoder.derivatives import file_names
 from bids_encoder.derivatives.counted import counted_in
 from bids_encoder.derivatives.images import read_images
-from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.read import SavedAnalysis
 from bids_encoder.fingerprints.agreement import ALPHA
 from bids_encoder.grids.frame import frame_of
 from bids_encoder.grids.grid import Grid
@@ -108,7 +108,7 @@ class _Canvas:
     view: figures.View | SurfaceView
 
 
-def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
+def map_figures(maps: GroupMaps, members: Sequence[SavedAnalysis]) -> list[Figure]:
     """Draw the maps of a summary and write them as PNG; none without a common space.
 
     Drawn are voxels where encoding is significant in the group; where that cannot be
@@ -152,7 +152,7 @@ def map_figures(maps: GroupMaps, members: Sequence[Written]) -> list[Figure]:
 
 
 def _canvas(
-    members: Sequence[Written],
+    members: Sequence[SavedAnalysis],
     frame: VolumeGrid | PartsGrid,
     highest: np.ndarray,
     p: np.ndarray | None,
@@ -183,7 +183,10 @@ def _canvas(
 
 
 def _seen(
-    there: Sequence[tuple[Written, Grid]], places: str, inside: np.ndarray, p: np.ndarray | None
+    there: Sequence[tuple[SavedAnalysis, Grid]],
+    places: str,
+    inside: np.ndarray,
+    p: np.ndarray | None,
 ) -> tuple[np.ndarray, str, str]:
     """Which voxels are drawn, which these are in words, and what the pictures warn of."""
     if p is not None:
@@ -213,7 +216,7 @@ def _seen(
     return seen, rule, note
 
 
-def _drawn(one: Written, grid: Grid, kind: str) -> np.ndarray:
+def _drawn(one: SavedAnalysis, grid: Grid, kind: str) -> np.ndarray:
     return grid.drawn(grid.values_of(one.images(kind)))
 
 

@@ -13,8 +13,8 @@ from bids_encoder.report import hrf, palettes
 from bids_encoder.report.contrasts import found_contrasts, scale_limit
 from bids_encoder.report.viewer import (
     SCORE_STEP,
-    Shown,
     ShownMap,
+    ViewedMap,
     color_table,
     label_colors,
     surface_payload,
@@ -40,7 +40,7 @@ def interactive_view(maps: Maps) -> str:
         return maps.drawn(kind, **names)[inside]
 
     scores = np.stack([one[inside] for one in maps.r.values()])
-    shown = Shown(
+    shown = ViewedMap(
         layers=written.layers,
         scores=scores,
         passed=maps.passed[inside],

@@ -9,7 +9,7 @@ import numpy as np
 
 from bids_encoder.derivatives import file_names
 from bids_encoder.derivatives.counted import Counted, counted_in
-from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.read import SavedAnalysis
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.structures import PartsGrid
 from bids_encoder.grids.volume import VolumeGrid
@@ -29,7 +29,7 @@ class Maps:
     Volumes are (x, y, z); surfaces have one value for each vertex of both hemispheres.
     """
 
-    written: Written
+    written: SavedAnalysis
     grid: VolumeGrid | PartsGrid
     r: dict[str, np.ndarray]
     highest: np.ndarray  # over layers
@@ -84,7 +84,7 @@ class Maps:
         return figures.map_rows(shown, self.background, self.view, note=note, **style)
 
 
-def read_maps(written: Written) -> Maps:
+def read_maps(written: SavedAnalysis) -> Maps:
     grid = written.grid()
 
     def drawn(kind: str, layer: str | None = None) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bids_encoder.derivatives.read import Written, r2_in_words
+from bids_encoder.derivatives.read import SavedAnalysis, r2_in_words
 from bids_encoder.report.contrasts import found_contrasts
 
 _NETWORKS = {
@@ -52,7 +52,7 @@ def references() -> dict[str, Reference]:
     return entries
 
 
-def methods_text(analyses: Sequence[Written]) -> str:
+def methods_text(analyses: Sequence[SavedAnalysis]) -> str:
     """Write the methods of a participant's analyses: Markdown with ``[@key]`` citations."""
     versions = dict(
         part.split(" ", 1) for part in analyses[0].sidecar["SoftwareVersions"].split(", ")
@@ -100,7 +100,7 @@ def readable(text: str) -> str:
     return re.sub(r"@(\w+)", in_text, re.sub(r"\[@[^\]]+\]", in_brackets, text))
 
 
-def _features(written: Written) -> str:
+def _features(written: SavedAnalysis) -> str:
     side = written.sidecar
     network, layers = side["Network"], side["Layers"]
     if side.get("FeaturesFrom", {}).get("network") == "features computed elsewhere":
@@ -134,7 +134,7 @@ def _features(written: Written) -> str:
     return text
 
 
-def _responses(written: Written) -> str:
+def _responses(written: SavedAnalysis) -> str:
     side, chosen = written.sidecar, written.sidecar["Settings"]
     unit = {"session": "within each session", "run": "within each run"}.get(chosen["standardize"])
     averaged = f"responses were {f'z-scored {unit} and ' if unit else ''}averaged over repeats."
@@ -190,7 +190,7 @@ def _hrf(name: str) -> str:
     return f"the canonical haemodynamic response of {'SPM' if name == 'spm' else name.title()}"
 
 
-def _models(written: Written) -> str:
+def _models(written: SavedAnalysis) -> str:
     side = written.sidecar
     nested = (
         "inside each training set"
@@ -230,7 +230,7 @@ def _left_out(side: dict) -> str:
     return "groups of samples" if not groups[0].startswith("block") else "contiguous blocks"
 
 
-def _inference(written: Written) -> str:
+def _inference(written: SavedAnalysis) -> str:
     side = written.matching_sidecar("q")
     layers = (
         "A voxel's fingerprint is its scores over layers; the best layer was taken after smoothing "
@@ -268,7 +268,7 @@ def _tail(side: dict) -> str:
     return f", small ones from generalised Pareto tails{where} [@knijnenburg2009]"
 
 
-def _experiments(written: Written) -> str:
+def _experiments(written: SavedAnalysis) -> str:
     """What was synthesized with the models."""
     text = ""
     if written.sidecar_from_models("angle"):

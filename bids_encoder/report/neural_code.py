@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bids_encoder.bids.names import parse_name
 from bids_encoder.derivatives import file_names
-from bids_encoder.derivatives.read import Written, read_table
+from bids_encoder.derivatives.read import SavedAnalysis, read_table
 from bids_encoder.derivatives.rsa_columns import SAME, with_choice
 from bids_encoder.report import code_figures, figures
 from bids_encoder.report.page import Figure, Section, Table
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _MANY = 12  # regions drawn of one atlas
 
 
-def sections(written: Written) -> list[Section]:
+def sections(written: SavedAnalysis) -> list[Section]:
     """The part of a participant's page about the neural code; none where it was left out.
 
     Parameters
     ----------
-    written : Written
+    written : SavedAnalysis
 
     Returns
     -------
@@ -50,7 +50,7 @@ def sections(written: Written) -> list[Section]:
     ]
 
 
-def _tables(written: Written, kind: str) -> dict[str | None, pandas.DataFrame]:
+def _tables(written: SavedAnalysis, kind: str) -> dict[str | None, pandas.DataFrame]:
     """Tables of one kind by atlas; None: of the best-predicted voxels."""
     return {atlas: read_table(path) for atlas, path in written.of_atlases(kind).items()}
 
@@ -69,7 +69,7 @@ def _sampled(side: Mapping) -> str:
     )
 
 
-def _compared(similar: Mapping, written: Written) -> list[str]:
+def _compared(similar: Mapping, written: SavedAnalysis) -> list[str]:
     if not similar:
         if written.sidecar["Design"] == "events":
             return []
@@ -83,7 +83,7 @@ def _compared(similar: Mapping, written: Written) -> list[str]:
     return []
 
 
-def _chosen(written: Written) -> list[str]:
+def _chosen(written: SavedAnalysis) -> list[str]:
     """How the voxels of the region “predicted” were chosen, as its sidecar has it."""
     side = written.matching_sidecar("neighbours")
     if side is None or "RegionChoice" not in side:
@@ -112,7 +112,7 @@ def _neighbours(tables: Mapping[str | None, pandas.DataFrame]) -> list[Table]:
     return made
 
 
-def _smoothness_figure(written: Written, table: pandas.DataFrame) -> Figure:
+def _smoothness_figure(written: SavedAnalysis, table: pandas.DataFrame) -> Figure:
     path = _save(written, "smoothness", code_figures.smoothness(table))
     band = table[["to_pixels_low", "to_pixels_high"]].notna().any(axis=None)
     interval = " (band: 95 % bootstrap interval over pictures)" if band else ""
@@ -126,7 +126,7 @@ def _smoothness_figure(written: Written, table: pandas.DataFrame) -> Figure:
     )
 
 
-def _profiles(written: Written, tables: Mapping) -> list[Figure]:
+def _profiles(written: SavedAnalysis, tables: Mapping) -> list[Figure]:
     made = []
     for atlas, table in tables.items():
         regions = list(dict.fromkeys(table["region"]))
@@ -160,7 +160,7 @@ def _profiles(written: Written, tables: Mapping) -> list[Figure]:
     return made
 
 
-def _save(written: Written, name: str, figure) -> Path:
+def _save(written: SavedAnalysis, name: str, figure) -> Path:
     path = file_names.output_path(written.root, "figure", {**written.names, "layer": name})
     figures.save(figure, path)
     return path

@@ -12,7 +12,7 @@ NOTHING = -32768  # stands for a value that is not there
 _FINEST = 250  # a scale is cut into so many steps at least: about its colours
 
 
-class Parts:
+class PackedNumbers:
     """Arrays laid one after the other, each at a multiple of four bytes; equal ones once."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from bids_encoder import __version__
 from bids_encoder.derivatives import atomic, file_names
 from bids_encoder.derivatives.counted import NOT_TESTED, Counted
-from bids_encoder.derivatives.read import Written, find_analyses, r2_in_words, read_table
+from bids_encoder.derivatives.read import SavedAnalysis, find_analyses, r2_in_words, read_table
 from bids_encoder.errors import MissingInputError
 from bids_encoder.report import contrasts, figures, fingerprints, methods, neural_code, retinotopy
 from bids_encoder.report.interactive import interactive_view
@@ -72,7 +72,7 @@ def write_report(root: Path, participant: str) -> Path:
     return path
 
 
-def _whole(analyses: Sequence[Written]) -> list[Written]:
+def _whole(analyses: Sequence[SavedAnalysis]) -> list[SavedAnalysis]:
     """Analyses whose files were made together; the others are named and left out."""
     whole = []
     for one in analyses:
@@ -90,7 +90,7 @@ def _whole(analyses: Sequence[Written]) -> list[Written]:
     return whole
 
 
-def _sections(written: Written) -> list[Section]:
+def _sections(written: SavedAnalysis) -> list[Section]:
     maps = read_maps(written)
     return [
         _section(maps),
@@ -141,7 +141,7 @@ def _settings(side: dict) -> str:
     return json.dumps({key: side[key] for key in keys}, indent=2)
 
 
-def _methods(root: Path, analyses: Sequence[Written]) -> Section:
+def _methods(root: Path, analyses: Sequence[SavedAnalysis]) -> Section:
     """What to paste into a paper; also kept beside the results."""
     text = methods.methods_text(analyses)
     bibtex = methods.bibliography(text)
@@ -296,7 +296,7 @@ def _equal_footing(maps: Maps) -> str | None:
     return f"{text}."
 
 
-def _matched_table(written: Written) -> tuple[Table, ...]:
+def _matched_table(written: SavedAnalysis) -> tuple[Table, ...]:
     side = written.matching_sidecar("matched")
     if side is None:
         return ()

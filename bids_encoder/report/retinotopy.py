@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bids_encoder.derivatives import file_names
-from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.read import SavedAnalysis
 from bids_encoder.report import figures, palettes
 from bids_encoder.report.maps import Maps
 from bids_encoder.report.page import Figure, Section
@@ -58,7 +58,7 @@ def _counted(maps: Maps, shown: np.ndarray, side: Mapping) -> str:
     )
 
 
-def _examples(written: Written) -> tuple[Figure, ...]:
+def _examples(written: SavedAnalysis) -> tuple[Figure, ...]:
     path = _path(written.root, written.names, "wedges")
     if not path.exists():
         return ()
@@ -92,7 +92,7 @@ def write_examples(
 
 
 def _map_figures(
-    written: Written, maps: Maps, shown: np.ndarray, side: Mapping
+    written: SavedAnalysis, maps: Maps, shown: np.ndarray, side: Mapping
 ) -> tuple[Figure, ...]:
     """Angle and eccentricity; nothing where the surface is not known."""
     if maps.view is None:
@@ -103,7 +103,7 @@ def _map_figures(
     )
 
 
-def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping) -> Figure:
+def _angle_figure(written: SavedAnalysis, maps: Maps, shown: np.ndarray, side: Mapping) -> Figure:
     angle = np.where(shown, maps.drawn("angle"), np.nan)
     figure = maps.rows(
         [("angle", angle)], vmin=-180, vmax=180, colors=palettes.wheel_colors(),
@@ -121,7 +121,7 @@ def _angle_figure(written: Written, maps: Maps, shown: np.ndarray, side: Mapping
     )
 
 
-def _eccentricity_figure(written: Written, maps: Maps, shown: np.ndarray) -> Figure:
+def _eccentricity_figure(written: SavedAnalysis, maps: Maps, shown: np.ndarray) -> Figure:
     side = written.sidecar_from_models("eccentricity") or {}
     values = np.where(shown, maps.drawn("eccentricity"), np.nan)
     high = max(side.get("RingEccentricities", [1.0]))

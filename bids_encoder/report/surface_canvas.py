@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.read import SavedAnalysis
 from bids_encoder.grids.mesh import Mesh
 from bids_encoder.grids.structures import PartsGrid
 from bids_encoder.report.surface_view import SurfaceView, relief, surface_view
@@ -13,7 +13,9 @@ from bids_encoder.surfaces.gifti import maps
 from bids_encoder.surfaces.read_meshes import load_mesh
 
 
-def surface_canvas(written: Written, grid: PartsGrid) -> tuple[SurfaceView | None, np.ndarray]:
+def surface_canvas(
+    written: SavedAnalysis, grid: PartsGrid
+) -> tuple[SurfaceView | None, np.ndarray]:
     """The hemispheres of an analysis seen from all sides, and a background for them.
 
     Parameters and background are those of :func:`surface_meshes`; the view is None where
@@ -23,12 +25,12 @@ def surface_canvas(written: Written, grid: PartsGrid) -> tuple[SurfaceView | Non
     return surface_view(meshes) if meshes else None, background
 
 
-def surface_meshes(written: Written, grid: PartsGrid) -> tuple[dict[str, Mesh], np.ndarray]:
+def surface_meshes(written: SavedAnalysis, grid: PartsGrid) -> tuple[dict[str, Mesh], np.ndarray]:
     """The hemispheres of an analysis, and the depth of their sulci as a background.
 
     Parameters
     ----------
-    written : Written
+    written : SavedAnalysis
     grid : PartsGrid
         Of the analysis.
 

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from bids_encoder.derivatives.layer_palette import layer_rgb
-from bids_encoder.report.packing import Parts, in_steps, script_json, step_of, three_digits
+from bids_encoder.report.packing import PackedNumbers, in_steps, script_json, step_of, three_digits
 from bids_encoder.report.palettes import layer_colors
 
 _PROGRAMS = ("helpers.js", "view.js", "slices.js", "surfaces.js", "viewer.js")
@@ -71,7 +71,7 @@ def label_colors(n_layers: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ViewedMap:
     """What the interactive view knows of V places, wherever they lie.
 
     Attributes
@@ -105,12 +105,12 @@ class Shown:
     smoothed: str
 
 
-def volume_payload(shown: Shown, mask: nibabel.Nifti1Image, background: np.ndarray) -> str:
+def volume_payload(shown: ViewedMap, mask: nibabel.Nifti1Image, background: np.ndarray) -> str:
     """Encode the maps of a volume for the page.
 
     Parameters
     ----------
-    shown : Shown
+    shown : ViewedMap
     mask : Nifti1Image
         V is the number of its voxels, in C order of its array.
     background : (V,) array
@@ -126,7 +126,7 @@ def volume_payload(shown: Shown, mask: nibabel.Nifti1Image, background: np.ndarr
     kept = np.isfinite(np.fmax.reduce(shown.scores))[order]
     inside = np.flatnonzero(np.asarray(canonical.dataobj).ravel(order="F") != 0)
     box, affine, places = _cropped(canonical, inside)
-    parts = Parts()
+    parts = PackedNumbers()
     payload = {
         "kind": "volume",
         "dims": box,
@@ -142,7 +142,7 @@ def volume_payload(shown: Shown, mask: nibabel.Nifti1Image, background: np.ndarr
 
 
 def surface_payload(
-    shown: Shown,
+    shown: ViewedMap,
     meshes: Mapping[str, tuple[np.ndarray, np.ndarray]],
     vertices: np.ndarray,
     background: np.ndarray,
@@ -151,7 +151,7 @@ def surface_payload(
 
     Parameters
     ----------
-    shown : Shown
+    shown : ViewedMap
     meshes : dict of hemisphere ("left", "right") to (points (N, 3) in mm, triangles (T, 3))
     vertices : (V,) int array
         Where the values lie, counted through all hemispheres.
@@ -164,7 +164,7 @@ def surface_payload(
         As of :func:`volume_payload`.
     """
     kept = np.flatnonzero(np.isfinite(np.fmax.reduce(shown.scores)))
-    parts = Parts()
+    parts = PackedNumbers()
     points, triangles, hemispheres, first = [], [], [], 0
     for name, (xyz, corners) in meshes.items():
         hemispheres.append({"name": name, "first": first})
@@ -206,7 +206,7 @@ def _shade(background: np.ndarray, darkest: int) -> np.ndarray:
     return (share * (255 - darkest) + darkest).round().astype(np.uint8)
 
 
-def _of_places(shown: Shown, picked: np.ndarray, parts: Parts) -> dict[str, object]:
+def _of_places(shown: ViewedMap, picked: np.ndarray, parts: PackedNumbers) -> dict[str, object]:
     """What volumes and surfaces say alike of the places that were picked."""
     return {
         "layers": list(shown.layers),
@@ -231,12 +231,12 @@ def _of_places(shown: Shown, picked: np.ndarray, parts: Parts) -> dict[str, obje
     }
 
 
-def _numbers(values: np.ndarray, step: float, parts: Parts) -> dict[str, object]:
+def _numbers(values: np.ndarray, step: float, parts: PackedNumbers) -> dict[str, object]:
     """Values in steps, and how large a step is."""
     return {"data": parts.add(in_steps(values, step)), "step": step}
 
 
-def _packed(payload: Mapping[str, object], parts: Parts) -> str:
+def _packed(payload: Mapping[str, object], parts: PackedNumbers) -> str:
     return script_json({**payload, "blob": parts.blob()})
 
 
@@ -278,7 +278,7 @@ def _cropped(
     return box, affine, np.ravel_multi_index(coordinates - low[:, None], box, order="F")
 
 
-def _described(shown: ShownMap, picked: np.ndarray, parts: Parts) -> dict[str, object]:
+def _described(shown: ShownMap, picked: np.ndarray, parts: PackedNumbers) -> dict[str, object]:
     values = shown.values[..., picked]
     step = 1.0 if shown.labels else shown.step or step_of(values, (shown.vmin, shown.vmax))
     return {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_encoder.bids.tables import read_table
-from bids_encoder.bids.tolerated import Tolerated
+from bids_encoder.bids.tolerated import InputWarnings
 from bids_encoder.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def load_confounds(
             remedy="leave this run out, or scrub less (--fd-threshold, --std-dvars-threshold)",
         )
     if not table.columns.size:  # a short run without cosines, say: nilearn loses the rows
-        table = table.reindex(range(len(read_table(run.confounds, Tolerated()))))
+        table = table.reindex(range(len(read_table(run.confounds, InputWarnings()))))
     values = _numbers(table, run.confounds)
     out = np.ones(len(values), dtype=bool)
     out[slice(None) if kept is None else kept] = False

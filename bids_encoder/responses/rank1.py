@@ -127,7 +127,7 @@ def fit_rank1(
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FoundShape:
     hrf: torch.Tensor  # (v, B)
     amplitudes: list[torch.Tensor]  # (v, K) each
     arrived: torch.Tensor  # (v,)
@@ -135,11 +135,11 @@ class _Found:
 
 def _search(
     parts: Sequence[RunSystem], crosses: list[torch.Tensor], shapes: ShapeSystem, tolerance: float
-) -> _Found:
+) -> _FoundShape:
     """Go on until all voxels of a block have arrived; those that have take no more part."""
     n_voxels = len(crosses[0])
     device = shapes.mean.device
-    found = _Found(
+    found = _FoundShape(
         shapes.mean.float().repeat(n_voxels, 1),
         [cross.new_zeros(cross.shape[:2]) for cross in crosses],
         torch.zeros(n_voxels, dtype=torch.bool, device=device),

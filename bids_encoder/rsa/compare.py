@@ -35,7 +35,7 @@ class Comparison:
         95 % bootstrap interval of ``pearson``, over items, corrected.
     p : (L,) array
         Of ``pearson``, by permutation of items, one-sided.
-    halves : Halves or None
+    halves : ComparedHalves or None
     """
 
     similarity: np.ndarray
@@ -43,11 +43,11 @@ class Comparison:
     spearman: np.ndarray
     interval: np.ndarray
     p: np.ndarray
-    halves: Halves | None = None
+    halves: ComparedHalves | None = None
 
 
 @dataclass(frozen=True)
-class Halves:
+class ComparedHalves:
     """What two independent measurements of a region's patterns add.
 
     Attributes
@@ -114,7 +114,7 @@ def compare(
     ]
 
 
-def compare_halves(layers: np.ndarray, first: np.ndarray, second: np.ndarray) -> Halves:
+def compare_halves(layers: np.ndarray, first: np.ndarray, second: np.ndarray) -> ComparedHalves:
     """Compare a region, measured twice, with layers.
 
     Parameters
@@ -128,12 +128,12 @@ def compare_halves(layers: np.ndarray, first: np.ndarray, second: np.ndarray) ->
     usable = _usable(layers) & _usable(halves)
     if np.count_nonzero(usable) < 4:
         none = np.full(len(layers), np.nan)
-        return Halves(none, np.full(2, np.nan), none)
+        return ComparedHalves(none, np.full(2, np.nan), none)
     models = pairs(layers[:, usable][:, :, usable])
     measured = pairs(halves[:, usable][:, :, usable])
     first, second = first[usable], second[usable]
     distances = pairs(crossvalidated_distances(first, second, noise_variance(first, second)))
-    return Halves(
+    return ComparedHalves(
         correlations(models, measured).mean(axis=1),
         np.array(noise_ceiling(measured)),
         correlations(1 - models, distances[None])[:, 0],

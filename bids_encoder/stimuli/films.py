@@ -121,7 +121,7 @@ def read_film(path: str | Path) -> Film:
         first = next(_decoded(container, stream, path), None)
         if first is None:
             raise _without_frames(path)
-        image = _Pictures(stream).of(first[1])
+        image = _DecodedPictures(stream).of(first[1])
     with _opened(path) as (container, stream):
         start, end = _extent(container, stream, path)
         rate = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
@@ -161,7 +161,7 @@ def sampled_frames(film: Film, fps: float, first: int, stop: int) -> Iterator[Fr
     if first >= stop:
         return
     with _opened(film.path) as (container, stream):
-        pictures = _Pictures(stream)
+        pictures = _DecodedPictures(stream)
         shown, reached, zero, latest = None, first, None, 0.0
         for time, frame in _decoded(container, stream, film.path):
             zero = time if zero is None else zero
@@ -273,7 +273,7 @@ def _refuse_short_avi(path: Path) -> None:
         )
 
 
-class _Pictures:
+class _DecodedPictures:
     """Makes pictures of the frames of a film: RGB, with square pixels, upright.
 
     The tables that turn its colours into RGB are made once, not for every frame.

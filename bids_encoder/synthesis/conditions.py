@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bids_encoder.bids.catalogue import FILE_COLUMNS, ID_COLUMNS
 from bids_encoder.bids.stimulus_files import Mention, StimulusFolder
 from bids_encoder.bids.tables import read_table
-from bids_encoder.bids.tolerated import Tolerated
+from bids_encoder.bids.tolerated import InputWarnings
 from bids_encoder.errors import DataError, MissingInputError
 from bids_encoder.stimuli.images import read_bytes
 from bids_encoder.stimuli.segments import Segment
@@ -160,7 +160,7 @@ class _Finder:
 
     def _trials(self, wanted: Mapping[str, tuple[str, ...]], place: str):
         if self._events is None:
-            tolerated = Tolerated()  # the plan has warned of them
+            tolerated = InputWarnings()  # the plan has warned of them
             self._events = [read_table(path, tolerated) for path in self.shown.events]
         columns: dict[str, set[str]] = {}
         for table in self._events:
@@ -184,7 +184,7 @@ class _Finder:
     def _listed(self, wanted: Mapping[str, tuple[str, ...]], place: str) -> list[str]:
         """Stimuli of the dataset, by the columns of its stimuli.tsv."""
         shown = self.shown
-        folder = StimulusFolder(shown.dataset_root, shown.stim_dir, Tolerated())
+        folder = StimulusFolder(shown.dataset_root, shown.stim_dir, InputWarnings())
         places = [folder.path / TABLE, shown.dataset_root / "stimuli" / TABLE]
         path = next((one for one in places if os.path.lexists(one)), None)
         if path is None:

@@ -16,7 +16,7 @@ import pytest
 from tiny_dataset import tree
 
 from bids_encoder.app import levels as parallel
-from bids_encoder.config.settings import Flow, Resources, Settings
+from bids_encoder.config.settings import FlowSettings, ResourcesSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds until a loaded machine must have done it
@@ -53,8 +53,8 @@ def outcomes(monkeypatch):
         monkeypatch.setattr(parallel, "_process", lambda _: FakePool(deadly))
         settings = replace(
             Settings(Path("bids"), Path("out"), "participant"),
-            resources=Resources(nprocs=2),
-            flow=Flow(stop_on_first_crash=stop),
+            resources=ResourcesSettings(nprocs=2),
+            flow=FlowSettings(stop_on_first_crash=stop),
         )
         found = {o.name: o for o in parallel._participants(settings, list(labels))}
         return found, FakePool.begun

@@ -20,7 +20,7 @@ from bids_encoder.derivatives.images import read_images
 from bids_encoder.derivatives.read import find_analyses
 from bids_encoder.errors import DataError
 from bids_encoder.experiments import retinotopy, saved_models
-from bids_encoder.experiments.context import Lab
+from bids_encoder.experiments.context import ExperimentContext
 from bids_encoder.features.store import Features
 from bids_encoder.report.participant import write_report
 from bids_encoder.synthesis.model_file import read_model
@@ -48,7 +48,7 @@ def quick():
         patch.setattr(retinotopy, "write_examples", lambda *args: None)
         patch.setattr(retinotopy, "N_CARRIERS", 1)
         patch.setattr(retinotopy, "check", lambda settings: None)
-        patch.setattr(Lab, "show", lambda self, pictures: Shown())
+        patch.setattr(ExperimentContext, "show", lambda self, pictures: Shown())
         yield
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from bids_encoder.compute import clusters
-from bids_encoder.config.settings import Cluster, Resources, Settings
+from bids_encoder.config.settings import ClusterSettings, ResourcesSettings, Settings
 
 
 def settings(folder: Path, *options: str, **how) -> Settings:
     base = Settings(folder / "bids", folder / "out", "participant")
-    cluster = Cluster(executor="slurm", executor_options=options)
-    return replace(base, cluster=cluster, resources=Resources(work_dir=folder / "work", **how))
+    cluster = ClusterSettings(executor="slurm", executor_options=options)
+    return replace(
+        base, cluster=cluster, resources=ResourcesSettings(work_dir=folder / "work", **how)
+    )
 
 
 def script(chosen: Settings, executor: str) -> str:

@@ -13,7 +13,7 @@ from distributed import Client
 from distributed.security import Security
 
 from bids_encoder.compute import clusters
-from bids_encoder.config.settings import Cluster, Resources, Settings
+from bids_encoder.config.settings import ClusterSettings, ResourcesSettings, Settings
 from bids_encoder.errors import MissingInputError, UsageError
 
 SBATCH = """#!/bin/sh
@@ -50,8 +50,8 @@ def slurm(tmp_path, monkeypatch):
 def settings(folder: Path, *options: str) -> Settings:
     return replace(
         Settings(folder / "bids", folder / "out", "participant"),
-        cluster=Cluster(executor="slurm", executor_options=options, n_workers=1),
-        resources=Resources(work_dir=folder / "work", omp_nthreads=1),
+        cluster=ClusterSettings(executor="slurm", executor_options=options, n_workers=1),
+        resources=ResourcesSettings(work_dir=folder / "work", omp_nthreads=1),
     )
 
 
@@ -126,7 +126,9 @@ def test_an_interface_that_is_not_there(slurm, tmp_path):
 
 def test_a_work_folder_that_job_scripts_cannot_carry(slurm, tmp_path):
     slurm(RUNS)
-    chosen = replace(settings(tmp_path), resources=Resources(work_dir=tmp_path / "my $work"))
+    chosen = replace(
+        settings(tmp_path), resources=ResourcesSettings(work_dir=tmp_path / "my $work")
+    )
     with (
         pytest.raises(UsageError, match="name that job scripts cannot carry"),
         clusters.started(chosen),

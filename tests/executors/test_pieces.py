@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bids_encoder.compute.fit_job import Problem
+from bids_encoder.compute.fit_job import FitJob
 from bids_encoder.compute.work_files import (
     Pieces,
     checked_kernel,
@@ -103,7 +103,7 @@ def test_responses_and_kernels_of_an_earlier_run_are_checked(tmp_path):
     rng = np.random.default_rng(0)
     layers = ("one",)
     store = SimpleNamespace(identity="x", layers=layers)
-    problem = Problem(
+    problem = FitJob(
         "key", store, Samples(tuple("abcdefgh")), np.ones(8, bool),
         rng.standard_normal((8, 6)).astype("f"), make_folds(np.arange(8) // 2),
         penalties=np.ones(1), nested=False, keep_weights=True,

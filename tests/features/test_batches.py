@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bids_encoder.features.batches import batches_of
-from bids_encoder.features.cache import Layout
+from bids_encoder.features.cache import FeatureLayout
 from bids_encoder.features.extractors import NetworkExtractor
 from bids_encoder.features.reduction import Reduction
 from bids_encoder.networks.registry import load_network
@@ -27,7 +27,7 @@ class Meeting:
     """Doubles numbers; no batch is done before three extractors are at work."""
 
     name, device, batch, context = "doubled", "cpu", None, 0
-    layout = Layout({"network": "doubled"}, ("x",), (Reduction((1,), 1, (1,)),))
+    layout = FeatureLayout({"network": "doubled"}, ("x",), (Reduction((1,), 1, (1,)),))
 
     def __init__(self, barrier=None, found=None):
         self.barrier = threading.Barrier(3, timeout=20) if barrier is None else barrier

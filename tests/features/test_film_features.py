@@ -10,7 +10,7 @@ import torch
 from film_files import grey_levels, write_film
 
 from bids_encoder.errors import DataError, MissingInputError
-from bids_encoder.features.cache import Layout
+from bids_encoder.features.cache import FeatureLayout
 from bids_encoder.features.extract import extract, recall
 from bids_encoder.features.reduction import Reduction
 from bids_encoder.stimuli.films import read_film
@@ -24,7 +24,7 @@ class Levels:
     """The grey level of a frame, its square, and the mean level of what is around it."""
 
     name, device, batch = "levels", "cpu", None
-    layout = Layout({"network": "levels"}, ("level",), (Reduction((3,), 1, (3,)),))
+    layout = FeatureLayout({"network": "levels"}, ("level",), (Reduction((3,), 1, (3,)),))
 
     def __init__(self, context=0):
         self.context = context

@@ -9,7 +9,7 @@ from scipy import sparse
 from bids_encoder.encoding.ridge import linear_kernel
 from bids_encoder.errors import OutputError
 from bids_encoder.features import kernels
-from bids_encoder.features.cache import CachedFeatures, Layout, entry_path, write_entry
+from bids_encoder.features.cache import CachedFeatures, FeatureLayout, entry_path, write_entry
 from bids_encoder.features.kernels import LayerKernels, load_kernel
 from bids_encoder.features.reduction import plan_reduction
 from bids_encoder.features.samples import Samples
@@ -23,7 +23,7 @@ NAMES = ("d", "a", "c", "b", "copy of a")
 def store(tmp_path):
     """Features of four contents under five names, in the cache."""
     rng = np.random.default_rng(0)
-    layout = Layout({"network": "n"}, tuple(SIZES), tuple(map(plan_reduction, _shapes())))
+    layout = FeatureLayout({"network": "n"}, tuple(SIZES), tuple(map(plan_reduction, _shapes())))
     digests = {name: name[-1] * 64 for name in NAMES}
     for digest in set(digests.values()):
         write_entry(entry_path(tmp_path, digest), rng.standard_normal(layout.total) + 3, layout)

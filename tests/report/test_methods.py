@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_encoder.derivatives.read import Written
+from bids_encoder.derivatives.read import SavedAnalysis
 from bids_encoder.derivatives.seals import sealed
 from bids_encoder.report import methods
 
@@ -24,11 +24,11 @@ SIDECAR = {
 }  # fmt: skip
 
 
-def _written(tmp_path: Path, **changes) -> Written:
+def _written(tmp_path: Path, **changes) -> SavedAnalysis:
     side = {**SIDECAR, **changes}
     side["Settings"] = {**SIDECAR["Settings"], **changes.get("Settings", {})}
     names = {"sub": "01", "task": "a", "space": "T1w", "res": None, "network": side["Network"]}
-    return Written(tmp_path, names, side)
+    return SavedAnalysis(tmp_path, names, side)
 
 
 def test_every_citation_is_in_the_bibliography(tmp_path):

@@ -12,8 +12,8 @@ from bids_encoder.report.packing import NOTHING, in_steps, step_of
 from bids_encoder.report.page import Section, render
 from bids_encoder.report.viewer import (
     SCORE_STEP,
-    Shown,
     ShownMap,
+    ViewedMap,
     color_table,
     label_colors,
     surface_payload,
@@ -51,7 +51,7 @@ def brain(request):
 
 def _shown(brain):
     scores = brain["scores"]
-    return Shown(
+    return ViewedMap(
         layers=LAYERS,
         scores=scores,
         passed=np.nan_to_num(scores[0]) > 0.1,
@@ -108,7 +108,7 @@ def test_all_voxels_of_a_whole_brain_are_kept_and_weigh_little():
     n, n_layers = 42 * 42 * 40, 20
     scores = rng.normal(0, 0.1, (n_layers, n)).astype(np.float32)
     best = 1 + np.argmax(scores, axis=0)
-    shown = Shown(
+    shown = ViewedMap(
         [f"conv{i}" for i in range(n_layers)], scores, scores.max(axis=0) > 0.2, "all",
         [ShownMap("r", scores, 0.0, 0.4, color_table("inferno"), step=SCORE_STEP)], {}, {}, best,
         "smoothed",

@@ -20,9 +20,9 @@ from bids_encoder.derivatives.write import start_analysis
 from bids_encoder.encoding.folds import make_folds
 from bids_encoder.encoding.ridge import fit
 from bids_encoder.experiments import retinotopy
-from bids_encoder.experiments.context import Lab
+from bids_encoder.experiments.context import ExperimentContext
 from bids_encoder.experiments.saved_models import models_of
-from bids_encoder.features.feature_source import Source
+from bids_encoder.features.feature_source import FeatureSource
 from bids_encoder.grids.volume import VolumeGrid
 from bids_encoder.networks.layers import resolve_taps
 from bids_encoder.networks.network import Network
@@ -148,7 +148,7 @@ def maps(tmp_path_factory):
         "synthesis": {"synthesize": ("retinotopy",)},
     }
     settings = from_tables(folder, folder / "out", "participant", tables)
-    source = Source("small", ("relu",), "", "", small_network())
+    source = FeatureSource("small", ("relu",), "", "", small_network())
     store = source.store(
         {name: folder / "stimuli" / name for name in names},
         blank=False,
@@ -173,7 +173,7 @@ def maps(tmp_path_factory):
         arrays,
         {"network": "small", "layer": "relu", "origin": origin},
     )
-    lab = Lab(settings, datasets, source, "cpu", models_of(settings, about, source))
+    lab = ExperimentContext(settings, datasets, source, "cpu", models_of(settings, about, source))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retinotopy, "N_CARRIERS", 3)
         assert "retinotopy: " in retinotopy.run(lab)
