@@ -48,7 +48,8 @@ RUN mkdir bids_encoder \
 # ------------------------------------------------------------------- weights and templates
 FROM packages AS assets
 
-COPY bids_encoder/__init__.py bids_encoder/errors.py bids_encoder/fetch.py bids_encoder/
+COPY bids_encoder/__init__.py bids_encoder/errors.py bids_encoder/
+COPY bids_encoder/app/__init__.py bids_encoder/app/fetch.py bids_encoder/app/
 COPY bids_encoder/networks bids_encoder/networks
 COPY bids_encoder/stimuli bids_encoder/stimuli
 # The default needs no network: its weights come with a Python package.
