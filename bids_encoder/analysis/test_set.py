@@ -116,9 +116,29 @@ def choose_test_set(
     Raises
     ------
     UsageError
-        No run, or no line of the events, is of the test set; or a continuous
-        design is to be divided by a column.
+        No run, or no line of the events, is of the test set, or all of it is; or a
+        continuous design is to be divided by a column.
     """
+    chosen = _choose(text, runs, presentations, kind)
+    shown = {one.stimulus for run in presentations for one in run}
+    if kind == "continuous":
+        everything = chosen.runs >= {run.name for run in runs}
+    else:
+        everything = chosen.stimuli >= shown
+    if everything:
+        raise UsageError(
+            "The test set is all that there is: nothing is left to learn from.",
+            place="--test-set",
+            found=f"{text}, which "
+            + ("is all runs" if kind == "continuous" else f"shows all {len(shown)} stimuli"),
+            expected="samples that are not of the test set; a stimulus that it shows trains no "
+            "model, wherever it is shown",
+            remedy="choose another test set, or leave it to cross-validation",
+        )
+    return chosen
+
+
+def _choose(text, runs, presentations, kind) -> TestSet:
     key, value = parse_test_set(text)
     if key in ENTITIES:
         chosen = [is_of(run, key, value) for run in runs]

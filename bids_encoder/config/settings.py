@@ -206,8 +206,8 @@ class EncodingSettings:
     folds: str | None = option(
         None, metavar="BY",
         help="what each fold of the cross-validation leaves out: session, run, block (neighbours), "
-        "stimulus (dealt out at random), or a COLUMN of the events, one fold a value (default: "
-        "sessions or runs where they show stimuli of their own, else stimuli)",
+        "stimulus (dealt out at random), or a COLUMN of the events, one fold a value, at most 10 "
+        "(default: sessions or runs where they show stimuli of their own, else stimuli)",
     )  # fmt: skip
     n_folds: int | None = option(
         None, type=number_of_folds, metavar="N",

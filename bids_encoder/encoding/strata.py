@@ -92,6 +92,10 @@ class Stratum:
         the mean excess over the median, less what chance contributes, as a share of its mean.
     spread_p : float
         p of a Kruskal-Wallis test that the voxels' nulls are the same.
+    beyond_sd : float
+        What that means for p: values that 5 % of the common null reach are reached by 5 % of a
+        voxel's own in the mean over voxels, with this standard deviation, less what chance
+        contributes.
     """
 
     members: np.ndarray
@@ -101,6 +105,7 @@ class Stratum:
     own: np.ndarray
     spread: float
     spread_p: float
+    beyond_sd: float
 
     @property
     def smallest_p(self) -> float:
@@ -229,12 +234,14 @@ def _stratum(
     null = np.sort(values)
     # Values of the same shift have no version in common (see `recombine`): they are independent.
     excess = np.maximum(whole[:, :n_versions] - np.median(null), 0)
-    spread, spread_p = 0.0, 1.0
+    spread, spread_p, beyond_sd = 0.0, 1.0, 0.0
     if len(excess) > 2 and excess.any():
-        within = excess.var(1, ddof=1).mean()
-        between = excess.mean(1).var(ddof=1) - within / n_versions
-        spread = float(np.sqrt(max(between, 0)) / excess.mean())
+        spread = float(np.sqrt(max(_between(excess), 0)) / excess.mean())
         spread_p = _kruskal(list(excess))
+        beyond = (whole >= np.quantile(null, 0.95)).reshape(len(whole), -1, n_versions)
+        # One shift says little of rare values; all of them, each by itself, say more.
+        each = [_between(shift) for shift in beyond.swapaxes(0, 1).astype(np.float64)]
+        beyond_sd = float(np.sqrt(max(np.mean(each), 0)))
     return Stratum(
         members=members,
         permuted=permuted,
@@ -243,7 +250,14 @@ def _stratum(
         own=np.quantile(whole, 0.95, axis=1) if len(whole) else np.empty(0),
         spread=spread,
         spread_p=spread_p,
+        beyond_sd=beyond_sd,
     )
+
+
+def _between(values: np.ndarray) -> float:
+    """Variance of voxels' means over independent values, (d, B), less what chance contributes."""
+    within = values.var(1, ddof=1).mean()
+    return float(values.mean(1).var(ddof=1) - within / values.shape[1])
 
 
 def _kruskal(groups: Sequence[np.ndarray]) -> float:

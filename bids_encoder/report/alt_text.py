@@ -87,7 +87,8 @@ def _line(label: str, x, y, names: Mapping[float, str]) -> str:
     known = np.flatnonzero(np.isfinite(y))
     top, bottom = known[np.argmax(y[known])], known[np.argmin(y[known])]
     # Labels that begin with "_" are for us; those that matplotlib made up say nothing.
-    who = "line" if label.startswith("_child") or not label else label.lstrip("_")
+    nameless = not label or label.startswith(("_child", "_nolegend_"))
+    who = "line" if nameless else label.lstrip("_")
     return (
         f"{who} highest at {_at(x[top], names)} ({_number(y[top])}), "
         f"lowest at {_at(x[bottom], names)} ({_number(y[bottom])})"

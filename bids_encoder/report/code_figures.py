@@ -92,6 +92,9 @@ def yerror(values: np.ndarray) -> np.ndarray:
 def peaks(table: pandas.DataFrame) -> plt.Figure:
     """Similarity analysis and encoding over layers, a panel a region.
 
+    A symbol marks the highest layer where its interval lies above 0: noise, too, has a highest
+    layer, so that there is none without an interval.
+
     Parameters
     ----------
     table : DataFrame
@@ -114,7 +117,7 @@ def peaks(table: pandas.DataFrame) -> plt.Figure:
                 axes.fill_between(places, low / top, high / top, color=color, alpha=0.15, lw=0)
             axes.plot(places, mean / top, color=color, label=label)
             best = int(np.argmax(mean)) if mean.size else None
-            if best is not None and not low[best] <= 0:
+            if best is not None and low[best] > 0:
                 axes.plot(
                     places[best], mean[best] / top, color=color, marker=marker, markersize=size,
                     fillstyle=fill,

@@ -198,7 +198,13 @@ def group_figures(root: Path, names: Mapping) -> list[Figure]:
             f"Means over participants, each curve divided by its maximum{bands}. "
             "Similarity analysis: agreement "
             "of region and layer on which pictures are alike. Encoding: held-out r, mean over "
-            "the region's voxels. Symbols mark the peaks, unless the interval holds 0."
+            "the region's voxels. "
+            + (
+                "Symbols mark the peaks whose interval lies above 0."
+                if drawn_bands
+                else "There are no intervals, so that no peak is marked: noise has a highest "
+                "layer too."
+            )
         )
         if table["untested"].any() if "untested" in table else atlas is None:
             caption += (

@@ -232,11 +232,12 @@ def bootstrap_interval(
         return ((counts @ values) * counts).sum(axis=1)
 
     weight = total(ones)
-    mean_a, mean_b = total(a) / weight, total(b) / weight
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # of few items a draw may be one alone
+        mean_a, mean_b = total(a) / weight, total(b) / weight
         r = (total(a * b) / weight - mean_a * mean_b) / np.sqrt(
             (total(a * a) / weight - mean_a**2) * (total(b * b) / weight - mean_b**2)
         )
+    r[~np.isfinite(r)] = np.nan  # draws in which all pairs are alike, up to rounding
     if not np.isfinite(r).any():
         return float("nan"), float("nan")
     if corrected:

@@ -147,3 +147,22 @@ def test_the_plan_names_folds_with_their_sizes(app, averages, tmp_path):
     ):
         end = app(folder / "raw", tmp_path / "out", "participant", *options, *wish, "--dry-run")
         assert end.code == 2 and all(word in end.err for word in words), end.said
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [(("run=2",), "run=2, which shows all 60 stimuli"), (("kind=a",), "kind=a, which shows all")],
+)
+def test_a_test_set_that_shows_all_stimuli_is_refused(app, averages, tmp_path, options, found):
+    """Each run shows all of them, so that one run alone leaves no stimulus to learn from."""
+    folder, names, _, _ = averages
+    chosen = save(averages, np.tile(np.arange(N), 3))
+    rows = [f"{name}\t{run}\t{'abb'[run]}\n" for run in range(3) for name in names]
+    table = folder / "sub-01_task-t_betas.tsv"
+    table.write_text("stim_file\trun\tkind\n" + "".join(rows))
+    for more in ((), ("--dry-run",)):
+        end = app(
+            folder / "raw", tmp_path / "out", "participant", *chosen, "--test-set", *options, *more
+        )
+        assert end.code == 2 and found in end.said, end.said
+        assert "nothing is left to learn from" in end.said

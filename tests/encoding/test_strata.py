@@ -92,6 +92,28 @@ def test_voxels_with_the_same_null_are_one_stratum():
     assert np.mean(p <= 0.1) == pytest.approx(0.1, abs=0.04)
 
 
+@pytest.mark.parametrize(("n_folds", "differ"), [(10, True), (1, False)])
+def test_what_differing_nulls_mean_for_p_is_measured(n_folds, differ):
+    """Means of small folds stay with a voxel; the standard deviation of 5 % is as counted."""
+    rng = np.random.default_rng(0)
+    if differ:
+        kernel = linear_kernel(rng.standard_normal((40, 20)).astype("f"))
+        folds = make_folds(np.arange(40) * n_folds // 40)
+        noise = rng.standard_normal((40, 170)).astype("f")
+        count = 170 * 13**2
+        values = null_distribution([kernel], noise, folds, n_permutations=count).highest()
+    else:
+        values = rng.standard_normal(170 * 13**2)
+    everything = np.arange(170)
+    [stratum] = make_strata(np.zeros(170, int), everything, [everything], values, 13)
+    own = (values.reshape(170, -1) >= np.quantile(values, 0.95)).mean(1).std()
+    if differ:
+        assert own > 0.1
+        assert stratum.beyond_sd == pytest.approx(own, rel=0.1)
+    else:
+        assert stratum.beyond_sd < 0.01 < own
+
+
 def test_p_falls_as_the_statistic_rises():
     _, strata = judged(2, RARE)
     for stratum in strata:
