@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bids_encoder.errors import DataError
 
-_ANNEX_OBJECT = "/.git/annex/objects/"
+_OBJECTS = "/annex/objects/"
+_ANNEX_OBJECT = f"/.git{_OBJECTS}"
 
 
 def leads_out(path: Path, roots: Iterable[Path]) -> str | None:
@@ -29,10 +30,12 @@ def leads_out(path: Path, roots: Iterable[Path]) -> str | None:
     real = os.path.realpath(path)
     # The annex may itself be a link (subdatasets, worktrees, datalad's ephemeral clones).
     target = os.path.normpath(path.parent / os.readlink(path)) if os.path.islink(path) else ""
+    # What is in an annex is called as the key of its content; else it leads on, to anywhere.
+    in_an_annex = _OBJECTS in real and os.path.basename(real) == os.path.basename(target)
     for root in roots:
         if _is_inside(real, os.path.realpath(root)):
             return None
-        if _ANNEX_OBJECT in target and _is_inside(target, str(root)):
+        if in_an_annex and _ANNEX_OBJECT in target and _is_inside(target, str(root)):
             return None
     return real
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from csv import QUOTE_NONE
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import nibabel
 from bids_encoder.bids.names import parse_name
 from bids_encoder.derivatives import file_names
 from bids_encoder.derivatives.images import read_images
-from bids_encoder.derivatives.seals import is_whole, require_whole, sidecar_of
+from bids_encoder.derivatives.seals import read_sidecar, require_whole, sidecar_of
 from bids_encoder.errors import DataError
 from bids_encoder.grids.frame import grid_of
 from bids_encoder.grids.structures import PartsGrid
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas
 
 PLACE = ("hemi", "space", "res", "den", "form")  # names that say where values lie
+_NAMES = {"region": str, "layer": str}  # columns of words, whatever they look like
 ENTITIES = ("sub", "task", "hemi", "space", "res", "den")
 
 
@@ -121,7 +123,7 @@ class SavedAnalysis:
 
     def sidecar_from_models(self, kind: str) -> dict | None:
         """The sidecar of a file that was made with the models of this analysis, or None."""
-        side = sidecar_of(file_names.sidecars(self.root, kind, self.names)[-1])
+        side = read_sidecar(file_names.sidecars(self.root, kind, self.names)[-1])
         made_with = (side.get("Settings") or {}).get("models")
         if made_with != [self.sidecar.get("SettingsHash")]:
             return None
@@ -129,9 +131,7 @@ class SavedAnalysis:
 
     def table(self) -> pandas.DataFrame:
         """Read its table of scores."""
-        import pandas
-
-        return pandas.read_table(verified(self.path("scores")))
+        return read_table(self.path("scores"))
 
     def unfinished(self, files: Iterable[tuple[str, str | None]] = ()) -> Path | None:
         """The first of its files that is not there, or was made with other settings or data.
@@ -163,7 +163,7 @@ class SavedAnalysis:
         for path in sorted((self.path("scores")).parent.glob("*_fingerprint.tsv")):
             entities = dict(parse_name(path).entities)
             atlas = entities.pop("atlas", None)
-            side = sidecar_of(path)
+            side = read_sidecar(path)
             made_of = (side.get("Settings") or {}).get("scores")
             if atlas and entities == ours and made_of == self.sidecar.get("SettingsHash"):
                 found[atlas] = verified(path)
@@ -174,10 +174,11 @@ class SavedAnalysis:
         found = {}
         for atlas, path in self.fingerprints().items():
             names = {**self.names, "atlas": atlas}
-            side = sidecar_of(file_names.sidecars(self.root, "regions", names)[-1])
+            side = read_sidecar(file_names.sidecars(self.root, "regions", names)[-1])
             made_of = (sidecar_of(path).get("Settings") or {}).get("regions")
             same = (side.get("Settings") or {}).get("regions") == made_of
-            if same and is_whole(file_names.data_files(self.root, "regions", names), side):
+            if same and side:
+                require_whole(file_names.data_files(self.root, "regions", names))
                 table = file_names.output_path(self.root, "regions", names, ".tsv")
                 found[atlas] = read_table_names(table)
         return found
@@ -194,7 +195,7 @@ class SavedAnalysis:
         for path in sorted(plain.parent.glob(f"*_{plain.name.rpartition('_')[2]}")):
             entities = dict(parse_name(path).entities)
             atlas = entities.pop("atlas", None)
-            if entities == ours and self._is_ours(sidecar_of(path)):
+            if entities == ours and self._is_ours(read_sidecar(path)):
                 found[atlas] = verified(path)
         return dict(sorted(found.items(), key=lambda item: item[0] or ""))
 
@@ -205,18 +206,20 @@ def places_in_words(form: str | None) -> str:
 
 
 def read_table(path: Path) -> pandas.DataFrame:
-    """Read a table that we wrote; regions may be called NA or None."""
+    """Read a table that we wrote; regions and layers may be called NA, 1 or ``"V1``."""
     import pandas
 
-    path = verified(path)
-    return pandas.read_table(path, na_values=["n/a"], keep_default_na=False, dtype={"region": str})
+    return pandas.read_table(
+        verified(path), na_values=["n/a"], keep_default_na=False, dtype=_NAMES, quoting=QUOTE_NONE
+    )
 
 
 def read_table_names(path: Path) -> list[str]:
     """The column ``name`` of the table beside a label image."""
     import pandas
 
-    return pandas.read_table(path, dtype=str, keep_default_na=False)["name"].tolist()
+    table = pandas.read_table(path, dtype=str, keep_default_na=False, quoting=QUOTE_NONE)
+    return table["name"].tolist()
 
 
 def read_fingerprints(path: Path) -> pandas.DataFrame:

@@ -48,6 +48,30 @@ def sidecar_of(path: Path) -> dict:
     return content if is_sealed(content) else {}
 
 
+def read_sidecar(path: Path, remedy: str = AGAIN) -> dict:
+    """The sidecar of a file, empty where there is none: who reads results must miss none.
+
+    Raises
+    ------
+    DataError
+        There is one, and it is damaged.
+    """
+    side = sidecar_of(path)
+    if not side and sidecar_path(path).exists():
+        raise _damaged_sidecar(path, "another checksum", remedy)
+    return side
+
+
+def _damaged_sidecar(path: Path, found: str, remedy: str) -> DataError:
+    return DataError(
+        "A file that says what an earlier run wrote is missing or damaged.",
+        file=sidecar_path(path),
+        found=found,
+        expected=f"a sidecar as this version of the program wrote it, with its {SEAL}",
+        remedy=remedy,
+    )
+
+
 def is_whole(files: Mapping[str, Path], sidecar: Mapping) -> bool:
     """Whether files are those that their sidecar describes: their sizes, then every byte."""
     try:
@@ -76,15 +100,9 @@ def require_whole(files: Mapping[str, Path], remedy: str = AGAIN) -> dict:
         A file or the sidecar is missing, or damaged.
     """
     *_, last = files.values()
-    sidecar = sidecar_of(last)
+    sidecar = read_sidecar(last, remedy)
     if not sidecar:
-        raise DataError(
-            "A file that says what an earlier run wrote is missing or damaged.",
-            file=sidecar_path(last),
-            found="another checksum" if sidecar_path(last).exists() else "no such file",
-            expected=f"a sidecar as this version of the program wrote it, with its {SEAL}",
-            remedy=remedy,
-        )
+        raise _damaged_sidecar(last, "no such file", remedy)
     for name, path in files.items():
         if not is_whole({name: path}, sidecar):
             raise DataError(

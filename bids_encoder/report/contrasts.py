@@ -11,8 +11,8 @@ import pandas as pd
 from bids_encoder.bids.names import parse_name
 from bids_encoder.derivatives import file_names
 from bids_encoder.derivatives.counted import counted_in
-from bids_encoder.derivatives.read import ENTITIES, SavedAnalysis, verified
-from bids_encoder.derivatives.seals import sidecar_of
+from bids_encoder.derivatives.read import ENTITIES, SavedAnalysis, read_table
+from bids_encoder.derivatives.seals import read_sidecar
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.structures import PartsGrid
 from bids_encoder.grids.volume import VolumeGrid
@@ -43,7 +43,7 @@ def found_contrasts(written: SavedAnalysis) -> list[tuple[str, dict]]:
     for path in sorted(folder.glob(f"*_contrast-*_stat-t_desc-{desc}_statmap.json")):
         entities = dict(parse_name(path).entities)
         label = entities.pop("contrast")
-        side = sidecar_of(path)
+        side = read_sidecar(path, "run the participant level again with the same --synthesize")
         models = (side.get("Settings") or {}).get("models")
         if entities == ours and models == [written.sidecar.get("SettingsHash")]:
             found.append((label, side))
@@ -71,7 +71,7 @@ def _path(written: SavedAnalysis, kind: str, label: str) -> Path:
 
 
 def _read(path: Path) -> pd.DataFrame | None:
-    return pd.read_table(verified(path)) if path.exists() else None
+    return read_table(path) if path.exists() else None
 
 
 def _said(side: dict) -> str:

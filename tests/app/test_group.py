@@ -474,6 +474,28 @@ def test_a_damaged_file_is_named(study, harm):
     assert not list(study.out.glob("*groupscores.tsv"))
 
 
+def test_a_damaged_sidecar_of_regions_leaves_nobody_out(study):
+    """The others' mean would stand there as that of all."""
+    for label in ("01", "02"):
+        study.add(label, regions={1: "front", 2: "back"})
+    path = study.participant("02", "fingerprint.json")
+    path.write_text(path.read_text().replace("front", "frond").replace("region", "regiom", 1))
+    end = study.run()
+    assert end.code == 65 and str(path) in end.said
+    assert not list(study.out.glob("*groupfingerprint.tsv"))
+
+
+def test_names_with_quotes_and_layers_that_are_numbers(study):
+    regions, layers = {1: '"front', 2: 'b"ack'}, ("01", "2", "10")
+    for label in ("01", "02"):
+        study.add(label, regions=regions, layers=layers)
+    assert study.run().code == 0
+    [path] = study.out.glob("*groupfingerprint.tsv")
+    rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]
+    assert [row[:2] for row in rows] == [[r, one] for r in regions.values() for one in layers]
+    assert all(row[-2] != "n/a" and row[-1] != "n/a" for row in rows)
+
+
 def test_p_values_of_more_participants_do_not_stay(study):
     """Seven have p-values, two have none; a person's own files stay."""
     for number in range(1, 8):

@@ -488,7 +488,8 @@ def test_any_damaged_file_is_made_again(of_case, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind", ["_stat-r_*.nii.gz", "_scores.tsv", "_scores.json", "_mask.nii.gz"]
+    "kind",
+    ["_stat-r_*.nii.gz", "_scores.tsv", "_scores.json", "_mask.nii.gz", "_similarity.json"],
 )
 def test_damage_is_refused_by_who_cannot_mend_it(events, tmp_path, kind):
     tiny, out, _ = events

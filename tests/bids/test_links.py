@@ -134,6 +134,25 @@ def test_links_of_git_annex(raw, tmp_path):
         read(raw)
 
 
+@pytest.mark.parametrize("which", ["the folder of objects", "an object"])
+def test_an_annex_that_leads_to_something_else(raw, tmp_path, which):
+    """A dataset brings its own .git: links through it must not open every file of the machine."""
+    raw.run("sub-01_task-x")
+    path = f"{STEM}_events.tsv"
+    secret = moved(raw, path, tmp_path / "elsewhere")
+    (raw.root / path).unlink()
+    objects = raw.root / ".git" / "annex" / "objects"
+    objects.parent.mkdir(parents=True)
+    if which == "an object":
+        objects.mkdir()
+        (objects / secret.name).symlink_to(secret)
+    else:
+        objects.symlink_to(secret.parent)
+    (raw.root / path).symlink_to(objects / secret.name)
+    with pytest.raises(DataError, match="leads out of it"):
+        read(raw)
+
+
 def test_names_that_begin_alike_are_not_inside(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data2").mkdir()
