@@ -339,7 +339,7 @@ class _Quality:
     def check(self, run: BetasRun, shown: Sequence[Presentation]) -> None:
         """Refuse maps without values; say how many voxels are not finite in some map."""
         n_voxels = self.lacking.size
-        flat = self.low == self.high
+        flat = (self.low == self.high) & (n_voxels > 1)  # one voxel alone is flat in any map
         bad = np.flatnonzero((1 - self.finite / n_voxels > _MOST_MISSING) | flat)
         if bad.size:
             first = int(bad[0])

@@ -11,7 +11,7 @@ from bids_encoder.derivatives.meanings import uncertain
 if TYPE_CHECKING:
     import pandas
 
-PREDICTED = "predicted"  # the region of the best-predicted voxels
+BEST_QUARTER = "best quarter"  # the region of the voxels with the highest scores, passed or not
 FAR = 4.0  # voxels
 BEST = 0.25
 # What chose the voxels of a region.
@@ -120,7 +120,7 @@ def with_choice(table: pandas.DataFrame) -> pandas.DataFrame:
     if "chosen_on" in table:
         return table
     table = table.assign(chosen_on=ATLAS)
-    untested = table["region"] == PREDICTED
+    untested = table["region"] == BEST_QUARTER
     table.loc[untested, "chosen_on"] = SAME
     table.loc[untested, ["pearson_low", "pearson_high", "p", "ceiling_low", "ceiling_high"]] = (
         np.nan

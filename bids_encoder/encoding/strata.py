@@ -240,8 +240,8 @@ def _stratum(
         spread_p = _kruskal(list(excess))
         beyond = (whole >= np.quantile(null, 0.95)).reshape(len(whole), -1, n_versions)
         # One shift says little of rare values; all of them, each by itself, say more.
-        each = [_between(shift) for shift in beyond.swapaxes(0, 1).astype(np.float64)]
-        beyond_sd = float(np.sqrt(max(np.mean(each), 0)))
+        each = [float(_between(shift)) for shift in beyond.swapaxes(0, 1).astype(np.float64)]
+        beyond_sd = float(np.sqrt(max(sum(each) / len(each), 0)))
     return Stratum(
         members=members,
         permuted=permuted,

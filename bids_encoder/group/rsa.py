@@ -75,7 +75,7 @@ COLUMNS = {
 def write_group_similarity(
     datasets: Mapping[str, Path], members: Sequence[SavedAnalysis], mixed: Sequence[str] = ()
 ) -> list[str]:
-    """Write one table an atlas, and one of the best-predicted voxels.
+    """Write one table an atlas, and one of the best quarter of voxels.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def write_group_similarity(
             )
             write_table(analysis, "group_similarity", columns, COLUMNS)
         asked.add(analysis.hash)
-        said.append(f"similarity in {atlas or 'the best-predicted voxels'}")
+        said.append(f"similarity in {atlas or 'the best quarter of voxels'}")
     nothing = start_analysis(datasets, names, settings={}, sources=())
     remove_old_group(nothing, "group_similarity", ("groupsimilarity",), asked)
     return said

@@ -77,7 +77,7 @@ def test_the_best_predicted_voxels_are_compared_with_the_layers(events):
     _, out, _ = events
     table = read(results(out, "similarity.tsv"))
     assert table["layer"].tolist() == ["pixels", *LAYERS]
-    assert set(table["region"]) == {"predicted"}
+    assert set(table["region"]) == {"best quarter"}
     strong = table.set_index("layer")["pearson"]
     # The voxels follow the first and the third layer; the middle one and pixels play no part.
     assert strong[["early", "late"]].min() > strong[["pixels", "middle"]].max() + 0.1

@@ -18,7 +18,7 @@ from bids_encoder.analysis.predicted_region import (
 )
 from bids_encoder.derivatives.rsa_columns import (
     OTHERS,
-    PREDICTED,
+    BEST_QUARTER,
     SAME,
     SIMILARITY,
     TRAINING,
@@ -222,7 +222,7 @@ def test_volumes_choose_by_whole_runs():
 
 def table(chosen_on, p=0.001, layers=("pixels", "a", "b")):
     values = {name: [0.1] * len(layers) for name in SIMILARITY}
-    values |= {"region": [PREDICTED] * len(layers), "layer": list(layers)}
+    values |= {"region": [BEST_QUARTER] * len(layers), "layer": list(layers)}
     values |= {"voxels": [30] * len(layers), "chosen_on": [chosen_on] * len(layers)}
     values |= {"p": [p] * len(layers), "encoding_r": [np.nan, 0.2, 0.3][: len(layers)]}
     made = pandas.DataFrame(values)
@@ -239,7 +239,7 @@ def shifted(one, k):
 
 
 def test_the_group_has_no_interval_and_no_ceiling_where_one_participant_is_untested():
-    ceilings = {PREDICTED: (0.2, 0.4, 12)}
+    ceilings = {BEST_QUARTER: (0.2, 0.4, 12)}
     good = summarise([shifted(table(OTHERS), k) for k in range(6)], ceilings)
     assert good["ceiling_low"] == [0.2] * 3 and np.isfinite(good["pearson_low"]).all()
     bad = summarise([*(shifted(table(OTHERS), k) for k in range(5)), table(SAME)], ceilings)
