@@ -11,7 +11,7 @@ import numpy as np
 from bids_encoder.analysis.measured_data import MeasuredData
 from bids_encoder.analysis.predicted_region import FEWEST_VOXELS, find_predicted_region, mean_score
 from bids_encoder.analysis.summary_tables import LayerScores
-from bids_encoder.derivatives.rsa_columns import ATLAS, CHOICES, BEST_QUARTER, SAME
+from bids_encoder.derivatives.rsa_columns import ATLAS, BEST_QUARTER, CHOICES, SAME
 from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.store import FeatureStore
 from bids_encoder.regions.volume_labels import Regions

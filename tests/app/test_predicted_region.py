@@ -17,8 +17,8 @@ from bids_encoder.analysis.predicted_region import (
     find_predicted_region,
 )
 from bids_encoder.derivatives.rsa_columns import (
-    OTHERS,
     BEST_QUARTER,
+    OTHERS,
     SAME,
     SIMILARITY,
     TRAINING,
