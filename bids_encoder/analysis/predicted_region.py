@@ -147,7 +147,7 @@ def find_predicted_region(
             logger.info("No rows can be set apart for the choice of voxels: %s", error.problem)
     voxels = best_voxels([score.r for score in scores])
     logger.warning(
-        "The region of the best quarter of voxels is chosen by the same responses that are compared "
+        "The best quarter of voxels is chosen by the same responses that are compared "
         "with the layers, as these are too few to be divided: it would seem to agree with them in "
         "pure noise. It gets no p, no interval and no noise ceiling."
     )

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 class InputWarnings:
     """Counts faults by kind while a participant is read; `warn` says each kind once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._places: dict[str, list[str]] = {}
 
     def add(self, fault: str, place: object) -> None:
