@@ -42,25 +42,25 @@ SPACE = "T1w"
 # (stage, module, function): a function is replaced where it is used. None of them runs in
 # several threads at once.
 TIMED = [
-    ("dataset", "participant", "_read"),
-    ("network", "participant", "open_source"),
-    ("report", "participant", "write_report"),
-    ("features", "analysis", "_features"),
+    ("dataset", "app.participant_level", "_read"),
+    ("network", "app.participant_level", "open_source"),
+    ("report", "app.participant_level", "write_report"),
+    ("features", "analysis.run", "_features"),
     ("writing features", "features.extract", "write_entry"),
     ("reading features", "features.cache", "CachedFeatures.load"),
     ("kernels", "features.kernels", "linear_kernel"),
     ("reading kernels", "features.kernels", "_read"),
-    ("ridge", "executors.local", "fit"),
+    ("ridge", "compute.local", "fit"),
     ("ridge of the p-values", "encoding.strata", "null_distribution"),
-    ("p-values, the rest", "analysis", "write_inference"),
-    ("joint model", "analysis", "write_joint"),
+    ("p-values, the rest", "analysis.run", "write_inference"),
+    ("joint model", "analysis.run", "write_joint"),
     ("reading BOLD", "responses.grids", "load_bold"),
-    ("responses", "data", "Data._measure"),
-    ("writing", "analysis", "write_statmap"),
-    ("writing", "analysis", "write_weights"),
-    ("writing", "analysis", "write_summary"),
-    ("writing", "inference", "write_statmap"),
-    ("similarity", "analysis", "write_neural_code"),
+    ("responses", "analysis.measured_data", "MeasuredData._measure"),
+    ("writing", "analysis.run", "write_statmap"),
+    ("writing", "analysis.run", "write_weights"),
+    ("writing", "analysis.run", "write_summary"),
+    ("writing", "analysis.significance", "write_statmap"),
+    ("similarity", "analysis.run", "write_neural_code"),
 ]
 FORWARD = "forward passes alone"  # timed apart, one batch after the other
 BARE = (FORWARD, "kernels", "ridge", "ridge of the p-values")

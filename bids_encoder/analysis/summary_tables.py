@@ -349,7 +349,7 @@ def write_region_fingerprints(
             "fingerprint",
             _fingerprint_rows(one, found, in_region, layers),
             _FINGERPRINT_COLUMNS,
-            extra={"Atlas": one.atlas, "AtlasSource": one.source},
+            extra={"Atlas": one.atlas, "AtlasSource": one.source, "AtlasStamp": one.stamp},
             atlas=one.atlas,
         )
     return written

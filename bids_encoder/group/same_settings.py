@@ -18,6 +18,7 @@ _UNKNOWN = "not recorded"
 _NOT_COMPARED = ("layers", "save_weights", "design")
 # Of results that are made only where they are asked for; who has none is no other case.
 _WHERE_THERE = ("--fdr", "--similarity-items")
+_ATLAS = "content of the atlas "  # of one that was named with --atlas, likewise
 # Settings that change something only where a condition holds, given all settings and the sidecar.
 _ONLY_WHERE: Mapping[tuple[str, ...], Callable[[Mapping, Mapping], bool]] = {
     ("network_seed",): lambda chosen, side: bool(chosen.get("untrained")),
@@ -129,7 +130,8 @@ def differences(made: Mapping[str, Mapping[str, object]]) -> list[str]:
     for name in dict.fromkeys(name for one in made.values() for name in one):
         who: dict[str, list[str]] = {}
         for participant, settings in made.items():
-            if name in _WHERE_THERE and name not in settings:
+            where_there = name in _WHERE_THERE or name.startswith(_ATLAS)
+            if where_there and name not in settings:
                 continue
             who.setdefault(_in_words(settings.get(name, _UNKNOWN)), []).append(participant)
         if len(who) > 1:
@@ -175,7 +177,7 @@ def _version(side: Mapping) -> str:
 
 
 def _of_other_files(one: SavedAnalysis) -> dict[str, object]:
-    """The settings `_WHERE_THERE`."""
+    """The settings `_WHERE_THERE`, and what the atlases hold that the user named."""
     made: dict[str, object] = {}
     q = one.matching_sidecar("q")
     if q is not None:
@@ -183,6 +185,10 @@ def _of_other_files(one: SavedAnalysis) -> dict[str, object]:
     for path in list(one.of_atlases("similarity").values())[:1]:
         chosen = sidecar_of(path).get("Settings") or {}
         made["--similarity-items"] = chosen.get("similarity_items", _UNKNOWN)
+    for atlas, path in one.fingerprints().items():
+        stamp = sidecar_of(path).get("AtlasStamp")
+        if stamp is not None:  # else the participant's own segmentation
+            made[f"{_ATLAS}{atlas}"] = str(stamp)[:12]
     return made
 
 

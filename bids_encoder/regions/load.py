@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 from nibabel.affines import apply_affine
 
+from bids_encoder.bids.checksums import checksums
 from bids_encoder.bids.records import Dataset, Run
 from bids_encoder.config.settings import Settings
+from bids_encoder.derivatives.provenance import content_stamp
 from bids_encoder.errors import DataError, UsageError
 from bids_encoder.grids.grid import Grid
 from bids_encoder.grids.structures import PartsGrid
@@ -111,6 +114,10 @@ def load_regions(files: Sequence[RegionFiles], grid: Grid) -> tuple[Regions, ...
     loaded = []
     for one in files:
         regions = _load(one, grid)
+        if one.asked:
+            names = dict(one.names) if one.names else None
+            stamp = content_stamp([one.atlas, checksums(one.images), names])
+            regions = replace(regions, stamp=stamp)
         if regions.names:
             loaded.append(regions)
             logger.info(f"Atlas {one.atlas}: {len(regions.names)} regions ({one.source}).")

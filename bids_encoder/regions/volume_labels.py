@@ -34,12 +34,16 @@ class Regions:
         The regions that are there, by number, in the order of the numbers.
     source : str
         Where they come from, in words.
+    stamp : str or None
+        Of an atlas that the user named: changes with the content of its files and its names, and
+        should be the same for all participants. None of what is each participant's own.
     """
 
     atlas: str
     labels: np.ndarray
     names: dict[int, str]
     source: str
+    stamp: str | None = None
 
 
 def region_stamp(regions: Regions) -> str:

@@ -624,7 +624,14 @@ def test_it_stops_on_the_first_crash_if_told_to(tiny, app, tmp_path):
 # Ends from outside, and our own bugs
 
 
-@pytest.mark.parametrize("where", ["planning.find_runs", "data.measure", "summary.write_table"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "analysis.make_plans.find_runs",
+        "analysis.measured_data.measure",
+        "analysis.summary_tables.write_table",
+    ],
+)
 def test_an_interrupted_run_leaves_no_half_files(tiny, app, tmp_path, monkeypatch, where):
     def interrupt(*args, **more):
         raise KeyboardInterrupt

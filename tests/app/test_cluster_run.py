@@ -27,7 +27,7 @@ def scheduler():
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles so small that a layer of the tiny dataset has several blocks."""
-    for module in ("encoding.ridge", "encoding.memory", "executors.pieces"):
+    for module in ("encoding.ridge", "encoding.memory", "compute.work_files"):
         monkeypatch.setattr(f"bids_encoder.{module}.TILE", 32)
     monkeypatch.setattr(work_files, "LEAST_TILES", 2)
     monkeypatch.setattr(work_files, "VOXELS_PER_SAMPLE", 0)
@@ -70,7 +70,7 @@ def test_blocks_whose_workers_were_killed_are_made_smaller(
     def fit_small_blocks(pieces, number, block, *arguments):
         if block[1] - block[0] > 32:
             raise MemoryError
-        return fit_block(work_files, number, block, *arguments)
+        return fit_block(pieces, number, block, *arguments)
 
     monkeypatch.setattr(dask_tasks, "fit_block", fit_small_blocks)
     cluster = ("--executor", "dask", "--dask-scheduler", scheduler, "-w", tmp_path / "work")

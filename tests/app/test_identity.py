@@ -21,6 +21,7 @@ from tiny_betas import FUNC, save, shown_in, trial_maps, write_table
 from tiny_dataset import (
     SESSIONS,
     SHAPE,
+    SPACE,
     TASK,
     Tiny,
     brain,
@@ -528,3 +529,25 @@ def test_the_seed_of_hashes_changes_nothing(options, pristine, tmp_path):
         env={**os.environ, "PYTHONHASHSEED": "3"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert again.returncode == 0 and ALL_THERE in again.stderr
+
+
+def test_the_group_refuses_atlases_of_other_content(tiny, app, tmp_path, no_page):
+    """Two files of one name whose regions are called otherwise: areas would be mixed up."""
+    atlas(tiny)
+    out = tmp_path / "out"
+    options = (
+        "--features", tiny.features, "-d", tiny.preprocessed, "--space", SPACE,
+        "--no-neural-code", "--atlas", tiny.folder / "areas.nii.gz",
+    )  # fmt: skip
+
+    def fit(label):
+        assert app(tiny.bids, out, "participant", "--participant-label", label, *options).code == 0
+
+    fit("01")
+    fit("02")
+    assert app(tiny.bids, out, "group").code == 0
+    atlas(tiny, ("IT", "V1"))
+    fit("02")
+    end = app(tiny.bids, out, "group")
+    assert end.code == 65 and "content of the atlas areas" in end.err
+    assert app(tiny.bids, out, "group", "--allow-mixed").code == 0

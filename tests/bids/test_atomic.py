@@ -123,7 +123,7 @@ def test_a_disk_that_fills_up_half_way(tmp_path):
         import resource, signal, sys
         from pathlib import Path
         import nibabel, numpy as np
-        from bids_encoder.bids import atomic
+        from bids_encoder.derivatives import atomic
         from bids_encoder.errors import OutputError
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

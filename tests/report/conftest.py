@@ -83,7 +83,7 @@ def contrast(monkeypatch):
     found = [("faces", {"Contrast": "faces"})]
     monkeypatch.setattr(interactive, "found_contrasts", lambda written: found)
     there = {None: Path(__file__)}
-    monkeypatch.setattr(interactive.outputs, "image_files", lambda *names: there)
+    monkeypatch.setattr(interactive.file_names, "image_files", lambda *names: there)
 
 
 @pytest.fixture
