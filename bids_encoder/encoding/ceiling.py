@@ -127,7 +127,7 @@ def ceiling_from_passes(
 
     Volumes that recur in the same n passes are a stretch of S volumes, and each stretch is a
     two-way analysis of variance without replication. With y_it the volume t in pass i, and a
-    point for a mean,
+    point for a mean::
 
         MS_t = n Σ_t (y_.t - y_..)² / (S - 1)
         MS_ε = Σ_it (y_it - y_i. - y_.t + y_..)² / ((S - 1)(n - 1))

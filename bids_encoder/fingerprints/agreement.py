@@ -85,8 +85,8 @@ def sign_flip_test(
 
     Under the hypothesis of values that are symmetric about 0, and independent from participant to
     participant, each participant's signs may be flipped. A voxel's p-value is the share of flips
-    whose maximum over voxels reaches the voxel's own statistic, t or |t|. It steps down: what is
-    larger has been judged, and does not stand in the way of what is smaller.
+    whose maximum over voxels reaches the voxel's own statistic, t or its size. It steps down: what
+    is larger has been judged, and does not stand in the way of what is smaller.
 
     Where values are coarse, as the place of the best layer is, few participants may all have the
     same one by chance, and t would be infinite. With the variance of noise known, that of a voxel

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_dataset import Tiny, brain, run_app, write_pictures, write_tiny
 
+from bids_encoder.derivatives.seals import sealed
 from bids_encoder.experiments import retinotopy
 from bids_encoder.report.participant import write_report
 
@@ -94,7 +95,7 @@ def test_the_page_shows_the_maps_of_these_models_only(fitted, tmp_path):
     [path] = (tmp_path / "out").rglob("*_stat-F_*.json")
     content = json.loads(path.read_text())
     content["Settings"]["models"] = ["of another fit"]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(sealed(content)))
     page = write_report(tmp_path / "out", "01").read_text()
     assert "Synthesized retinotopy" not in page
 
