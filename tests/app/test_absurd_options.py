@@ -46,6 +46,13 @@ def parsed(arguments):
     return None
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in a folder of the test's own: some values are paths that can be made."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
 @pytest.mark.parametrize("flag", NAMES)
 def test_reading_an_option(flag, tiny, tmp_path, capsys):
     for value in ABSURD:
