@@ -13,6 +13,7 @@ from bids_encoder.bids.spaces import is_own
 from bids_encoder.config.settings import InferenceSettings
 from bids_encoder.derivatives.write import Analysis, is_done, write_table
 from bids_encoder.encoding.folds import Fold
+from bids_encoder.encoding.strata import spread_evenly
 from bids_encoder.features.kernels import LayerKernels
 from bids_encoder.features.samples import Samples
 from bids_encoder.features.store import FeatureStore
@@ -106,7 +107,7 @@ def _spread(scored: np.ndarray) -> np.ndarray:
     """Voxels spread evenly over those that have a score."""
     candidates = np.flatnonzero(scored)
     count = min(N_NEIGHBOURHOODS, len(candidates))
-    return candidates[((np.arange(count) + 0.5) * len(candidates) / max(count, 1)).astype(int)]
+    return candidates[spread_evenly(len(candidates), count)]
 
 
 def _rows(found: Chance, layers: Sequence[str]) -> dict[str, list]:

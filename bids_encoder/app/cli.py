@@ -8,6 +8,7 @@ import os
 import sys
 import typing
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,15 +107,8 @@ def parse(arguments: Sequence[str]) -> Settings:
     """
     values = vars(build_parser().parse_args([dashed(argument) for argument in arguments]))
     path = values.pop("config_file", None)
-    try:
+    with _unfit_is_refused():
         check_texts(path, "--config-file")
-    except UnfitError as error:
-        raise UsageError(
-            "A value cannot be used.",
-            place="command line or configuration file",
-            found=error,
-            expected="names and paths that a file system can hold",
-        ) from None
     from_file = read_toml(path) if path else {}
     from_line: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
@@ -146,22 +140,28 @@ def default_work_dir(output_dir: Path) -> Path:
     return output_dir / ".work"
 
 
+@contextmanager
+def _unfit_is_refused() -> Iterator[None]:
+    try:
+        yield
+    except UnfitError as error:
+        raise UsageError(
+            "A value cannot be used.",
+            place="command line or configuration file",
+            found=error,
+            expected="names and paths that a file system, tables and pages can hold",
+        ) from None
+
+
 def _check_values(chosen: Settings) -> None:
     """Refuse texts and lists without end, before anything is looked for."""
-    try:
+    with _unfit_is_refused():
         check_texts(chosen.bids_dir, "BIDS_DIR")
         check_texts(chosen.output_dir, "OUTPUT_DIR")
         for section, kind in SECTIONS.items():
             for item in dataclasses.fields(kind):
                 flag = (item.metadata["flags"] or (f"--{item.name.replace('_', '-')}",))[-1]
                 check_texts(getattr(getattr(chosen, section), item.name), flag)
-    except UnfitError as error:
-        raise UsageError(
-            "A value cannot be used.",
-            place="command line or configuration file",
-            found=error,
-            expected="names and paths that a file system can hold",
-        ) from None
     delays = chosen.responses.delays
     if len(delays) > MOST_DELAYS:
         raise UsageError(
@@ -173,19 +173,7 @@ def _check_values(chosen: Settings) -> None:
 
 
 def _check_folders(chosen: Settings) -> None:
-    """Refuse folders in which results would get mixed up with the dataset.
-
-    And names that are no text (bytes that are not UTF-8): neither tables nor pages can hold them.
-    """
-    for place, value in _texts(chosen):
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise UsageError(
-                "A name is not written in UTF-8.",
-                place=place,
-                found=os.fsencode(value),
-                expected="letters that can be written into tables and pages",
-                remedy="rename the file or folder",
-            )
+    """Refuse folders in which results would get mixed up with the dataset."""
     bids_dir, output_dir, work_dir = (
         Path(os.path.realpath(folder))
         for folder in (chosen.bids_dir, chosen.output_dir, chosen.resources.work_dir)
@@ -206,14 +194,6 @@ def _check_folders(chosen: Settings) -> None:
             expected=f"a folder in {chosen.bids_dir / 'derivatives'}, or outside of the dataset",
             remedy=f"use for instance {chosen.bids_dir / 'derivatives' / 'bids_encoder'}",
         )
-    index = chosen.selection.bids_database_dir
-    if index is not None and Path(os.path.realpath(index)).is_relative_to(bids_dir):
-        raise UsageError(
-            "The folder for the dataset's index lies inside the dataset.",
-            file=index,
-            place="--bids-database-dir",
-            remedy="nothing is written into datasets: use a folder elsewhere",
-        )
     inside = work_dir == bids_dir or bids_dir in work_dir.parents
     # What lies in the output folder is the output folder's, wherever that is.
     if inside and output_dir not in work_dir.parents:
@@ -222,17 +202,6 @@ def _check_folders(chosen: Settings) -> None:
             file=chosen.resources.work_dir,
             remedy=f"use for instance -w {chosen.bids_dir.absolute().parent / 'work'}",
         )
-
-
-def _texts(chosen: Settings) -> Iterator[tuple[str, str]]:
-    """All texts and paths among the settings, and where each was given."""
-    yield "BIDS_DIR", str(chosen.bids_dir)
-    yield "OUTPUT_DIR", str(chosen.output_dir)
-    for section in SECTIONS:
-        for name, value in vars(getattr(chosen, section)).items():
-            for item in value if isinstance(value, tuple) else (value,):
-                if isinstance(item, (str, Path)):
-                    yield f"--{name.replace('_', '-')}", str(item)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from queue import Empty, Queue
 from typing import Any, Protocol
 
 from bids_encoder.derivatives.atomic import make_folder
-from bids_encoder.errors import MissingInputError, UsageError
+from bids_encoder.errors import UsageError
 from bids_encoder.runtime.console import OF_THIS_RUN
 
 logger = logging.getLogger(__name__)
@@ -62,8 +62,6 @@ def batch_cluster(
     ------
     UsageError
         The batch system does not take the first job.
-    MissingInputError
-        A package is missing.
     """
     work_dir = work_dir.absolute()
     if unfit := set(str(work_dir)) & set(_UNFIT):
@@ -122,15 +120,7 @@ def secured(folder: Path) -> Any:
 def _write_certificate(folder: Path) -> None:
     from distributed.security import Security
 
-    try:
-        made = Security.temporary().get_tls_config_for_role("scheduler")
-    except ImportError as error:
-        raise MissingInputError(
-            "A Python package is not installed that clusters need.",
-            place="--executor",
-            found=str(error),
-            remedy="pip install 'bids_encoder[cluster]'",
-        ) from None
+    made = Security.temporary().get_tls_config_for_role("scheduler")
     for name, text in ((CERTIFICATE, made["cert"]), (KEY, made["key"])):
         handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(handle, "w") as file:

@@ -66,6 +66,7 @@ def check_cluster(settings: Settings) -> None:
         )
     if chosen.executor in BATCH_SYSTEMS:
         read_options(chosen.executor, chosen.executor_options)
+        _require("cryptography", chosen.executor)
         command = shlex.split(_cluster_class(chosen.executor).job_cls.submit_command)[0]
         if shutil.which(command) is None:
             raise MissingInputError(

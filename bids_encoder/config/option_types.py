@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -203,7 +202,9 @@ def penalty(text: str) -> float:
 
 
 def check_texts(value: Any, name: str) -> None:
-    """Refuse texts and paths that no system can hold: endless ones, and such as hold a NUL.
+    """Refuse texts and paths that no system, table or page can hold.
+
+    Such are endless ones, those that hold a NUL, and names whose bytes are not UTF-8.
 
     Parameters
     ----------
@@ -219,21 +220,14 @@ def check_texts(value: Any, name: str) -> None:
         if not isinstance(one, (str, Path)):
             continue
         text = str(one)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UnfitError(f"{name}: {_shown(text)} is not written in UTF-8")
         parts = text.split("/") if isinstance(one, Path) else ()
-        longest = max((len(os.fsencode(part)) for part in _encodable(parts, name)), default=0)
+        longest = max((len(os.fsencode(part)) for part in parts), default=0)
         if len(text) > LONGEST_TEXT or longest > LONGEST_NAME:
             raise UnfitError(f"{name}: {_shown(text)} is longer than a name can be")
         if "\0" in text:
             raise UnfitError(f"{name}: {_shown(text)} holds a NUL character")
-
-
-def _encodable(parts: Sequence[str], name: str) -> Sequence[str]:
-    for part in parts:
-        try:
-            os.fsencode(part)
-        except UnicodeEncodeError:
-            raise UnfitError(f"{name}: {_shown(part)} cannot be the name of a file") from None
-    return parts
 
 
 def _shown(text: str) -> str:

@@ -46,6 +46,11 @@ def classify(rho: np.ndarray, count: int) -> np.ndarray:
         width *= 2
 
 
+def spread_evenly(size: int, count: int) -> np.ndarray:
+    """Places (count,) spread evenly over `size` of them, which are no fewer than `count`."""
+    return ((np.arange(count) + 0.5) * size / max(count, 1)).astype(int)
+
+
 def draw_voxels(classes: np.ndarray, count: int) -> list[np.ndarray]:
     """Voxels to be permuted, for each class in rising order: `count` in all.
 
@@ -64,8 +69,7 @@ def draw_voxels(classes: np.ndarray, count: int) -> list[np.ndarray]:
     drawn = fewest + np.diff(np.rint(spare).astype(int), prepend=0)
     found = []
     for name, size, some in zip(names, sizes, drawn, strict=True):
-        spread = ((np.arange(some) + 0.5) * size / max(some, 1)).astype(int)
-        places = spread if some <= size else np.arange(some) % size
+        places = spread_evenly(size, some) if some <= size else np.arange(some) % size
         found.append(np.flatnonzero(classes == name)[places])
     return found
 
