@@ -7,6 +7,7 @@ encrypted and need it, on both sides.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 from typing import Any, Protocol
 
 from bids_encoder.derivatives.atomic import make_folder
@@ -23,7 +24,7 @@ from bids_encoder.runtime.console import OF_THIS_RUN
 
 logger = logging.getLogger(__name__)
 
-SUBMIT = 45.0  # seconds until the batch system must have taken the first job
+SUBMIT = 45.0  # seconds until the batch system must have taken a job
 CERTIFICATE, KEY, SCHEDULER = "certificate.pem", "key.pem", "scheduler.json"
 _UNFIT = " \t\n'\"\\$`;&|<>()*?"  # what job scripts, where paths stand unquoted, cannot carry
 
@@ -86,8 +87,12 @@ def batch_cluster(
         except (ValueError, TypeError, OSError, RuntimeError) as error:
             raise _not_started(error) from error
         with _without_tracebacks(), cluster:
+            # One job first: a cluster cannot be closed while others are being submitted.
+            cluster.scale(jobs=1)
+            refusal = submissions.get()
+            if refusal is not None:
+                raise _not_started(refusal)
             cluster.adapt(minimum_jobs=n_jobs, maximum_jobs=n_jobs)
-            _wait_for_first(submissions)
             path = folder / SCHEDULER
             path.write_text(json.dumps({"address": cluster.scheduler_address}))
             yield path
@@ -135,25 +140,24 @@ def _announced(job: type, submissions: Queue[Exception | None]) -> type:
     class Announced(job):
         async def _submit_job(self, script_filename: str) -> str:
             try:
-                said = await super()._submit_job(script_filename)
+                said = await asyncio.wait_for(super()._submit_job(script_filename), SUBMIT)
+            except asyncio.TimeoutError:
+                error = TimeoutError(f"no answer to a job within {SUBMIT:g} s")
+                self._give_up(error)
+                raise error from None
             except Exception as error:
-                submissions.put(error)
-                logger.warning(f"A job was refused: {_in_words(error)}", extra=OF_THIS_RUN)
-                self.status = Status.failed  # else the cluster cannot be closed
+                self._give_up(error)
                 raise
             submissions.put(None)
             return said
 
+        def _give_up(self, error: Exception) -> None:
+            # First of all: who hears of it may close the cluster, which needs the status.
+            self.status = Status.failed
+            submissions.put(error)
+            logger.warning(f"A job was refused: {_in_words(error)}", extra=OF_THIS_RUN)
+
     return Announced
-
-
-def _wait_for_first(submissions: Queue[Exception | None]) -> None:
-    try:
-        refusal = submissions.get(timeout=SUBMIT)
-    except Empty:
-        refusal = TimeoutError(f"no answer to the first job within {SUBMIT:g} s")
-    if refusal is not None:
-        raise _not_started(refusal)
 
 
 def _in_words(error: Exception) -> str:
